@@ -1,0 +1,286 @@
+"""Portable deformable-kernel convolution: plain PyTorch on any device.
+
+The forward and the backward pass are written out, tap by tap, over blocks of
+output pixels, so that neither inference nor training keeps more than a block
+of intermediate values. This is the implementation that every other backend is
+compared with.
+
+Inside, pixels are rows: ``(pixels, C)``. One row of zeros stands behind the
+last pixel; whatever lies outside the image is read from there, and gradients
+sent there are dropped. Hence no masks, and a NaN in the image reaches only
+the outputs that read it.
+"""
+from typing import Iterator, NamedTuple, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# A block's rows should stay in the cache of a CPU core; on an accelerator
+# fewer, larger blocks keep the number of kernel launches low.
+_BLOCK_BYTES_CPU = 1 << 20
+_BLOCK_BYTES_ACCELERATOR = 1 << 26
+
+
+class Geometry(NamedTuple):
+    """Hyper-parameters of the convolution, each as (vertical, horizontal)."""
+    kernel_size: Tuple[int, int]
+    stride: Tuple[int, int]
+    padding: Tuple[int, int]
+    dilation: Tuple[int, int]
+
+    def output_size(self, height: int, width: int) -> Tuple[int, int]:
+        """Return (H_out, W_out) as ``torch.nn.functional.conv2d`` has it."""
+        return tuple(
+            (size + 2 * p - d * (k - 1) - 1) // s + 1
+            for size, k, s, p, d in zip((height, width), *self))
+
+
+class _ImageTaps(NamedTuple):
+    """Bilinear reads of one tap: four corners a pixel, row-major."""
+    rows: Tensor  # (P, 4) int64, row of each corner
+    weights: Tensor  # (P, 4)
+    frac_y: Tensor  # (P,)
+    frac_x: Tensor  # (P,)
+
+
+class _ScopeTaps(NamedTuple):
+    """Bilinear reads of the scope at one tap, as dense weights."""
+    weights: Tensor  # (G, P, S_h * S_w)
+    grad_y: Tensor  # (G, P, S_h * S_w), derivative by the vertical offset
+    grad_x: Tensor  # likewise, horizontal
+
+
+def _cell(position: Tensor, other: Tensor, size: int,
+          other_size: int) -> Tuple[Tensor, Tensor]:
+    """Split positions into the cell's index and the fraction in it.
+
+    A position of which either axis lies outside ``(-1, size)``, or is not a
+    number, is moved to -2, from where nothing is read on any side.
+    """
+    inside = ((position > -1) & (position < size) & (other > -1) &
+              (other < other_size))
+    position = torch.where(inside, position, -2.)
+    index = position.floor()
+    return index.long(), position - index
+
+
+def _hats(index: Tensor, frac: Tensor, size: int) -> Tuple[Tensor, Tensor]:
+    """Return bilinear weights over ``size`` cells and their derivatives.
+
+    At a whole number the derivative is the one towards larger positions.
+    """
+    cells = torch.arange(size, device=index.device)
+    low = (cells == index[..., None]).to(frac.dtype)
+    high = (cells == index[..., None] + 1).to(frac.dtype)
+    frac = frac[..., None]
+    return low * (1 - frac) + high * frac, high - low
+
+
+class _Sampler:
+    """Gives, for a block of output pixels and a tap, where it reads."""
+
+    def __init__(self, x: Tensor, weight: Tensor, kernel_offset: Tensor,
+                 offset: Optional[Tensor], geometry: Geometry,
+                 dtype: torch.dtype) -> None:
+        self.geometry = geometry
+        self.batch, self.channels, self.height, self.width = x.shape
+        self.scope = tuple(weight.shape[-2:])
+        self.out_size = geometry.output_size(self.height, self.width)
+        self.taps = geometry.kernel_size[0] * geometry.kernel_size[1]
+        self.groups = kernel_offset.shape[1] // (2 * self.taps)
+        self.num_pixels = self.batch * self.out_size[0] * self.out_size[1]
+
+        self.outside = self.batch * self.height * self.width
+        self.image = x.new_empty((self.outside + 1, self.channels),
+                                 dtype=dtype)
+        self.image[:-1].view(self.batch, self.height, self.width,
+                             self.channels).copy_(x.permute(0, 2, 3, 1))
+        self.image[-1] = 0
+        # channel c = i * G + g: (G, S_h * S_w, C / G)
+        self.weight = weight.detach().to(dtype).view(
+            -1, self.groups, self.scope[0] * self.scope[1]).permute(1, 2, 0)
+        # (taps, groups, 2, P) and (taps, 2, P)
+        self.kernel_offset = kernel_offset.detach().to(dtype).unflatten(
+            1, (self.groups, self.taps, 2)).permute(2, 1, 3, 0, 4,
+                                                    5).flatten(3)
+        self.offset = None
+        if offset is not None:
+            self.offset = offset.detach().to(dtype).unflatten(
+                1, (self.taps, 2)).permute(1, 2, 0, 3, 4).flatten(2)
+
+    def blocks(self) -> Iterator[slice]:
+        """Yield slices of the flattened output pixels."""
+        limit = (
+            _BLOCK_BYTES_CPU if self.image.device.type == 'cpu' else
+            _BLOCK_BYTES_ACCELERATOR)
+        step = max(limit // (self.channels * self.image.element_size()), 1)
+        for start in range(0, self.num_pixels, step):
+            yield slice(start, min(start + step, self.num_pixels))
+
+    def image_taps(self, block: slice, tap: int) -> _ImageTaps:
+        pixel = torch.arange(
+            block.start, block.stop, device=self.image.device)
+        width_out = self.out_size[1]
+        sample = pixel // (self.out_size[0] * width_out)
+        position = []
+        for axis, place in enumerate((pixel // width_out % self.out_size[0],
+                                      pixel % width_out)):
+            step = divmod(tap, self.geometry.kernel_size[1])[axis]
+            place = (
+                place * self.geometry.stride[axis] -
+                self.geometry.padding[axis] +
+                step * self.geometry.dilation[axis]).to(self.image.dtype)
+            if self.offset is not None:
+                place = place + self.offset[tap, axis, block]
+            position.append(place)
+        y, frac_y = _cell(*position, self.height, self.width)
+        x, frac_x = _cell(*position[::-1], self.width, self.height)
+
+        ys, xs = torch.stack((y, y, y + 1, y + 1), 1), torch.stack(
+            (x, x + 1, x, x + 1), 1)
+        rows = (sample[:, None] * self.height + ys) * self.width + xs
+        rows = torch.where(
+            (ys >= 0) & (ys < self.height) & (xs >= 0) & (xs < self.width),
+            rows, self.outside)
+        weights = torch.stack(
+            ((1 - frac_y) * (1 - frac_x), (1 - frac_y) * frac_x, frac_y *
+             (1 - frac_x), frac_y * frac_x), 1)
+        return _ImageTaps(rows, weights, frac_y, frac_x)
+
+    def scope_taps(self, block: slice, tap: int) -> _ScopeTaps:
+        position = [
+            self.kernel_offset[tap, :, axis, block] +
+            divmod(tap, self.geometry.kernel_size[1])[axis] +
+            (self.scope[axis] - self.geometry.kernel_size[axis]) / 2
+            for axis in range(2)
+        ]
+        hat_y, slope_y = _hats(*_cell(*position, *self.scope), self.scope[0])
+        hat_x, slope_x = _hats(
+            *_cell(*position[::-1], *self.scope[::-1]), self.scope[1])
+
+        def outer(rows: Tensor, columns: Tensor) -> Tensor:
+            return (rows[..., :, None] * columns[..., None, :]).flatten(-2)
+
+        return _ScopeTaps(
+            outer(hat_y, hat_x), outer(slope_y, hat_x), outer(hat_y, slope_x))
+
+    def read_image(self, taps: _ImageTaps) -> Tensor:
+        """Return the image at the taps, (P, C)."""
+        return F.embedding_bag(
+            taps.rows,
+            self.image,
+            mode='sum',
+            per_sample_weights=taps.weights)
+
+    def read_scope(self, taps: _ScopeTaps) -> Tensor:
+        """Return the resampled kernel at the taps, (P, C)."""
+        return self.join_groups(torch.bmm(taps.weights, self.weight))
+
+    def join_groups(self, x: Tensor) -> Tensor:
+        """(G, P, C / G) -> (P, C), channel c in group c mod G."""
+        return x[0] if self.groups == 1 else x.permute(1, 2, 0).flatten(1)
+
+    def split_groups(self, x: Tensor) -> Tensor:
+        """(P, C) -> (G, P, C / G), inverse of :meth:`join_groups`."""
+        return x.unflatten(1, (-1, self.groups)).permute(2, 0, 1)
+
+
+def compute_dtype(*tensors: Optional[Tensor]) -> torch.dtype:
+    """Return the type to compute in: the widest given, at least float32."""
+    dtype = torch.float32
+    for tensor in tensors:
+        if tensor is not None:
+            dtype = torch.promote_types(dtype, tensor.dtype)
+    return dtype
+
+
+def _from_rows(rows: Tensor, like: Tensor, size: Tuple[int, int]) -> Tensor:
+    """(N * H * W, C) -> (N, C, H, W) in the memory format of ``like``."""
+    out = rows.view(like.shape[0], *size, -1).permute(0, 3, 1, 2)
+    channels_last = (
+        like.is_contiguous(memory_format=torch.channels_last)
+        and not like.is_contiguous())
+    return out if channels_last else out.contiguous()
+
+
+def forward(x: Tensor, weight: Tensor, kernel_offset: Tensor,
+            offset: Optional[Tensor], bias: Optional[Tensor],
+            geometry: Geometry) -> Tensor:
+    """Return the output, (N, C, H_out, W_out), in ``x``'s dtype and memory
+    format. Arguments as in :func:`dksan_mm.ops.deform_kernel_conv2d`."""
+    dtype = compute_dtype(x, weight, kernel_offset, offset, bias)
+    sampler = _Sampler(x, weight, kernel_offset, offset, geometry, dtype)
+    out = x.new_empty((sampler.num_pixels, x.shape[1]))
+    for block in sampler.blocks():
+        total = sampler.image.new_zeros(
+            (block.stop - block.start, x.shape[1]))
+        for tap in range(sampler.taps):
+            total.addcmul_(
+                sampler.read_image(sampler.image_taps(block, tap)),
+                sampler.read_scope(sampler.scope_taps(block, tap)))
+        if bias is not None:
+            total += bias
+        out[block] = total
+    return _from_rows(out, x, sampler.out_size)
+
+
+def backward(
+    grad_out: Tensor, x: Tensor, weight: Tensor, kernel_offset: Tensor,
+    offset: Optional[Tensor], geometry: Geometry
+) -> Tuple[Tensor, Tensor, Tensor, Optional[Tensor], Tensor]:
+    """Return the gradients of x, weight, kernel_offset, offset and bias.
+
+    The first three, and that of ``offset`` where it is given, have the shape
+    and dtype of what they belong to; that of the bias has ``grad_out``'s
+    dtype.
+    """
+    dtype = compute_dtype(grad_out, x, weight, kernel_offset, offset)
+    sampler = _Sampler(x, weight, kernel_offset, offset, geometry, dtype)
+    rows = grad_out.permute(0, 2, 3, 1).flatten(0, 2)
+    grads = (torch.zeros_like(sampler.image),
+             torch.zeros_like(sampler.weight),
+             torch.zeros_like(sampler.kernel_offset),
+             None if offset is None else torch.zeros_like(sampler.offset))
+    for block in sampler.blocks():
+        for tap in range(sampler.taps):
+            _tap_backward(rows[block].to(dtype), sampler, block, tap, *grads)
+    image, scope, kernel, move = grads
+
+    size = (x.shape[0], *sampler.out_size)
+    image = _from_rows(image[:-1].to(x.dtype), x, x.shape[-2:])
+    scope = scope.permute(2, 0, 1).reshape(weight.shape).to(weight.dtype)
+    kernel = kernel.unflatten(-1, size).permute(3, 1, 0, 2, 4, 5).reshape(
+        kernel_offset.shape).to(kernel_offset.dtype)
+    if offset is not None:
+        move = move.unflatten(-1, size).permute(2, 0, 1, 3, 4).reshape(
+            offset.shape).to(offset.dtype)
+    return image, scope, kernel, move, grad_out.sum((0, 2, 3))
+
+
+def _tap_backward(grad: Tensor, sampler: _Sampler, block: slice, tap: int,
+                  grad_image: Tensor, grad_weight: Tensor,
+                  grad_kernel_offset: Tensor,
+                  grad_offset: Optional[Tensor]) -> None:
+    """Add what one tap of one block contributes to the gradients."""
+    taps = sampler.image_taps(block, tap)
+    scope_taps = sampler.scope_taps(block, tap)
+
+    by_scope = sampler.split_groups(grad * sampler.read_image(taps))
+    grad_weight.baddbmm_(scope_taps.weights.transpose(1, 2), by_scope)
+    by_hat = torch.bmm(by_scope, sampler.weight.transpose(1, 2))
+    grad_kernel_offset[tap, :, 0, block] = (by_hat * scope_taps.grad_y).sum(-1)
+    grad_kernel_offset[tap, :, 1, block] = (by_hat * scope_taps.grad_x).sum(-1)
+
+    by_image = grad * sampler.read_scope(scope_taps)
+    grad_image.scatter_add_(
+        0, taps.rows.reshape(-1, 1).expand(-1, grad.shape[1]),
+        (taps.weights[..., None] * by_image[:, None]).flatten(0, 1))
+    if grad_offset is not None:
+        top_left, top_right, bottom_left, bottom_right = (
+            (sampler.image.index_select(0, taps.rows[:, corner]) *
+             by_image).sum(1) for corner in range(4))
+        grad_offset[tap, 0, block] = (1 - taps.frac_x) * (
+            bottom_left - top_left) + taps.frac_x * (bottom_right - top_right)
+        grad_offset[tap, 1, block] = (1 - taps.frac_y) * (
+            top_right - top_left) + taps.frac_y * (bottom_right - bottom_left)

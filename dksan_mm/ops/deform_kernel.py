@@ -1,0 +1,352 @@
+"""Deformable-kernel convolution: the public function and its modules.
+
+Deformable kernels are from Gao et al., "Deformable Kernels: Adapting
+Effective Receptive Fields for Object Deformation" (ICLR 2020); together with
+deformed image positions they are eq. 11 of the DKSAN paper.
+"""
+import math
+from typing import Optional, Tuple, Union
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
+
+from ._library import DeformKernelConv2dFunction
+from ._reference import Geometry
+
+Size = Union[int, Tuple[int, int]]
+
+
+def deform_kernel_conv2d(x: Tensor,
+                         weight: Tensor,
+                         kernel_offset: Tensor,
+                         offset: Optional[Tensor] = None,
+                         bias: Optional[Tensor] = None,
+                         *,
+                         kernel_size: Size = 3,
+                         stride: Size = 1,
+                         padding: Size = 0,
+                         dilation: Size = 1) -> Tensor:
+    """Convolve with a depthwise kernel that is resampled at every pixel.
+
+    With K = k_h * k_w taps, tap k = (i, j), group g = c mod G and B bilinear
+    interpolation (zero outside, reaching one pixel past the border)::
+
+        out[n, c, p] = bias[c] + sum over taps of
+            B(weight[c], i + dk_y + (S_h - k_h) / 2,
+                         j + dk_x + (S_w - k_w) / 2)
+          * B(x[n, c], p_y * stride - padding + i * dilation + dp_y,
+                       p_x * stride - padding + j * dilation + dp_x)
+
+    This is eq. 11 of the DKSAN paper; with ``offset=None`` it is the
+    deformable kernel alone. A position outside ``(-1, size)`` on either axis,
+    or one that is not finite, reads zero and sends no gradient anywhere. At
+    whole positions, where bilinear interpolation has a kink, the gradient of
+    an offset is the slope towards larger positions.
+
+    Args:
+        x (Tensor): Input, (N, C, H, W), N >= 0, in any memory format.
+        weight (Tensor): Scope kernel, (C, 1, S_h, S_w).
+        kernel_offset (Tensor): Offsets dk in the scope, in scope cells,
+            (N, G*2*K, H_out, W_out): for each group, for each tap (dy, dx).
+            G is read from the shape and divides C.
+        offset (Tensor, optional): Offsets dp in the image, in pixels,
+            (N, 2*K, H_out, W_out): for each tap (dy, dx). Default: None, no
+            offset.
+        bias (Tensor, optional): (C,). Default: None.
+        kernel_size (int or tuple[int]): (k_h, k_w). Default: 3.
+        stride (int or tuple[int]): Default: 1.
+        padding (int or tuple[int]): Zeros around the image. Default: 0.
+        dilation (int or tuple[int]): Default: 1.
+
+    Returns:
+        Tensor: (N, C, H_out, W_out), with the size that
+        :func:`torch.nn.functional.conv2d` gives, in the dtype and memory
+        format of ``x``. Floating dtypes may be mixed, as they are under
+        autocast: computing is done in the widest of them, in float32 at
+        least. Gradients of second order are not implemented.
+
+    Raises:
+        TypeError: An argument is no tensor or not of a floating dtype.
+        ValueError: A shape, a device or a hyper-parameter breaks the rules
+            above; the message names it.
+    """
+    geometry = _check_geometry(kernel_size, stride, padding, dilation)
+    _check_tensors(x=x, weight=weight, kernel_offset=kernel_offset,
+                   offset=offset, bias=bias)
+    _check_shapes(x, weight, kernel_offset, offset, bias, geometry)
+    return DeformKernelConv2dFunction.apply(x, weight, kernel_offset, offset,
+                                            bias, geometry)
+
+
+def _check_pair(name: str, value: Size, least: int) -> Tuple[int, int]:
+    """Return ``value`` as a pair of integers, each at least ``least``."""
+    pair = _pair(value)
+    if len(pair) != 2 or any(
+            not isinstance(v, int) or v < least for v in pair):
+        raise ValueError(f'{name} must be an integer of at least {least} or '
+                         f'a pair of them, got {value!r}')
+    return tuple(pair)
+
+
+def _check_geometry(kernel_size: Size, stride: Size, padding: Size,
+                    dilation: Size) -> Geometry:
+    return Geometry(
+        _check_pair('kernel_size', kernel_size, 1),
+        _check_pair('stride', stride, 1), _check_pair('padding', padding, 0),
+        _check_pair('dilation', dilation, 1))
+
+
+def _check_tensors(x: Tensor, **others: Optional[Tensor]) -> None:
+    """Check types, and that all tensors are where ``x`` is."""
+    for name, tensor in dict(x=x, **others).items():
+        if tensor is None and name in ('offset', 'bias'):
+            continue
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f'{name} must be a Tensor, got {type(tensor)}')
+        if not tensor.is_floating_point():
+            raise TypeError(f'{name} must have a floating dtype, '
+                            f'got {tensor.dtype}')
+        if tensor.device != x.device:
+            raise ValueError(f'{name} must be on the device of x, '
+                             f'{x.device}, got {tensor.device}')
+
+
+def _check_shape(name: str, tensor: Tensor, meaning: str,
+                 expected: Tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != expected:
+        raise ValueError(f'{name} must have shape {meaning} = {expected}, '
+                         f'got {tuple(tensor.shape)}')
+
+
+def _check_shapes(x: Tensor, weight: Tensor, kernel_offset: Tensor,
+                  offset: Optional[Tensor], bias: Optional[Tensor],
+                  geometry: Geometry) -> None:
+    if x.dim() != 4 or 0 in x.shape[1:]:
+        raise ValueError('x must have shape (N, C, H, W) with C, H and W of '
+                         f'at least 1, got {tuple(x.shape)}')
+    batch, channels, height, width = x.shape
+    out_size = geometry.output_size(height, width)
+    if min(out_size) < 1:
+        raise ValueError(
+            f'x must be at least as large as the dilated kernel, got '
+            f'H, W = {(height, width)} with padding {geometry.padding}, '
+            f'kernel_size {geometry.kernel_size} and dilation '
+            f'{geometry.dilation}, so that H_out, W_out = {out_size}')
+    if weight.dim() != 4 or weight.shape[:2] != (channels,
+                                                 1) or 0 in weight.shape:
+        raise ValueError(f'weight must have shape (C, 1, S_h, S_w) with C = '
+                         f'{channels}, as x has, got {tuple(weight.shape)}')
+
+    per_group = 2 * geometry.kernel_size[0] * geometry.kernel_size[1]
+    groups, rest = (
+        divmod(kernel_offset.shape[1], per_group)
+        if kernel_offset.dim() == 4 else (0, 0))
+    if groups < 1 or rest or channels % groups:
+        raise ValueError(
+            'kernel_offset must have shape (N, G*2*K, H_out, W_out) with '
+            f'2*K = {per_group} and G >= 1 a divisor of C = {channels}, '
+            f'got {tuple(kernel_offset.shape)}')
+    _check_shape('kernel_offset', kernel_offset, '(N, G*2*K, H_out, W_out)',
+                 (batch, groups * per_group, *out_size))
+    if offset is not None:
+        _check_shape('offset', offset, '(N, 2*K, H_out, W_out)',
+                     (batch, per_group, *out_size))
+    if bias is not None:
+        _check_shape('bias', bias, '(C,)', (channels, ))
+
+
+class DeformKernelConv2d(nn.Module):
+    """Deformable-kernel convolution of which the offsets are given.
+
+    The arguments up to ``bias`` are those of :class:`torch.nn.Conv2d`. The
+    convolution is always depthwise.
+
+    Args:
+        in_channels (int): Channels C of the input.
+        out_channels (int): Must equal ``in_channels``.
+        kernel_size (int or tuple[int]): Taps (k_h, k_w). Default: 3.
+        stride (int or tuple[int]): Default: 1.
+        padding (int or tuple[int]): Default: 0.
+        dilation (int or tuple[int]): Default: 1.
+        groups (int): 1 or ``in_channels``, which mean the same here: builders
+            of OpenMMLab pass 1 when nothing is said. Default: 1.
+        bias (bool): Whether to add a bias. Default: True.
+        scope_size (int or tuple[int]): Size (S_h, S_w) of the scope kernel.
+            Default: 4.
+        negative_slope (float): Of the leaky ReLU that follows, for the
+            initial weights only; see :meth:`init_weights`. Default: 0.1.
+
+    Raises:
+        ValueError: ``out_channels`` or ``groups`` is not as said, or a size
+            is not a positive integer.
+    """
+
+    # what mmcv's ConvModule asks of a convolution
+    transposed = False
+    output_padding = (0, 0)
+
+    def __init__(self,
+                 in_channels: int,
+                 out_channels: int,
+                 kernel_size: Size = 3,
+                 stride: Size = 1,
+                 padding: Size = 0,
+                 dilation: Size = 1,
+                 groups: int = 1,
+                 bias: bool = True,
+                 scope_size: Size = 4,
+                 negative_slope: float = 0.1) -> None:
+        super().__init__()
+        if in_channels < 1 or out_channels != in_channels:
+            raise ValueError('out_channels must equal in_channels, the '
+                             'convolution being depthwise, got '
+                             f'{out_channels} and {in_channels}')
+        if groups not in (1, in_channels):
+            raise ValueError(f'groups must be 1 or in_channels = '
+                             f'{in_channels}, got {groups}')
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.groups = groups
+        (self.kernel_size, self.stride, self.padding,
+         self.dilation) = _check_geometry(kernel_size, stride, padding,
+                                          dilation)
+        self.scope_size = _check_pair('scope_size', scope_size, 1)
+        self.negative_slope = negative_slope
+        self.weight = nn.Parameter(torch.empty(in_channels, 1,
+                                               *self.scope_size))
+        self.bias = nn.Parameter(torch.empty(in_channels)) if bias else None
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Set the scope so that zero offsets keep the input's mean square
+        through the layer and the leaky ReLU after it; set the bias to zero.
+
+        At zero offsets a tap is a bilinear average of scope cells (of four,
+        for taps 3 and scope 4), which takes variance away: the usual fan-in
+        rule would forget that.
+        """
+        energy = 1.
+        for taps, scope in zip(self.kernel_size, self.scope_size):
+            position = torch.arange(taps) + (scope - taps) / 2
+            hat = 1 - (position[:, None] - torch.arange(scope)).abs()
+            energy *= hat.clamp(min=0).square().sum().item()
+        # a scope smaller than the taps may leave every tap outside
+        gain = 2 / (1 + self.negative_slope**2)
+        nn.init.normal_(self.weight, std=math.sqrt(gain / max(energy, 1.)))
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self,
+                x: Tensor,
+                kernel_offset: Tensor,
+                offset: Optional[Tensor] = None) -> Tensor:
+        """Return :func:`deform_kernel_conv2d` of the arguments, with shapes
+        as there."""
+        return deform_kernel_conv2d(
+            x,
+            self.weight,
+            kernel_offset,
+            offset,
+            self.bias,
+            kernel_size=self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation)
+
+    def extra_repr(self) -> str:
+        return (f'{self.in_channels}, {self.out_channels}, '
+                f'kernel_size={self.kernel_size}, '
+                f'scope_size={self.scope_size}, stride={self.stride}, '
+                f'padding={self.padding}, dilation={self.dilation}, '
+                f'bias={self.bias is not None}')
+
+
+class DeformKernelConv2dPack(DeformKernelConv2d):
+    """Deformable-kernel convolution that predicts its own offsets.
+
+    One ordinary convolution, ``conv_offset``, gives the image offsets (2*K
+    channels) and behind them the kernel offsets (G*2*K). It starts at zero,
+    so that the layer starts as an ordinary depthwise convolution.
+
+    Args:
+        *args: As for :class:`DeformKernelConv2d`.
+        kernel_offset_groups (int): G; a divisor of ``in_channels``.
+            Default: 1.
+        guide_channels (int, optional): Channels of the ``guide`` that the
+            offsets are predicted from. Default: None, ``in_channels``.
+        clip_kernel_offset (bool): Whether to clip kernel offsets so that
+            each tap stays on the scope's cells. Default: False.
+        **kwargs: As for :class:`DeformKernelConv2d`.
+
+    Raises:
+        ValueError: As for :class:`DeformKernelConv2d`, or
+            ``kernel_offset_groups`` does not divide ``in_channels``.
+    """
+
+    def __init__(self,
+                 *args,
+                 kernel_offset_groups: int = 1,
+                 guide_channels: Optional[int] = None,
+                 clip_kernel_offset: bool = False,
+                 **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if kernel_offset_groups < 1 or self.in_channels % kernel_offset_groups:
+            raise ValueError('kernel_offset_groups must be a divisor of '
+                             f'in_channels = {self.in_channels}, got '
+                             f'{kernel_offset_groups}')
+        self.kernel_offset_groups = kernel_offset_groups
+        self.clip_kernel_offset = clip_kernel_offset
+        self._num_offsets = 2 * self.kernel_size[0] * self.kernel_size[1]
+        self.conv_offset = nn.Conv2d(
+            guide_channels or self.in_channels,
+            self._num_offsets * (1 + kernel_offset_groups),
+            self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation)
+        low, high = self._scope_limits()
+        self.register_buffer('_low', low, persistent=False)
+        self.register_buffer('_high', high, persistent=False)
+        self.init_offset()
+
+    def init_offset(self) -> None:
+        """Set ``conv_offset`` to zero."""
+        nn.init.zeros_(self.conv_offset.weight)
+        nn.init.zeros_(self.conv_offset.bias)
+
+    def init_weights(self) -> None:
+        """As :meth:`DeformKernelConv2d.init_weights`; offsets start at zero.
+        """
+        super().init_weights()
+        if hasattr(self, 'conv_offset'):
+            self.init_offset()
+
+    def _scope_limits(self) -> Tuple[Tensor, Tensor]:
+        """Return the least and greatest kernel offset, (G*2*K, 1, 1)."""
+        limits = []
+        for row in range(self.kernel_size[0]):
+            for column in range(self.kernel_size[1]):
+                for axis, tap in enumerate((row, column)):
+                    scope = self.scope_size[axis]
+                    rest = tap + (scope - self.kernel_size[axis]) / 2
+                    limits.append((-rest, scope - 1 - rest))
+        limits = torch.tensor(limits).repeat(self.kernel_offset_groups, 1)
+        return limits[:, 0, None, None], limits[:, 1, None, None]
+
+    def forward(self, x: Tensor, guide: Optional[Tensor] = None) -> Tensor:
+        """Convolve ``x`` with offsets predicted from ``guide``.
+
+        Args:
+            x (Tensor): (N, C, H, W).
+            guide (Tensor, optional): (N, guide_channels, H, W).
+                Default: None, ``x`` itself.
+
+        Returns:
+            Tensor: (N, C, H_out, W_out).
+        """
+        offsets = self.conv_offset(x if guide is None else guide)
+        offset, kernel_offset = offsets.tensor_split([self._num_offsets], 1)
+        if self.clip_kernel_offset:
+            kernel_offset = kernel_offset.clamp(self._low, self._high)
+        return super().forward(x, kernel_offset, offset)
