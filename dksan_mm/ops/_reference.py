@@ -18,7 +18,7 @@ from torch import Tensor
 
 # A block's rows should stay in the cache of a CPU core; on an accelerator
 # fewer, larger blocks keep the number of kernel launches low.
-_BLOCK_BYTES_CPU = 1 << 20
+_BLOCK_BYTES_CPU = 1 << 21
 _BLOCK_BYTES_ACCELERATOR = 1 << 26
 
 
@@ -99,7 +99,8 @@ class _Sampler:
         self.image[-1] = 0
         # channel c = i * G + g: (G, S_h * S_w, C / G)
         self.weight = weight.detach().to(dtype).view(
-            -1, self.groups, self.scope[0] * self.scope[1]).permute(1, 2, 0)
+            -1, self.groups,
+            self.scope[0] * self.scope[1]).permute(1, 2, 0).contiguous()
         # (taps, groups, 2, P) and (taps, 2, P)
         self.kernel_offset = kernel_offset.detach().to(dtype).unflatten(
             1, (self.groups, self.taps, 2)).permute(2, 1, 3, 0, 4,

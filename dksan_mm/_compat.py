@@ -1,0 +1,64 @@
+"""The versions that DKSAN runs with, in one place, and their check."""
+import importlib
+import importlib.metadata
+from typing import Dict, List, Optional, Tuple
+
+from torch.torch_version import TorchVersion
+
+# name: (least, first that is too new or None, why)
+SUPPORTED: Dict[str, Tuple[str, Optional[str], str]] = {
+    'torch': ('2.6', None, 'the first to load checkpoints without running '
+              'code that they carry'),
+    'mmengine': ('0.10.0', '1.0', 'as MMagic 1.2 demands'),
+    'mmcv': ('2.0.0', '2.2', 'as MMagic 1.2 demands'),
+    'mmagic': ('1.2.0', '2.0', 'the release whose API is used'),
+}
+
+
+def installed_version(name: str) -> Optional[str]:
+    """Return the installed version of a distribution, None if it is not."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def required(name: str) -> str:
+    """Return the supported range of a package, such as ``>=2.0.0,<2.2``."""
+    least, beyond, _ = SUPPORTED[name]
+    return f'>={least}' + (f',<{beyond}' if beyond else '')
+
+
+def find_faults() -> List[str]:
+    """Return one line, with its cure, for each package that is missing or out
+    of range, and for an mmcv without its operators."""
+    faults = []
+    for name, (least, beyond, reason) in SUPPORTED.items():
+        version = installed_version(name)
+        if version is None:
+            faults.append(f'{name} must be {required(name)}, found none: '
+                          'install it, see the README, "Installation"')
+        elif TorchVersion(version) < least or (
+                beyond and TorchVersion(version) >= beyond):
+            faults.append(
+                f'{name} must be {required(name)} ({reason}), found '
+                f"{version}: pip install '{name}{required(name)}'")
+    if installed_version('mmcv') is not None:
+        try:
+            importlib.import_module('mmcv._ext')
+        except ImportError as error:
+            faults.append(
+                'mmcv must have its operators, built against the installed '
+                f'torch, found {error}: reinstall it with MMCV_WITH_OPS=1 pip '
+                'install --no-cache-dir --no-build-isolation --no-binary mmcv '
+                f"'mmcv{required('mmcv')}'")
+    return faults
+
+
+def check_environment() -> None:
+    """Raise ImportError, saying what was found and what to do, if DKSAN
+    cannot run here."""
+    faults = find_faults()
+    if faults:
+        raise ImportError('dksan_mm cannot run in this environment:\n- ' +
+                          '\n- '.join(faults))

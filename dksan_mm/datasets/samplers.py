@@ -1,0 +1,42 @@
+"""Sampling that does not depend on how many processes share the work."""
+from typing import Iterator, Optional
+
+from mmagic.registry import DATA_SAMPLERS
+from mmengine.dataset import InfiniteSampler
+
+from .video_sr_dataset import VideoSRDataset
+
+
+@DATA_SAMPLERS.register_module()
+class SeededInfiniteSampler(InfiniteSampler):
+    """:class:`mmengine.dataset.InfiniteSampler` whose every draw also fixes
+    the sample's random augmentation.
+
+    The n-th draw of a training is the same sample with the same crop and
+    flips whatever the number of processes and of data loader workers, and
+    after a resume: runs can be repeated, and two processes train as one with
+    twice the batch size.
+
+    Args:
+        dataset (VideoSRDataset): The data set; it is told the seed.
+        shuffle (bool): Default: True.
+        seed (int, optional): Default: None, a random one, the same in all
+            processes.
+
+    Raises:
+        TypeError: ``dataset`` is of another class.
+    """
+
+    def __init__(self,
+                 dataset: VideoSRDataset,
+                 shuffle: bool = True,
+                 seed: Optional[int] = None) -> None:
+        if not isinstance(dataset, VideoSRDataset):
+            raise TypeError('dataset must be a VideoSRDataset, which seeds '
+                            f'its augmentation, got {type(dataset).__name__}')
+        super().__init__(dataset, shuffle, seed)
+        dataset.augmentation_seed = self.seed
+
+    def _infinite_indices(self) -> Iterator[int]:
+        for draw, index in enumerate(super()._infinite_indices()):
+            yield draw * self.size + index

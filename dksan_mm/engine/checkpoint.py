@@ -1,0 +1,53 @@
+"""Checkpoints: loaded without running code that they may carry."""
+import os.path as osp
+import pickle
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Let torch's weights-only loading read what mmengine saves.
+
+    mmengine keeps the log's history in its checkpoints: HistoryBuffer and
+    plain numpy arrays, which torch >= 2.6 refuses unless told that they are
+    harmless. They are; weights-only loading itself stays on.
+    """
+    number = np.float64(0)
+    dtypes = [type(np.dtype(name)) for name in ('f8', 'f4', 'i8', 'i4')]
+    torch.serialization.add_safe_globals([
+        HistoryBuffer, np.ndarray, np.dtype, *dtypes,
+        np.zeros(1).__reduce__()[0],
+        number.__reduce__()[0]
+    ])
+
+
+def check_checkpoint(path: str) -> None:
+    """Raise unless a local checkpoint can be loaded, before anything is
+    built. Addresses with a scheme (``http://``, ...) are left to mmengine.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged or needs code to be run.
+    """
+    if '://' in path:
+        return
+    if not osp.isfile(path):
+        raise FileNotFoundError(
+            f'checkpoint {path} does not exist; give the path of a .pth file '
+            'that tools/train.py wrote')
+    allow_mmengine_checkpoints()
+    try:
+        torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        first = str(error).strip().splitlines()
+        reason = next((line for line in first if 'GLOBAL' in line), first[0])
+        raise ValueError(
+            f'checkpoint {path} must hold tensors and plain values only, '
+            f'found: {reason.strip()} Loading it could run code; save its '
+            'state_dict again, alone, where it comes from') from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ValueError(
+            f'checkpoint {path} must be a whole file written by torch.save, '
+            f'found: {str(error).splitlines()[0]}; copy it again') from error

@@ -1,0 +1,13 @@
+"""Networks and restorers, registered in MMagic's registry."""
+from dksan_mm import _compat
+
+_compat.check_environment()
+
+# isort: split
+import dksan_mm.ops.mmcv_layer  # noqa: E402,F401
+
+from .bicubic import Bicubic, BicubicUpsampler  # noqa: E402
+from .dksan import DKSAN  # noqa: E402
+from .dksan_net import DKSANNet  # noqa: E402
+
+__all__ = ['Bicubic', 'BicubicUpsampler', 'DKSAN', 'DKSANNet']

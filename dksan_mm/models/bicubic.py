@@ -1,0 +1,72 @@
+"""Bicubic interpolation as a restorer: the tables' baseline."""
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from mmagic.models import BaseEditModel
+from mmagic.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class BicubicUpsampler(nn.Module):
+    """Enlarge the middle frame as MATLAB's ``imresize(x, scale, 'bicubic')``:
+    Keys' cubic with a = -0.5, image mirrored at its borders.
+
+    (:func:`torch.nn.functional.interpolate` alone has a = -0.75.)
+
+    Args:
+        scale (int): At least 1. Default: 16.
+    """
+
+    # pixels on either side that the cubic reaches
+    _REACH = 2
+
+    def __init__(self, scale: int = 16) -> None:
+        super().__init__()
+        if scale < 1:
+            raise ValueError(f'scale must be at least 1, got {scale}')
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, T, C, H, W), or (N, C, H, W), to (N, C, scale * H,
+        scale * W), in the value range of the input and a little beyond."""
+        if x.dim() == 5:
+            x = x[:, x.shape[1] // 2]
+        height, width = x.shape[-2:]
+        x = x.index_select(-2, self._mirrored(height, x.device)).index_select(
+            -1, self._mirrored(width, x.device))
+        # antialias=True has a = -0.5, and when enlarging does nothing else
+        x = F.interpolate(
+            x,
+            scale_factor=self.scale,
+            mode='bicubic',
+            align_corners=False,
+            antialias=True)
+        edge = self._REACH * self.scale
+        return x[..., edge:-edge, edge:-edge]
+
+    def _mirrored(self, size: int, device: torch.device) -> Tensor:
+        """Return indices from -reach to size + reach, mirrored inwards with
+        the border pixel repeated."""
+        index = torch.arange(
+            -self._REACH, size + self._REACH, device=device) % (2 * size)
+        return torch.minimum(index, 2 * size - 1 - index)
+
+
+@MODELS.register_module()
+class Bicubic(BaseEditModel):
+    """Restorer without parameters, for the bicubic rows of the tables.
+
+    Args:
+        scale (int): Default: 16.
+        data_preprocessor (dict, optional): As for :class:`BaseEditModel`.
+    """
+
+    def __init__(self,
+                 scale: int = 16,
+                 data_preprocessor: Optional[dict] = None) -> None:
+        super().__init__(
+            generator=dict(type='BicubicUpsampler', scale=scale),
+            pixel_loss=dict(type='L1Loss'),
+            data_preprocessor=data_preprocessor)

@@ -1,0 +1,56 @@
+"""Alignment by deformable kernels, Fig. 2 of the paper."""
+import torch
+from mmagic.models.editors.edvr.edvr_net import ModulatedDCNPack
+from torch import Tensor, nn
+
+from .blocks import DKCBlock, leaky_relu
+
+
+class DKCAlign(nn.Module):
+    """DKC_Align: align a neighbour's features with the reference frame's
+    (eqs. 3 and 9 to 11).
+
+    The two are fused by a 1x1 convolution; deformable-kernel layers and a
+    3x3 convolution turn that into offsets and masks of one modulated
+    deformable convolution, mmcv's, of the neighbour's features. Offsets start
+    at zero and masks at a half.
+
+    Args:
+        mid_channels (int): Channels C; ``deform_groups`` divides them.
+        num_layers (int): Deformable-kernel layers. Default: 6.
+        deform_groups (int): Groups of the modulated deformable convolution.
+            Default: 8.
+        scope_size (int): Side of the scope kernels. Default: 4.
+    """
+
+    def __init__(self,
+                 mid_channels: int,
+                 num_layers: int = 6,
+                 deform_groups: int = 8,
+                 scope_size: int = 4) -> None:
+        super().__init__()
+        self.fuse = nn.Sequential(
+            nn.Conv2d(2 * mid_channels, mid_channels, 1), leaky_relu())
+        self.dkc_layers = nn.Sequential(*(DKCBlock(mid_channels, scope_size)
+                                          for _ in range(num_layers)))
+        self.deform_conv = ModulatedDCNPack(
+            mid_channels,
+            mid_channels,
+            3,
+            padding=1,
+            deform_groups=deform_groups)
+        self.lrelu = leaky_relu()
+
+    def forward(self, neighbour: Tensor, reference: Tensor) -> Tensor:
+        """Return the neighbour's features, aligned.
+
+        Args:
+            neighbour (Tensor): Features F_n, (N, C, H, W).
+            reference (Tensor): Features F_r, (N, C, H, W).
+
+        Returns:
+            Tensor: (N, C, H, W).
+        """
+        guide = self.fuse(torch.cat((neighbour, reference), 1))
+        guide = self.dkc_layers(guide)
+        return self.lrelu(self.deform_conv(neighbour, guide))

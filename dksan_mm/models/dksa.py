@@ -1,0 +1,66 @@
+"""Spatial attention by deformable kernels, Fig. 3 of the paper."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import DKCBlock, leaky_relu
+
+
+class DKSA(nn.Module):
+    """Deformable kernel spatial attention (Fig. 3b), and its light version
+    (Fig. 3c).
+
+    At half the size, deformable-kernel layers look for edges and textures;
+    back at full size one convolution gives a mask and, in the full version,
+    another an addend: ``x * 2 * sigmoid(mask) + addend``. Both start at zero,
+    so that the module starts as the identity. The figure leaves open the size
+    it works at; half keeps its cost near the paper's (0.92 to 0.97 s/frame).
+
+    Args:
+        mid_channels (int): Channels C.
+        num_layers (int): Deformable-kernel layers: the paper's figures show 3
+            in the full version and 1 in the light one. Default: 3.
+        light (bool): Whether to leave out the second convolution and the
+            addend. Default: False.
+        scope_size (int): Side of the scope kernels. Default: 4.
+    """
+
+    def __init__(self,
+                 mid_channels: int,
+                 num_layers: int = 3,
+                 light: bool = False,
+                 scope_size: int = 4) -> None:
+        super().__init__()
+        self.head = nn.Sequential(
+            nn.Conv2d(mid_channels, mid_channels, 3, stride=2, padding=1),
+            leaky_relu())
+        self.dkc_layers = nn.Sequential(*(DKCBlock(mid_channels, scope_size)
+                                          for _ in range(num_layers)))
+        self.tail = None
+        self.conv_addend = None
+        if not light:
+            self.tail = nn.Sequential(
+                nn.Conv2d(mid_channels, mid_channels, 3, padding=1),
+                leaky_relu())
+            self.conv_addend = _zero_conv(mid_channels)
+        self.conv_mask = _zero_conv(mid_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C, H, W)."""
+        attention = self.dkc_layers(self.head(x))
+        if self.tail is not None:
+            attention = self.tail(attention)
+        attention = F.interpolate(
+            attention, size=x.shape[-2:], mode='bilinear', align_corners=False)
+        out = x * (2 * torch.sigmoid(self.conv_mask(attention)))
+        if self.conv_addend is not None:
+            out = out + self.conv_addend(attention)
+        return out
+
+
+def _zero_conv(channels: int) -> nn.Conv2d:
+    """Return a 3x3 convolution that starts at zero."""
+    conv = nn.Conv2d(channels, channels, 3, padding=1)
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)
+    return conv

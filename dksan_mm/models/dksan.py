@@ -1,0 +1,91 @@
+"""The DKSAN restorer."""
+from collections import Counter
+from typing import Any, Iterable, List, Mapping
+
+from mmagic.models import BaseEditModel
+from mmagic.registry import MODELS
+
+
+@MODELS.register_module()
+class DKSAN(BaseEditModel):
+    """DKSAN for video super-resolution: the window's middle frame restored.
+
+    Inputs are windows of LR frames, (N, T, 3, H, W); outputs (N, 3,
+    scale * H, scale * W). As in MMagic's video restorers the data
+    preprocessor brings 8-bit values to the network's [0, 1], and predictions
+    come back in [0, 255].
+
+    Unlike mmengine by itself, it refuses a checkpoint that does not fit:
+    mmengine would log the differences and go on with random weights.
+
+    Args:
+        generator (dict): Config of the network, as a rule of
+            :class:`DKSANNet`.
+        pixel_loss (dict): Config of the loss.
+        strict_checkpoint (bool): Whether a checkpoint must hold exactly the
+            model's tensors. False starts from whatever fits.
+            Default: True.
+        **kwargs: ``train_cfg``, ``test_cfg``, ``init_cfg`` and
+            ``data_preprocessor`` of :class:`BaseEditModel`.
+
+    Raises:
+        ValueError: On loading, if a checkpoint is another variant's.
+    """
+
+    def __init__(self,
+                 generator: dict,
+                 pixel_loss: dict,
+                 strict_checkpoint: bool = True,
+                 **kwargs) -> None:
+        super().__init__(generator=generator, pixel_loss=pixel_loss, **kwargs)
+        if strict_checkpoint:
+            self.register_load_state_dict_pre_hook(_refuse_other_variants)
+
+
+def _refuse_other_variants(module: DKSAN, state_dict: Mapping[str, Any],
+                           prefix: str, *_: Any) -> None:
+    """Raise ValueError unless ``state_dict`` has the module's tensors."""
+    found = {
+        key[len(prefix):]: tuple(value.shape)
+        for key, value in state_dict.items() if key.startswith(prefix)
+    }
+    expected = {
+        key: tuple(value.shape)
+        for key, value in module.state_dict().items()
+    }
+    faults: List[str] = []
+    for what, keys in (('it lacks', expected.keys() - found.keys()),
+                       ('it has, and the model lacks,',
+                        found.keys() - expected.keys())):
+        if keys:
+            faults.append(f'{what} {_summary(keys)}')
+    unlike = [
+        f'{key}: {found[key]} instead of {expected[key]}' for key in expected
+        if key in found and found[key] != expected[key]
+    ]
+    if unlike:
+        faults.append(f'{len(unlike)} tensors differ in shape, such as '
+                      f'{unlike[0]}')
+    if faults:
+        raise ValueError(
+            'the checkpoint must fit the model that the config describes, '
+            f'but {"; ".join(faults)}. It was trained with another config '
+            '(another variant, width or number of frames): use that config, '
+            'or set model.strict_checkpoint=False to start from the tensors '
+            'that fit')
+
+
+def _summary(keys: Iterable[str]) -> str:
+    """Return the modules that keys belong to, with their numbers."""
+    modules: Counter = Counter(_module(key) for key in keys)
+    text = [f'{name} ({count} tensors)' for name, count in modules.items()]
+    return ', '.join(sorted(text)[:6]) + (', ...' if len(text) > 6 else '')
+
+
+def _module(key: str) -> str:
+    """Return the part of the network that a key belongs to."""
+    parts = key.split('.')
+    for name in ('attention', 'dksa', 'align'):
+        if name in parts:
+            return f'{parts[0]}.(...).{name}'
+    return '.'.join(parts[:2])

@@ -1,0 +1,256 @@
+"""The DKSAN network, Fig. 1 of the paper."""
+from typing import Optional, Sequence, Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from mmagic.models.archs import PixelShufflePack, ResidualBlockNoBN
+from mmagic.models.utils import make_layer
+from mmagic.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from .blocks import RCAB, leaky_relu
+from .dkc_align import DKCAlign
+from .dksa import DKSA
+
+
+class Reconstruction(nn.Module):
+    """Reconstruction of one level, Fig. 3a: ``x + DKSA(RCABs(x))``, eq. 12.
+
+    Args:
+        mid_channels (int): Channels C.
+        num_blocks (int): RCABs.
+        dksa (nn.Module, optional): The level's spatial attention.
+            Default: None, none.
+        **rcab_cfg: Further arguments of :class:`RCAB`.
+    """
+
+    def __init__(self,
+                 mid_channels: int,
+                 num_blocks: int,
+                 dksa: Optional[nn.Module] = None,
+                 **rcab_cfg) -> None:
+        super().__init__()
+        self.rcabs = make_layer(
+            RCAB, num_blocks, mid_channels=mid_channels, **rcab_cfg)
+        self.dksa = dksa
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C, H, W)."""
+        out = self.rcabs(x)
+        if self.dksa is not None:
+            out = self.dksa(out)
+        return x + out
+
+
+class Upscale(nn.Module):
+    """Upscale module of one level, Fig. 4: conv, PixelShuffle(2), LReLU,
+    conv to RGB.
+
+    The last convolution starts at zero, so that an untrained network is the
+    bicubic cascade (the paper names no initial weights).
+
+    Args:
+        mid_channels (int): Channels C.
+        out_channels (int): Channels of the image. Default: 3.
+    """
+
+    def __init__(self, mid_channels: int, out_channels: int = 3) -> None:
+        super().__init__()
+        self.upsample = PixelShufflePack(
+            mid_channels, mid_channels, 2, upsample_kernel=3)
+        self.lrelu = leaky_relu()
+        self.conv_last = nn.Conv2d(mid_channels, out_channels, 3, padding=1)
+        nn.init.zeros_(self.conv_last.weight)
+        nn.init.zeros_(self.conv_last.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, out_channels, 2H, 2W)."""
+        return self.conv_last(self.lrelu(self.upsample(x)))
+
+
+@MODELS.register_module()
+class DKSANNet(BaseModule):
+    """DKSAN: a cascade of x2 levels over deformably aligned frames.
+
+    Paper: Xu, Xiong, Wang and Li, "Deformable Kernel Convolutional Network
+    for Video Extreme Super-Resolution", ECCV 2020 Workshops.
+
+    Each level adds what it reconstructs to the bicubically doubled image of
+    the level before (eqs. 5 to 8). With the defaults and the three switches
+    this is the four rows of the paper's Table 3: 26.1M parameters without
+    any of them ("backbone"), 26.3M with channel attention, 27.0M with
+    alignment as well, and 29.5M with all (DKSAN). The text of the paper
+    leaves details open; they are chosen so that these counts come out.
+
+    Args:
+        in_channels (int): Channels of the images. Default: 3.
+        mid_channels (int): Channels C of the features. Default: 128.
+        num_frames (int): Frames T of the window, odd; the middle one is
+            restored. Default: 7.
+        num_blocks (Sequence[int]): RCABs of each level. Their number is the
+            number of levels L, and the scale is 2 ** L.
+            Default: (30, 20, 15, 10), x16.
+        num_extraction_blocks (int): Residual blocks of the feature
+            extraction. Default: 5.
+        num_align_layers (int): Deformable-kernel layers of the alignment.
+            Default: 6.
+        deform_groups (int): Groups of the alignment's modulated deformable
+            convolution; a divisor of C. Default: 8.
+        num_dksa_layers (int): Deformable-kernel layers of the attention of
+            levels 2 to L; level 1 has the light version with one.
+            Default: 3.
+        scope_size (int): Side of the scope kernels. Default: 4.
+        reduction (int): Reduction of the channel attention, at most C.
+            Default: 16.
+        with_channel_attention (bool): Default: True.
+        with_alignment (bool): Default: True. A single frame needs none and
+            gets none.
+        with_dksa (bool): Default: True.
+        init_cfg (dict, optional): Of :class:`mmengine.model.BaseModule`.
+
+    Raises:
+        ValueError: An argument breaks the rules above.
+    """
+
+    def __init__(self,
+                 in_channels: int = 3,
+                 mid_channels: int = 128,
+                 num_frames: int = 7,
+                 num_blocks: Sequence[int] = (30, 20, 15, 10),
+                 num_extraction_blocks: int = 5,
+                 num_align_layers: int = 6,
+                 deform_groups: int = 8,
+                 num_dksa_layers: int = 3,
+                 scope_size: int = 4,
+                 reduction: int = 16,
+                 with_channel_attention: bool = True,
+                 with_alignment: bool = True,
+                 with_dksa: bool = True,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        _check_config(mid_channels, num_frames, num_blocks, deform_groups,
+                      reduction)
+        self.in_channels = in_channels
+        self.num_frames = num_frames
+        self.num_levels = len(num_blocks)
+        self.scale = 2**self.num_levels
+
+        # E_res, eq. 2, and E_2 to E_L, eqs. 6 to 8
+        self.extract = nn.Sequential(
+            nn.Conv2d(in_channels, mid_channels, 3, padding=1), leaky_relu(),
+            make_layer(
+                ResidualBlockNoBN,
+                num_extraction_blocks,
+                mid_channels=mid_channels))
+        self.extract_levels = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(in_channels, mid_channels, 3, padding=1),
+                leaky_relu()) for _ in num_blocks[1:])
+        self.align = None
+        if with_alignment and num_frames > 1:
+            self.align = DKCAlign(mid_channels, num_align_layers,
+                                  deform_groups, scope_size)
+        # W_E, eq. 4
+        self.fuse = nn.Conv2d(num_frames * mid_channels, mid_channels, 1)
+        self.reconstruct = nn.ModuleList()
+        for level, blocks in enumerate(num_blocks):
+            dksa = None
+            if with_dksa:
+                layers = num_dksa_layers if level else 1
+                dksa = DKSA(mid_channels, layers, not level, scope_size)
+            self.reconstruct.append(
+                Reconstruction(
+                    mid_channels,
+                    blocks,
+                    dksa,
+                    with_channel_attention=with_channel_attention,
+                    reduction=reduction))
+        self.upscale = nn.ModuleList(
+            Upscale(mid_channels, in_channels) for _ in num_blocks)
+
+    def forward(
+            self,
+            x: Tensor,
+            return_levels: bool = False) -> Union[Tensor, Tuple[Tensor, ...]]:
+        """Restore the middle frame.
+
+        Args:
+            x (Tensor): Window of LR frames, (N, T, in_channels, H, W), RGB in
+                [0, 1], H and W at least 1. (N, in_channels, H, W) will do for
+                T = 1.
+            return_levels (bool): Whether to return the images of all levels.
+                Default: False.
+
+        Returns:
+            Tensor or tuple[Tensor]: The restored frame, (N, in_channels,
+            scale * H, scale * W), not clipped to [0, 1]. With
+            ``return_levels`` the images at 2x, 4x, ... and, last, the
+            restored frame.
+
+        Raises:
+            ValueError: ``x`` has another shape than said.
+        """
+        x = self._check_input(x)
+        image = x[:, self.num_frames // 2]
+        features = self.fuse_frames(x)
+        images = []
+        for level in range(self.num_levels):
+            if level:
+                features = self.extract_levels[level - 1](image)
+            residual = self.upscale[level](self.reconstruct[level](features))
+            image = residual + F.interpolate(
+                image, scale_factor=2, mode='bicubic', align_corners=False)
+            images.append(image)
+        return tuple(images) if return_levels else image
+
+    def fuse_frames(self, x: Tensor) -> Tensor:
+        """Extract, align and fuse the frames, eqs. 2 to 4.
+
+        Args:
+            x (Tensor): (N, T, in_channels, H, W).
+
+        Returns:
+            Tensor: F_fusion, (N, C, H, W).
+        """
+        batch, frames = x.shape[:2]
+        features = self.extract(x.flatten(0, 1)).unflatten(0, (batch, frames))
+        if self.align is not None:
+            middle = frames // 2
+            others = [t for t in range(frames) if t != middle]
+            neighbours = features[:, others]
+            reference = features[:, middle:middle + 1].expand_as(neighbours)
+            aligned = self.align(
+                neighbours.flatten(0, 1),
+                reference.flatten(0, 1)).unflatten(0, (batch, frames - 1))
+            features = torch.cat((aligned[:, :middle], features[:, [middle]],
+                                  aligned[:, middle:]), 1)
+        return self.fuse(features.flatten(1, 2))
+
+    def _check_input(self, x: Tensor) -> Tensor:
+        """Return ``x`` as (N, T, in_channels, H, W), or raise."""
+        if x.dim() == 4 and self.num_frames == 1:
+            x = x.unsqueeze(1)
+        if x.dim() != 5 or x.shape[1:3] != (
+                self.num_frames, self.in_channels) or 0 in x.shape[3:]:
+            raise ValueError(
+                'x must have shape (N, T, C, H, W) with T = num_frames = '
+                f'{self.num_frames}, C = in_channels = {self.in_channels} and '
+                f'H, W of at least 1, got {tuple(x.shape)}')
+        return x
+
+
+def _check_config(mid_channels: int, num_frames: int,
+                  num_blocks: Sequence[int], deform_groups: int,
+                  reduction: int) -> None:
+    if num_frames < 1 or num_frames % 2 == 0:
+        raise ValueError(f'num_frames must be odd, got {num_frames}')
+    if not num_blocks or min(num_blocks) < 1:
+        raise ValueError('num_blocks must name at least one level, with at '
+                         f'least one block each, got {num_blocks}')
+    if mid_channels % deform_groups:
+        raise ValueError('deform_groups must be a divisor of mid_channels = '
+                         f'{mid_channels}, got {deform_groups}')
+    if not 1 <= reduction <= mid_channels:
+        raise ValueError('reduction must be from 1 to mid_channels = '
+                         f'{mid_channels}, got {reduction}')
