@@ -1,0 +1,69 @@
+# Vid3oC: 50 sequences to train (000-049), 16 to validate (050-065; the paper
+# tests on these, the ground truth of the test set being unreleased).
+scale = 16
+num_input_frames = 7
+data_root = 'data/vid3oc'
+
+train_pipeline = [
+    # a window that would reach over an end is drawn anew by MMagic
+    dict(type='GenerateFrameIndices', interval_list=[1], frames_per_clip=9999),
+    dict(type='LoadFrames', key='img', channel_order='rgb'),
+    dict(type='LoadFrames', key='gt', channel_order='rgb'),
+    dict(type='SetValues', dictionary=dict(scale=scale)),
+    # 32x32 LR with 512x512 HR
+    dict(type='PairedRandomCrop', gt_patch_size=512),
+    dict(
+        type='Flip',
+        keys=['img', 'gt'],
+        flip_ratio=0.5,
+        direction='horizontal'),
+    dict(
+        type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='vertical'),
+    dict(type='RandomTransposeHW', keys=['img', 'gt'], transpose_ratio=0.5),
+    dict(type='PackInputs')
+]
+val_pipeline = [
+    # at the ends the window is mirrored: frame -1 is frame 1
+    dict(type='GenerateFrameIndiceswithPadding', padding='reflection'),
+    dict(type='LoadFrames', key='img', channel_order='rgb'),
+    dict(type='LoadFrames', key='gt', channel_order='rgb'),
+    dict(type='PackInputs')
+]
+
+train_dataloader = dict(
+    num_workers=4,
+    batch_size=4,  # on each of 4 GPUs, 16 in all
+    drop_last=True,
+    persistent_workers=False,
+    sampler=dict(type='SeededInfiniteSampler', shuffle=True),
+    dataset=dict(
+        type='VideoSRDataset',
+        metainfo=dict(dataset_type='vid3oc', task_name='vsr'),
+        data_root=data_root,
+        data_prefix=dict(img='train/BIx16', gt='train/GT'),
+        ann_file='meta_info_train.txt',
+        scale=scale,
+        num_input_frames=num_input_frames,
+        pipeline=train_pipeline))
+val_dataloader = dict(
+    num_workers=1,
+    batch_size=1,
+    persistent_workers=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='VideoSRDataset',
+        metainfo=dict(dataset_type='vid3oc', task_name='vsr'),
+        data_root=data_root,
+        data_prefix=dict(img='val/BIx16', gt='val/GT'),
+        ann_file='meta_info_val.txt',
+        scale=scale,
+        num_input_frames=num_input_frames,
+        test_mode=True,
+        pipeline=val_pipeline))
+test_dataloader = val_dataloader
+
+# RGB, no border crop, unweighted mean over sequences, as the paper's tables
+val_evaluator = [dict(type='SequencePSNR'), dict(type='SequenceSSIM')]
+test_evaluator = val_evaluator
+val_cfg = dict(type='MultiValLoop')
+test_cfg = dict(type='MultiTestLoop')

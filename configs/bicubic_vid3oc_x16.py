@@ -1,0 +1,14 @@
+# Table 1, "Bicubic". python tools/test.py configs/bicubic_vid3oc_x16.py
+_base_ = [
+    '_base_/models/bicubic_x16.py',
+    '_base_/datasets/vid3oc_x16.py',
+    '_base_/default_runtime.py',
+]
+experiment_name = 'bicubic_vid3oc_x16'
+work_dir = f'./work_dirs/{experiment_name}'
+
+# a bicubic baseline cannot be trained
+train_dataloader = None
+val_dataloader = None
+val_evaluator = None
+val_cfg = None
