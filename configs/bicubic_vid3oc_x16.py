@@ -12,3 +12,5 @@ train_dataloader = None
 val_dataloader = None
 val_evaluator = None
 val_cfg = None
+# DistributedDataParallel refuses a model without parameters
+model_wrapper_cfg = dict(type='InferenceWrapper')

@@ -1,8 +1,12 @@
-"""Several processes on a machine without a GPU."""
+"""Several processes without a GPU, and for models without parameters."""
+from typing import Any, List
+
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.registry import MODEL_WRAPPERS
+from torch import nn
 
 
 def prepare_launcher(cfg: Config) -> None:
@@ -27,7 +31,39 @@ def prepare_launcher(cfg: Config) -> None:
             "tools/dist_train.sh (launcher 'pytorch'), which runs on CPUs")
     dist.init_process_group('gloo')
     print_log('No GPU found: running on CPUs, with gloo.', 'current')
-    wrapper = cfg.get('model_wrapper_cfg') or dict(
-        type='MMDistributedDataParallel')
-    wrapper['device_ids'] = None
-    cfg.model_wrapper_cfg = wrapper
+    if cfg.get('model_wrapper_cfg') is None:
+        # as mmengine's runner would, but for the device
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False))
+    elif cfg.model_wrapper_cfg.get('type', '').endswith('DataParallel'):
+        cfg.model_wrapper_cfg.device_ids = None
+
+
+@MODEL_WRAPPERS.register_module()
+class InferenceWrapper(nn.Module):
+    """Model wrapper that only tests: DistributedDataParallel refuses a model
+    without parameters, such as bicubic interpolation, and has nothing to do
+    for it.
+
+    Args:
+        module (nn.Module): A restorer.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As the module's forward."""
+        return self.module(*args, **kwargs)
+
+    def val_step(self, data: Any) -> List:
+        """As the module's ``val_step``."""
+        return self.module.val_step(data)
+
+    def test_step(self, data: Any) -> List:
+        """As the module's ``test_step``."""
+        return self.module.test_step(data)

@@ -53,4 +53,13 @@ class DKCAlign(nn.Module):
         """
         guide = self.fuse(torch.cat((neighbour, reference), 1))
         guide = self.dkc_layers(guide)
-        return self.lrelu(self.deform_conv(neighbour, guide))
+        return self.lrelu(self._deform(neighbour, guide))
+
+    def _deform(self, x: Tensor, guide: Tensor) -> Tensor:
+        """Run mmcv's operator; under autocast in float32, as it has no
+        bfloat16 and positions in float16 are too coarse."""
+        device = x.device.type
+        if not torch.is_autocast_enabled(device):
+            return self.deform_conv(x, guide)
+        with torch.autocast(device, enabled=False):
+            return self.deform_conv(x.float(), guide.float()).to(x.dtype)

@@ -1,0 +1,55 @@
+"""What tools/train.py and tools/test.py share: MMagic's arguments."""
+import argparse
+import os
+import os.path as osp
+
+from mmengine.config import Config, DictAction
+
+from .checkpoint import check_checkpoint
+from .distributed import prepare_launcher
+
+
+def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that MMagic's train.py and test.py both have."""
+    parser.add_argument(
+        '--work-dir', help='folder for logs, checkpoints and results')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config: key=value pairs; lists like '
+        'key="[a,b]" or key=a,b, nested ones like key="[(a,b),(c,d)]", with '
+        'the quotation marks and without white space')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher')
+    # torch.distributed.launch passes --local-rank
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Return the config with the command line merged in.
+
+    The work folder is the command line's, else the config's, else
+    ``work_dirs/<name of the config>``.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        name = osp.splitext(osp.basename(args.config))[0]
+        cfg.work_dir = osp.join('work_dirs', name)
+    return cfg
+
+
+def prepare(cfg: Config) -> None:
+    """Check the checkpoint to start from, and set up CPU processes."""
+    if cfg.get('load_from'):
+        check_checkpoint(cfg.load_from)
+    prepare_launcher(cfg)

@@ -1,0 +1,80 @@
+"""Train a model: MMagic's tools/train.py, and on CPUs as well.
+
+    python tools/train.py CONFIG [--work-dir DIR] [--resume] [--amp] ...
+"""
+import argparse
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from dksan_mm.engine.cli import add_runner_arguments, load_config, prepare
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train a model')
+    parser.add_argument('config', help='train config file path')
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='resume from the latest checkpoint in the work folder')
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='train in mixed precision: float16 on GPUs, bfloat16 on CPUs')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate by the total batch size over the "
+        "config's auto_scale_lr.base_batch_size")
+    add_runner_arguments(parser)
+    return parser.parse_args()
+
+
+def enable_amp(cfg: Config) -> None:
+    """Replace the plain OptimWrapper by the device's mixed-precision one."""
+    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if wrapper in ('AmpOptimWrapper', 'CPUAmpOptimWrapper'):
+        print_log('Mixed precision is already enabled in the config.',
+                  'current')
+        return
+    if wrapper != 'OptimWrapper':
+        raise ValueError('--amp needs optim_wrapper.type to be OptimWrapper, '
+                         f'found {wrapper}; set it in the config')
+    if torch.cuda.is_available():
+        cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+    else:
+        cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Turn on mmengine's scaling of the learning rate."""
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise ValueError(
+            '--auto-scale-lr needs auto_scale_lr.base_batch_size, the total '
+            'batch size that the learning rate is for, found none in '
+            f'{cfg.filename}; add it to the config')
+    cfg.auto_scale_lr.enable = True
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    if cfg.get('train_dataloader') is None:
+        raise ValueError(f'{args.config} must have a train_dataloader to be '
+                         'trained, found none: it is only for tools/test.py')
+    if args.amp:
+        enable_amp(cfg)
+    if args.auto_scale_lr:
+        enable_auto_scale_lr(cfg)
+    if args.resume:
+        cfg.resume = True
+    prepare(cfg)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    print_log(f'Logs and checkpoints are in {cfg.work_dir}', 'current')
+
+
+if __name__ == '__main__':
+    main()
