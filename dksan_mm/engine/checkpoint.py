@@ -1,25 +1,38 @@
 """Checkpoints: loaded without running code that they may carry."""
 import os.path as osp
 import pickle
+from typing import Any, Callable
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
 
+def _history_buffer_method(owner: Any, name: str) -> Callable:
+    """Stand in for the ``getattr`` of a checkpoint: the four statistics of
+    mmengine's HistoryBuffer and nothing else.
+
+    ``getattr`` itself would open the interpreter to whoever wrote the file.
+    """
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(HistoryBuffer, name)
+    raise pickle.UnpicklingError(f'GLOBAL getattr of {owner!r}, {name!r}, is '
+                                 'not allowed.')
+
+
 def allow_mmengine_checkpoints() -> None:
     """Let torch's weights-only loading read what mmengine saves.
 
-    mmengine keeps the log's history in its checkpoints: HistoryBuffer and
-    plain numpy arrays, which torch >= 2.6 refuses unless told that they are
+    mmengine keeps the log's history in its checkpoints: HistoryBuffer, of
+    numpy arrays, which torch >= 2.6 refuses unless told that they are
     harmless. They are; weights-only loading itself stays on.
     """
-    number = np.float64(0)
     dtypes = [type(np.dtype(name)) for name in ('f8', 'f4', 'i8', 'i4')]
     torch.serialization.add_safe_globals([
         HistoryBuffer, np.ndarray, np.dtype, *dtypes,
         np.zeros(1).__reduce__()[0],
-        number.__reduce__()[0]
+        np.float64(0).__reduce__()[0],
+        (_history_buffer_method, 'builtins.getattr')
     ])
 
 

@@ -198,11 +198,15 @@ def compute_dtype(*tensors: Optional[Tensor]) -> torch.dtype:
 
 def _from_rows(rows: Tensor, like: Tensor, size: Tuple[int, int]) -> Tensor:
     """(N * H * W, C) -> (N, C, H, W) in the memory format of ``like``."""
-    out = rows.view(like.shape[0], *size, -1).permute(0, 3, 1, 2)
+    image = rows.view(like.shape[0], *size, -1).permute(0, 3, 1, 2)
     channels_last = (
         like.is_contiguous(memory_format=torch.channels_last)
         and not like.is_contiguous())
-    return out if channels_last else out.contiguous()
+    # no view either way: autograd forbids to change a view in place
+    if channels_last:
+        return torch.empty_like(image).set_(image)
+    return torch.empty_like(
+        image, memory_format=torch.contiguous_format).copy_(image)
 
 
 def forward(x: Tensor, weight: Tensor, kernel_offset: Tensor,
