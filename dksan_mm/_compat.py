@@ -29,6 +29,11 @@ def required(name: str) -> str:
     return f'>={least}' + (f',<{beyond}' if beyond else '')
 
 
+def _in_range(version: str, least: str, beyond: Optional[str]) -> bool:
+    version = TorchVersion(version)
+    return version >= least and (beyond is None or version < beyond)
+
+
 def find_faults() -> List[str]:
     """Return one line, with its cure, for each package that is missing or out
     of range, and for an mmcv without its operators."""
@@ -38,11 +43,9 @@ def find_faults() -> List[str]:
         if version is None:
             faults.append(f'{name} must be {required(name)}, found none: '
                           'install it, see the README, "Installation"')
-        elif TorchVersion(version) < least or (
-                beyond and TorchVersion(version) >= beyond):
-            faults.append(
-                f'{name} must be {required(name)} ({reason}), found '
-                f"{version}: pip install '{name}{required(name)}'")
+        elif not _in_range(version, least, beyond):
+            faults.append(f'{name} must be {required(name)} ({reason}), found '
+                          f"{version}: pip install '{name}{required(name)}'")
     if installed_version('mmcv') is not None:
         try:
             importlib.import_module('mmcv._ext')

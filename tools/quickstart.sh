@@ -12,7 +12,7 @@ OUT=${QUICKSTART_DIR:-$ROOT/work_dirs/quickstart}
 CONFIG=$ROOT/configs/dksan-small_quickstart_x16.py
 BICUBIC=$ROOT/configs/bicubic_vid3oc_x16.py
 # shellcheck source=tools/setup_env.sh
-source "$ROOT/tools/setup_env.sh"
+source "$ROOT/tools/setup_env.sh" runtime
 # warnings of MMagic's dependencies about each other
 export PYTHONWARNINGS=ignore
 
@@ -24,7 +24,10 @@ trap 'printf "\nquickstart.sh: the step \"%s\" failed; the message above says wh
 
 started=$SECONDS
 step 'Prepare the data: HR frames, and LR frames by MATLAB-bicubic x1/16'
-rm -rf "$OUT"
+if [ -e "$OUT" ]; then
+    rm -rf "$OUT.previous"
+    mv "$OUT" "$OUT.previous"
+fi
 mkdir -p "$OUT"
 if [ $# -eq 0 ]; then
     python "$ROOT/tools/dataset_converters/render_demo_clips.py" "$OUT/clips"
@@ -33,7 +36,7 @@ if [ $# -eq 0 ]; then
 else
     (cd "$CALLER" && python \
         "$ROOT/tools/dataset_converters/prepare_videos.py" "$OUT/data" \
-        --hold-out "$@" --max-frames 60 --max-val-frames 24)
+        --hold-out "$@" --max-frames 60 --max-val-frames 30)
 fi
 DATA="test_dataloader.dataset.data_root=$OUT/data"
 

@@ -1,4 +1,5 @@
 """Videos and folders of frames made into a data set of LR and HR frames."""
+import itertools
 import json
 import os
 import os.path as osp
@@ -19,18 +20,63 @@ MIN_LR_SIZE = 16
 MIN_FRAMES = 7
 
 
+class Clip(NamedTuple):
+    """A span of a video, or of a folder of frames: frames from ``start`` to
+    before ``stop``."""
+    path: str
+    start: int = 0
+    stop: Optional[int] = None
+
+
 class _Task(NamedTuple):
-    source: str
+    clip: Clip
     folder: str  # of the split
     sequence: str
     scale: int
-    max_frames: Optional[int]
+
+
+def hold_out(paths: Sequence[str],
+             max_frames: Optional[int] = None,
+             max_val_frames: Optional[int] = None) -> Dict[str, List[Clip]]:
+    """Split videos into those to train on and one to validate and test on.
+
+    The last is held out; a single one is split into its first three quarters
+    and its last quarter.
+
+    Args:
+        paths (Sequence[str]): Videos or folders of frames, at least one.
+        max_frames (int, optional): Train on the first so many frames of
+            each. Default: None, all.
+        max_val_frames (int, optional): Likewise, to validate.
+            Default: None, all.
+
+    Returns:
+        dict: ``train`` and ``val``, for :func:`prepare_videos`.
+    """
+    if not paths:
+        raise ValueError('paths must name at least one video, found none')
+    if len(paths) > 1:
+        return dict(
+            train=[Clip(path, 0, max_frames) for path in paths[:-1]],
+            val=[Clip(paths[-1], 0, max_val_frames)])
+    path = paths[0]
+    _check_exists(path)
+    frames = sum(1 for _ in read_frames(path))
+    split = frames * 3 // 4
+    if frames - split < MIN_FRAMES:
+        raise ValueError(
+            f'{path} must have at least {4 * MIN_FRAMES} frames to be split '
+            f'into three quarters and one, found {frames}; use a longer video '
+            'or a second one')
+    train, val = split, frames - split
+    return dict(
+        train=[Clip(path, 0, min(train, max_frames or train))],
+        val=[Clip(path, split, split + min(val, max_val_frames or val))])
 
 
 def prepare_videos(out: str,
-                   sources: Dict[str, Sequence[str]],
+                   sources: Dict[str, Sequence[Clip]],
                    scale: int = 16,
-                   max_frames: Optional[int] = None,
                    workers: int = 1) -> None:
     """Write HR frames, LR frames and annotations in MMagic's layout.
 
@@ -41,12 +87,10 @@ def prepare_videos(out: str,
 
     Args:
         out (str): Folder to write; must not exist or be empty.
-        sources (dict): Split (``train``, ``val``) to videos, or folders of
-            frames in the order of their names. A sequence is named after its
-            source.
+        sources (dict): Split (``train``, ``val``) to :class:`Clip` of videos,
+            or of folders of frames in the order of their names. A sequence is
+            named after its source.
         scale (int): Default: 16.
-        max_frames (int, optional): Use the first so many frames of each.
-            Default: None, all.
         workers (int): Processes. Default: 1.
 
     Raises:
@@ -62,9 +106,9 @@ def prepare_videos(out: str,
     partial = f'{osp.normpath(out)}.partial'
     shutil.rmtree(partial, ignore_errors=True)
     tasks = [
-        _Task(source, osp.join(partial, split), name, scale, max_frames)
-        for split, paths in sources.items()
-        for source, name in zip(paths, _sequence_names(paths))
+        _Task(clip, osp.join(partial, split), name, scale)
+        for split, clips in sources.items()
+        for clip, name in zip(clips, _sequence_names(clips))
     ]
     if not tasks:
         raise ValueError('sources must name at least one video, found none')
@@ -80,15 +124,19 @@ def prepare_videos(out: str,
     os.rename(partial, out)
 
 
-def _sequence_names(paths: Sequence[str]) -> List[str]:
+def _check_exists(path: str) -> None:
+    if not osp.exists(path):
+        raise FileNotFoundError(
+            f'{path} must be a video or a folder of frames, found nothing '
+            'there; check the path')
+
+
+def _sequence_names(clips: Sequence[Clip]) -> List[str]:
     """Return a folder name for each source, all different."""
     names: List[str] = []
-    for path in paths:
-        if not osp.exists(path):
-            raise FileNotFoundError(
-                f'{path} must be a video or a folder of frames, found '
-                'nothing there; check the path')
-        stem = osp.splitext(osp.basename(osp.normpath(path)))[0]
+    for clip in clips:
+        _check_exists(clip.path)
+        stem = osp.splitext(osp.basename(osp.normpath(clip.path)))[0]
         stem = re.sub(r'\W+', '_', stem)
         name, number = stem, 1
         while name in names:
@@ -105,10 +153,11 @@ def read_frames(source: str) -> Iterator[np.ndarray]:
         ValueError: There is no frame, or one cannot be decoded.
     """
     if osp.isdir(source):
-        names = sorted(name for name in os.listdir(source)
-                       if name.lower().endswith(IMAGE_SUFFIXES))
-        frames = ((osp.join(source, name),
-                   mmcv.imread(osp.join(source, name))) for name in names)
+        names = sorted(
+            name for name in os.listdir(source)
+            if name.lower().endswith(IMAGE_SUFFIXES))
+        frames = ((osp.join(source, name), mmcv.imread(osp.join(source, name)))
+                  for name in names)
     else:
         frames = ((source, frame) for frame in mmcv.VideoReader(source))
     empty = True
@@ -127,19 +176,20 @@ def read_frames(source: str) -> Iterator[np.ndarray]:
 def _write_sequence(task: _Task) -> int:
     """Write one sequence; return the number of its frames."""
     resize = MATLABLikeResize(keys=['image'], scale=1 / task.scale)
+    source, start, stop = task.clip
     size = None
     count = 0
-    for frame in read_frames(task.source):
+    for frame in itertools.islice(read_frames(source), start, stop):
         if size is None:
             size = frame.shape
             if min(size[:2]) < MIN_LR_SIZE * task.scale:
                 raise ValueError(
-                    f'{task.source} must be at least '
+                    f'{source} must be at least '
                     f'{MIN_LR_SIZE * task.scale} pixels wide and high, found '
                     f'{size[1]}x{size[0]}; use a larger video')
         if frame.shape != size:
             raise ValueError(
-                f'{task.source} must have frames of one size, found '
+                f'{source} must have frames of one size, found '
                 f'{frame.shape[1::-1]} after {size[1::-1]}; split it')
         height, width = (side - side % task.scale for side in size[:2])
         hr = np.ascontiguousarray(frame[:height, :width])
@@ -152,10 +202,8 @@ def _write_sequence(task: _Task) -> int:
                 raise OSError(f'{path} could not be written; is the disk '
                               'full, or the folder read-only?')
         count += 1
-        if count == task.max_frames:
-            break
     if count < MIN_FRAMES:
-        raise ValueError(f'{task.source} must have at least {MIN_FRAMES} '
+        raise ValueError(f'{source} must have at least {MIN_FRAMES} '
                          f'frames, one window, found {count}')
     return count
 
@@ -164,8 +212,8 @@ def _write_annotations(folder: str, tasks: Sequence[_Task],
                        counts: Sequence[int]) -> None:
     for split in dict.fromkeys(task.folder for task in tasks):
         lines = [
-            f'{task.sequence} {count}\n'
-            for task, count in zip(tasks, counts) if task.folder == split
+            f'{task.sequence} {count}\n' for task, count in zip(tasks, counts)
+            if task.folder == split
         ]
         name = f'meta_info_{osp.basename(split)}.txt'
         with open(osp.join(folder, name), 'w') as file:
@@ -177,7 +225,9 @@ def _write_annotations(folder: str, tasks: Sequence[_Task],
         tool=f'dksan_mm {dksan_mm.__version__}',
         sources={
             f'{osp.basename(task.folder)}/{task.sequence}':
-            osp.basename(osp.normpath(task.source))
+            dict(
+                task.clip._asdict(),
+                path=osp.basename(osp.normpath(task.clip.path)))
             for task in tasks
         })
     with open(osp.join(folder, 'metadata.json'), 'w') as file:

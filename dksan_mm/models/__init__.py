@@ -5,7 +5,6 @@ _compat.check_environment()
 
 # isort: split
 import dksan_mm.ops.mmcv_layer  # noqa: E402,F401
-
 from .bicubic import Bicubic, BicubicUpsampler  # noqa: E402
 from .dksan import DKSAN  # noqa: E402
 from .dksan_net import DKSANNet  # noqa: E402

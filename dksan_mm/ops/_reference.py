@@ -31,9 +31,8 @@ class Geometry(NamedTuple):
 
     def output_size(self, height: int, width: int) -> Tuple[int, int]:
         """Return (H_out, W_out) as ``torch.nn.functional.conv2d`` has it."""
-        return tuple(
-            (size + 2 * p - d * (k - 1) - 1) // s + 1
-            for size, k, s, p, d in zip((height, width), *self))
+        return tuple((size + 2 * p - d * (k - 1) - 1) // s + 1
+                     for size, k, s, p, d in zip((height, width), *self))
 
 
 class _ImageTaps(NamedTuple):
@@ -113,25 +112,23 @@ class _Sampler:
     def blocks(self) -> Iterator[slice]:
         """Yield slices of the flattened output pixels."""
         limit = (
-            _BLOCK_BYTES_CPU if self.image.device.type == 'cpu' else
-            _BLOCK_BYTES_ACCELERATOR)
+            _BLOCK_BYTES_CPU
+            if self.image.device.type == 'cpu' else _BLOCK_BYTES_ACCELERATOR)
         step = max(limit // (self.channels * self.image.element_size()), 1)
         for start in range(0, self.num_pixels, step):
             yield slice(start, min(start + step, self.num_pixels))
 
     def image_taps(self, block: slice, tap: int) -> _ImageTaps:
-        pixel = torch.arange(
-            block.start, block.stop, device=self.image.device)
+        pixel = torch.arange(block.start, block.stop, device=self.image.device)
         width_out = self.out_size[1]
         sample = pixel // (self.out_size[0] * width_out)
         position = []
-        for axis, place in enumerate((pixel // width_out % self.out_size[0],
-                                      pixel % width_out)):
+        for axis, place in enumerate(
+            (pixel // width_out % self.out_size[0], pixel % width_out)):
             step = divmod(tap, self.geometry.kernel_size[1])[axis]
-            place = (
-                place * self.geometry.stride[axis] -
-                self.geometry.padding[axis] +
-                step * self.geometry.dilation[axis]).to(self.image.dtype)
+            place = (place * self.geometry.stride[axis] -
+                     self.geometry.padding[axis] +
+                     step * self.geometry.dilation[axis]).to(self.image.dtype)
             if self.offset is not None:
                 place = place + self.offset[tap, axis, block]
             position.append(place)
@@ -145,8 +142,8 @@ class _Sampler:
             (ys >= 0) & (ys < self.height) & (xs >= 0) & (xs < self.width),
             rows, self.outside)
         weights = torch.stack(
-            ((1 - frac_y) * (1 - frac_x), (1 - frac_y) * frac_x, frac_y *
-             (1 - frac_x), frac_y * frac_x), 1)
+            ((1 - frac_y) * (1 - frac_x),
+             (1 - frac_y) * frac_x, frac_y * (1 - frac_x), frac_y * frac_x), 1)
         return _ImageTaps(rows, weights, frac_y, frac_x)
 
     def scope_taps(self, block: slice, tap: int) -> _ScopeTaps:
@@ -157,8 +154,8 @@ class _Sampler:
             for axis in range(2)
         ]
         hat_y, slope_y = _hats(*_cell(*position, *self.scope), self.scope[0])
-        hat_x, slope_x = _hats(
-            *_cell(*position[::-1], *self.scope[::-1]), self.scope[1])
+        hat_x, slope_x = _hats(*_cell(*position[::-1], *self.scope[::-1]),
+                               self.scope[1])
 
         def outer(rows: Tensor, columns: Tensor) -> Tensor:
             return (rows[..., :, None] * columns[..., None, :]).flatten(-2)
@@ -169,10 +166,7 @@ class _Sampler:
     def read_image(self, taps: _ImageTaps) -> Tensor:
         """Return the image at the taps, (P, C)."""
         return F.embedding_bag(
-            taps.rows,
-            self.image,
-            mode='sum',
-            per_sample_weights=taps.weights)
+            taps.rows, self.image, mode='sum', per_sample_weights=taps.weights)
 
     def read_scope(self, taps: _ScopeTaps) -> Tensor:
         """Return the resampled kernel at the taps, (P, C)."""
@@ -218,8 +212,7 @@ def forward(x: Tensor, weight: Tensor, kernel_offset: Tensor,
     sampler = _Sampler(x, weight, kernel_offset, offset, geometry, dtype)
     out = x.new_empty((sampler.num_pixels, x.shape[1]))
     for block in sampler.blocks():
-        total = sampler.image.new_zeros(
-            (block.stop - block.start, x.shape[1]))
+        total = sampler.image.new_zeros((block.stop - block.start, x.shape[1]))
         for tap in range(sampler.taps):
             total.addcmul_(
                 sampler.read_image(sampler.image_taps(block, tap)),
@@ -243,8 +236,7 @@ def backward(
     dtype = compute_dtype(grad_out, x, weight, kernel_offset, offset)
     sampler = _Sampler(x, weight, kernel_offset, offset, geometry, dtype)
     rows = grad_out.permute(0, 2, 3, 1).flatten(0, 2)
-    grads = (torch.zeros_like(sampler.image),
-             torch.zeros_like(sampler.weight),
+    grads = (torch.zeros_like(sampler.image), torch.zeros_like(sampler.weight),
              torch.zeros_like(sampler.kernel_offset),
              None if offset is None else torch.zeros_like(sampler.offset))
     for block in sampler.blocks():
@@ -278,14 +270,18 @@ def _tap_backward(grad: Tensor, sampler: _Sampler, block: slice, tap: int,
     grad_kernel_offset[tap, :, 1, block] = (by_hat * scope_taps.grad_x).sum(-1)
 
     by_image = grad * sampler.read_scope(scope_taps)
-    grad_image.scatter_add_(
-        0, taps.rows.reshape(-1, 1).expand(-1, grad.shape[1]),
-        (taps.weights[..., None] * by_image[:, None]).flatten(0, 1))
+    grad_image.scatter_add_(0,
+                            taps.rows.reshape(-1, 1).expand(-1, grad.shape[1]),
+                            (taps.weights[..., None] *
+                             by_image[:, None]).flatten(0, 1))
     if grad_offset is not None:
         top_left, top_right, bottom_left, bottom_right = (
             (sampler.image.index_select(0, taps.rows[:, corner]) *
              by_image).sum(1) for corner in range(4))
-        grad_offset[tap, 0, block] = (1 - taps.frac_x) * (
-            bottom_left - top_left) + taps.frac_x * (bottom_right - top_right)
+        grad_offset[tap, 0,
+                    block] = (1 - taps.frac_x) * (bottom_left -
+                                                  top_left) + taps.frac_x * (
+                                                      bottom_right - top_right)
         grad_offset[tap, 1, block] = (1 - taps.frac_y) * (
-            top_right - top_left) + taps.frac_y * (bottom_right - bottom_left)
+            top_right - top_left) + taps.frac_y * (
+                bottom_right - bottom_left)

@@ -72,8 +72,12 @@ def deform_kernel_conv2d(x: Tensor,
             above; the message names it.
     """
     geometry = _check_geometry(kernel_size, stride, padding, dilation)
-    _check_tensors(x=x, weight=weight, kernel_offset=kernel_offset,
-                   offset=offset, bias=bias)
+    _check_tensors(
+        x=x,
+        weight=weight,
+        kernel_offset=kernel_offset,
+        offset=offset,
+        bias=bias)
     _check_shapes(x, weight, kernel_offset, offset, bias, geometry)
     return DeformKernelConv2dFunction.apply(x, weight, kernel_offset, offset,
                                             bias, geometry)
@@ -82,8 +86,8 @@ def deform_kernel_conv2d(x: Tensor,
 def _check_pair(name: str, value: Size, least: int) -> Tuple[int, int]:
     """Return ``value`` as a pair of integers, each at least ``least``."""
     pair = _pair(value)
-    if len(pair) != 2 or any(
-            not isinstance(v, int) or v < least for v in pair):
+    if len(pair) != 2 or any(not isinstance(v, int) or v < least
+                             for v in pair):
         raise ValueError(f'{name} must be an integer of at least {least} or '
                          f'a pair of them, got {value!r}')
     return tuple(pair)
@@ -213,8 +217,8 @@ class DeformKernelConv2d(nn.Module):
                                           dilation)
         self.scope_size = _check_pair('scope_size', scope_size, 1)
         self.negative_slope = negative_slope
-        self.weight = nn.Parameter(torch.empty(in_channels, 1,
-                                               *self.scope_size))
+        self.weight = nn.Parameter(
+            torch.empty(in_channels, 1, *self.scope_size))
         self.bias = nn.Parameter(torch.empty(in_channels)) if bias else None
         self.init_weights()
 

@@ -102,8 +102,8 @@ def main() -> None:
         init_default_scope(cfg.default_scope)
         if sample is None:
             sample, key = load_sample(cfg, args.sequence, args.frame)
-            truth = sample['data_samples'].gt_img.permute(
-                1, 2, 0).numpy()[..., ::-1]
+            truth = sample['data_samples'].gt_img.permute(1, 2,
+                                                          0).numpy()[..., ::-1]
             middle = sample['inputs'][len(sample['inputs']) // 2]
             lr = middle.permute(1, 2, 0).numpy()[..., ::-1]
             size = f'{lr.shape[1]}x{lr.shape[0]}'

@@ -26,8 +26,9 @@ def read_results(argument: str) -> Tuple[str, Dict[str, float]]:
 
 def sequences(results: Dict[str, float]) -> List[str]:
     """Return the sequences that results are of."""
-    return sorted(key.split('/', 1)[1] for key in results if '/' in key
-                  and key.startswith('PSNR'))
+    return sorted(
+        key.split('/', 1)[1] for key in results
+        if '/' in key and key.startswith('PSNR'))
 
 
 def make_table(systems: Dict[str, Dict[str, float]]) -> str:
@@ -51,8 +52,7 @@ def make_table(systems: Dict[str, Dict[str, float]]) -> str:
             for metric, form in METRICS.items():
                 key = f'{metric}/{name}' if name else metric
                 row.append(
-                    form.format(results[key]).rjust(
-                        len(f'{system} {metric}')))
+                    form.format(results[key]).rjust(len(f'{system} {metric}')))
         rows.append(row)
     return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
 

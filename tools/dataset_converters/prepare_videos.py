@@ -12,7 +12,7 @@ writes, in the layout that configs/dksan_vid3oc_x16.py reads,
 import argparse
 import sys
 
-from dksan_mm.datasets.prepare import prepare_videos
+from dksan_mm.datasets.prepare import Clip, hold_out, prepare_videos
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,25 +30,40 @@ def parse_args() -> argparse.Namespace:
         default=[],
         help='videos, or folders of frames, to validate and test on')
     parser.add_argument(
-        '--scale', type=int, default=16, choices=(2, 4, 8, 16))
+        '--hold-out',
+        nargs='+',
+        default=[],
+        help='instead of --train and --val: train on all but the last, which '
+        'is held out; a single video is split, its last quarter held out')
+    parser.add_argument('--scale', type=int, default=16, choices=(2, 4, 8, 16))
     parser.add_argument(
         '--max-frames',
         type=int,
-        help='use the first so many frames of each. Default: all')
+        help='train on the first so many frames of each. Default: all')
+    parser.add_argument(
+        '--max-val-frames',
+        type=int,
+        help='validate and test on the first so many. Default: all')
     parser.add_argument(
         '--workers', type=int, default=2, help='processes. Default: 2')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if bool(args.hold_out) == bool(args.train or args.val):
+        parser.error('give --hold-out, or --train and --val')
+    return args
 
 
 def main() -> None:
     args = parse_args()
     try:
+        if args.hold_out:
+            sources = hold_out(args.hold_out, args.max_frames,
+                               args.max_val_frames)
+        else:
+            sources = dict(
+                train=[Clip(p, 0, args.max_frames) for p in args.train],
+                val=[Clip(p, 0, args.max_val_frames) for p in args.val])
         prepare_videos(
-            args.out,
-            dict(train=args.train, val=args.val),
-            scale=args.scale,
-            max_frames=args.max_frames,
-            workers=args.workers)
+            args.out, sources, scale=args.scale, workers=args.workers)
     except (OSError, ValueError) as error:
         sys.exit(f'prepare_videos.py: {error}')
 

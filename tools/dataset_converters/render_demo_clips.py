@@ -87,8 +87,7 @@ def main() -> None:
             name = osp.splitext(osp.basename(path))[0]
             for index, frame in enumerate(render(read_photograph(path), seed)):
                 mmcv.imwrite(
-                    frame,
-                    osp.join(args.out, split, name, f'{index:08d}.png'))
+                    frame, osp.join(args.out, split, name, f'{index:08d}.png'))
 
 
 if __name__ == '__main__':

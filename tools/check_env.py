@@ -1,0 +1,85 @@
+"""Print what DKSAN needs and what is here; exit with 1 if it cannot run.
+
+    python tools/check_env.py
+"""
+import importlib
+import os.path as osp
+import platform
+import sys
+import warnings
+
+# the answer must not depend on whether the package is installed
+sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))
+
+
+def show(name: str, value: object) -> None:
+    print(f'{name:<22}{value}')
+
+
+def find_import_faults() -> list:
+    """Import what the tools import; return a line for each failure."""
+    faults = []
+    for name in ('mmagic.models', 'mmagic.datasets', 'mmagic.evaluation',
+                 'dksan_mm.models', 'dksan_mm.datasets'):
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # whatever a broken package raises
+            faults.append(f'{name} must import, found {type(error).__name__}: '
+                          f'{error}. Install the versions of '
+                          'requirements/runtime.txt, or by '
+                          'tools/setup_env.sh')
+            break
+    return faults
+
+
+def operator_devices() -> str:
+    """Return the devices that mmcv's operators are built for."""
+    import torch
+    from mmcv.ops import get_compiling_cuda_version
+    built = get_compiling_cuda_version()
+    devices = ['CPU']
+    if built != 'not available':
+        devices.append(f'CUDA {built}')
+        if not torch.cuda.is_available():
+            devices[-1] += ' (no GPU here)'
+    return ', '.join(devices)
+
+
+def main() -> int:
+    show('Python', platform.python_version())
+    try:
+        import torch
+    except ImportError as error:
+        show('torch', 'missing')
+        print(f'\nDKSAN cannot run here:\n- torch must be installed, found '
+              f'{error}: see the README, "Installation"')
+        return 1
+    from dksan_mm import __version__, _compat
+    show('dksan_mm', __version__)
+    for name in _compat.SUPPORTED:
+        found = _compat.installed_version(name) or 'missing'
+        show(name, f'{found} (supported: {_compat.required(name)})')
+    show(
+        'GPU',
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available() else 'none: everything runs on the CPU')
+
+    faults = _compat.find_faults()
+    if any('operators' in fault for fault in faults):
+        show('mmcv operators', 'missing')
+    elif _compat.installed_version('mmcv'):
+        show('mmcv operators', operator_devices())
+    show('DKC backends', 'portable PyTorch, on every device of PyTorch')
+    faults = faults or find_import_faults()
+    if faults:
+        print('\nDKSAN cannot run here:')
+        for fault in faults:
+            print(f'- {fault}')
+        return 1
+    print('\nDKSAN can run here.')
+    return 0
+
+
+if __name__ == '__main__':
+    warnings.simplefilter('ignore')
+    sys.exit(main())

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# bash tools/run_tests.sh [PYTEST ARGUMENTS ...]
+# Lint and tests, in the environment that it brings up first.
+set -euo pipefail
+ROOT=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=tools/setup_env.sh
+source "$ROOT/tools/setup_env.sh" tests
+cd "$ROOT"
+FOLDERS=(dksan_mm configs tools tests)
+
+lint() {
+    printf '== Lint: %s\n' "$*"
+    "$@" || {
+        printf 'run_tests.sh: %s found faults, see above\n' "$1" >&2
+        exit 1
+    }
+}
+lint flake8 "${FOLDERS[@]}"
+lint isort --check-only --diff "${FOLDERS[@]}"
+lint yapf --recursive --diff "${FOLDERS[@]}"
+lint codespell "${FOLDERS[@]}" README.md CHANGELOG.md requirements
+echo '== Tests'
+exec python -m pytest "$@"
