@@ -111,9 +111,8 @@ class _Sampler:
 
     def blocks(self) -> Iterator[slice]:
         """Yield slices of the flattened output pixels."""
-        limit = (
-            _BLOCK_BYTES_CPU
-            if self.image.device.type == 'cpu' else _BLOCK_BYTES_ACCELERATOR)
+        on_cpu = self.image.device.type == 'cpu'
+        limit = _BLOCK_BYTES_CPU if on_cpu else _BLOCK_BYTES_ACCELERATOR
         step = max(limit // (self.channels * self.image.element_size()), 1)
         for start in range(0, self.num_pixels, step):
             yield slice(start, min(start + step, self.num_pixels))
@@ -192,7 +191,8 @@ def compute_dtype(*tensors: Optional[Tensor]) -> torch.dtype:
 
 def _from_rows(rows: Tensor, like: Tensor, size: Tuple[int, int]) -> Tensor:
     """(N * H * W, C) -> (N, C, H, W) in the memory format of ``like``."""
-    image = rows.view(like.shape[0], *size, -1).permute(0, 3, 1, 2)
+    image = rows.view(like.shape[0], *size, rows.shape[1]).permute(
+        0, 3, 1, 2)
     channels_last = (
         like.is_contiguous(memory_format=torch.channels_last)
         and not like.is_contiguous())

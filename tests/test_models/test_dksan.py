@@ -1,0 +1,90 @@
+"""The restorer, in MMagic's terms."""
+import pytest
+import torch
+from mmagic.registry import MODELS
+from mmagic.structures import DataSample
+from mmengine.runner.checkpoint import _load_checkpoint_to_model
+from test_models.test_dksan_net import TINY
+
+from dksan_mm.models import DKSAN
+
+
+def make_model(strict_checkpoint=True, **generator):
+    torch.manual_seed(0)
+    return MODELS.build(
+        dict(
+            type='DKSAN',
+            strict_checkpoint=strict_checkpoint,
+            generator=dict(type='DKSANNet', **{
+                **TINY,
+                **generator
+            }),
+            pixel_loss=dict(type='CharbonnierLoss', eps=1e-6),
+            data_preprocessor=dict(
+                type='DataPreprocessor', mean=[0.] * 3, std=[255.] * 3)))
+
+
+def make_batch():
+    """Return a batch as a data loader has it: BGR values in [0, 255]."""
+    sample = DataSample(gt_img=torch.randint(0, 256, (3, 16, 24)).float())
+    return dict(
+        inputs=[torch.randint(0, 256, (3, 3, 4, 6)).float()],
+        data_samples=[sample])
+
+
+def test_loss_is_eq_13():
+    model = make_model()
+    batch = make_batch()
+    data = model.data_preprocessor(batch, training=True)
+    loss = model(**data, mode='loss')['loss']
+    out = model.generator(data['inputs'])
+    difference = out - data['data_samples'].gt_img
+    torch.testing.assert_close(
+        loss, (difference**2 + 1e-3**2).sqrt().mean())
+
+
+def test_predicts_in_the_values_of_images():
+    model = make_model().eval()
+    batch = make_batch()
+    inputs = batch['inputs'][0].clone()
+    with torch.no_grad():
+        result = model.test_step(batch)[0]
+        expected = model.generator(inputs[None] / 255)[0] * 255
+    assert result.output.pred_img.shape == (3, 16, 24)
+    torch.testing.assert_close(
+        result.output.pred_img, expected.clamp(0, 255), rtol=0, atol=1e-3)
+
+
+def test_loads_its_own_checkpoint():
+    model, other = make_model(), make_model()
+    torch.nn.init.normal_(model.generator.fuse.weight)
+    _load_checkpoint_to_model(other, dict(state_dict=model.state_dict()))
+    assert torch.equal(model.generator.fuse.weight,
+                       other.generator.fuse.weight)
+
+
+@pytest.mark.parametrize('variant, message', [
+    (dict(with_alignment=False), r'it lacks .*align \(\d+ tensors\)'),
+    (dict(with_dksa=False), r'it lacks .*dksa \(\d+ tensors\)'),
+    (dict(mid_channels=8), r'tensors differ in shape, such as generator\.'),
+    (dict(num_frames=5), r'1 tensors differ in shape.*fuse\.weight'),
+    (dict(num_blocks=(1, 1, 1)), 'it has, and the model lacks'),
+])
+def test_refuses_a_checkpoint_of_another_variant(variant, message):
+    checkpoint = dict(state_dict=make_model(**variant).state_dict())
+    with pytest.raises(ValueError, match=message) as error:
+        _load_checkpoint_to_model(make_model(), checkpoint)
+    assert 'strict_checkpoint=False' in str(error.value)
+
+
+def test_starts_from_what_fits_if_told():
+    source = make_model(with_dksa=False)
+    torch.nn.init.normal_(source.generator.fuse.weight)
+    model = make_model(strict_checkpoint=False)
+    _load_checkpoint_to_model(model, dict(state_dict=source.state_dict()))
+    assert torch.equal(model.generator.fuse.weight,
+                       source.generator.fuse.weight)
+
+
+def test_registered_by_name():
+    assert MODELS.get('DKSAN') is DKSAN

@@ -1,0 +1,224 @@
+"""The network: parameter counts, sizes, properties and errors."""
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dksan_mm.models import DKSANNet
+from dksan_mm.models.blocks import RCAB, DKCBlock
+from dksan_mm.models.dkc_align import DKCAlign
+from dksan_mm.models.dksa import DKSA
+
+TINY = dict(
+    mid_channels=4,
+    num_frames=3,
+    num_blocks=(1, 1),
+    num_extraction_blocks=1,
+    num_align_layers=1,
+    deform_groups=2,
+    num_dksa_layers=1,
+    reduction=2)
+
+
+def make_tiny(**kwargs):
+    """Return a tiny network of which no layer is at zero."""
+    torch.manual_seed(0)
+    net = DKSANNet(**{**TINY, **kwargs}).eval()
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=0.1)
+            nn.init.normal_(module.bias, std=0.1)
+    return net
+
+
+@pytest.mark.parametrize('switches, count', [
+    (dict(
+        with_channel_attention=False, with_alignment=False,
+        with_dksa=False), 26_117_772),
+    (dict(with_alignment=False, with_dksa=False), 26_281_572),
+    (dict(with_dksa=False), 26_973_204),
+    (dict(), 29_476_220),
+])
+def test_parameter_counts_of_table_3(switches, count):
+    with torch.device('meta'):
+        net = DKSANNet(**switches)
+    assert sum(p.numel() for p in net.parameters()) == count
+    assert net.scale == 16
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 2), (3, 5), (4, 4)])
+@pytest.mark.parametrize('frames', [1, 3, 5])
+def test_any_size_and_odd_number_of_frames(size, frames):
+    net = make_tiny(num_frames=frames)
+    with torch.no_grad():
+        out = net(torch.rand(2, frames, 3, *size))
+    assert out.shape == (2, 3, 4 * size[0], 4 * size[1])
+    assert out.isfinite().all()
+
+
+@pytest.mark.parametrize('levels', [1, 2, 3, 4])
+def test_levels(levels):
+    net = make_tiny(num_blocks=(1, ) * levels)
+    x = torch.rand(1, 3, 3, 3, 2)
+    with torch.no_grad():
+        images = net(x, return_levels=True)
+        assert torch.equal(images[-1], net(x))
+    assert net.scale == 2**levels
+    assert [tuple(image.shape[-2:]) for image in images
+            ] == [(3 * 2**i, 2 * 2**i) for i in range(1, levels + 1)]
+
+
+def test_zeroed_last_convs_give_the_bicubic_cascade():
+    net = make_tiny(num_blocks=(1, 1, 1))
+    for upscale in net.upscale:
+        nn.init.zeros_(upscale.conv_last.weight)
+        nn.init.zeros_(upscale.conv_last.bias)
+    x = torch.rand(2, 3, 3, 4, 5)
+    expected = x[:, 1]
+    for image in net(x, return_levels=True):
+        expected = F.interpolate(
+            expected, scale_factor=2, mode='bicubic', align_corners=False)
+        torch.testing.assert_close(image, expected)
+
+
+def test_starts_as_the_bicubic_cascade():
+    net = DKSANNet(**TINY)
+    net.init_weights()
+    x = torch.rand(1, 3, 3, 4, 5)
+    expected = F.interpolate(x[:, 1], scale_factor=2, mode='bicubic')
+    torch.testing.assert_close(net(x, return_levels=True)[0], expected)
+
+
+def test_batch_equals_its_parts():
+    net = make_tiny()
+    x = torch.rand(3, 3, 3, 5, 4)
+    with torch.no_grad():
+        whole = net(x)
+        parts = torch.cat([net(part) for part in x.split(1)])
+    torch.testing.assert_close(whole, parts)
+
+
+def test_constant_video_stays_constant_inside():
+    """Away from the zero padding, the same input everywhere gives the same
+    output everywhere."""
+    net = make_tiny(num_blocks=(1, ), with_dksa=False, num_align_layers=0)
+    out = net(torch.full((1, 3, 3, 40, 36), 0.5))
+    inner = out[..., 30:-30, 30:-30]
+    # the two phases of PixelShuffle differ, pixels of one phase do not
+    for phase in (inner[..., ::2, ::2], inner[..., 1::2, ::2]):
+        torch.testing.assert_close(phase, phase[..., :1, :1].expand_as(phase))
+
+
+def test_neighbours_and_their_order_matter():
+    net = make_tiny()
+    x = torch.rand(1, 3, 3, 6, 5)
+    with torch.no_grad():
+        assert not torch.allclose(net(x), net(x.flip(1)))
+
+
+def test_reference_frame_passes_unaligned_in_its_place():
+    net = make_tiny(num_frames=5)
+    nn.init.zeros_(net.align.deform_conv.weight)
+    nn.init.zeros_(net.align.deform_conv.bias)
+    x = torch.rand(1, 5, 3, 6, 7)
+    middle = net.extract(x[:, 2])
+    weight = net.fuse.weight[:, 8:12]  # the third of five groups of 4
+    expected = F.conv2d(middle, weight, net.fuse.bias)
+    torch.testing.assert_close(net.fuse_frames(x), expected)
+
+
+@pytest.mark.parametrize('switch', ['alignment', 'dksa', 'channel_attention'])
+def test_every_parameter_gets_a_gradient(switch):
+    for on in (True, False):
+        net = make_tiny(**{f'with_{switch}': on})
+        net(torch.rand(1, 3, 3, 5, 6)).square().sum().backward()
+        without = [
+            name for name, p in net.named_parameters()
+            if p.grad is None or p.grad.abs().max() == 0
+        ]
+        assert without == []
+
+
+def test_saved_net_reloads_bit_equal(tmp_path):
+    net = make_tiny()
+    torch.save(net.state_dict(), tmp_path / 'net.pth')
+    other = DKSANNet(**TINY).eval()
+    other.load_state_dict(torch.load(tmp_path / 'net.pth'))
+    x = torch.rand(1, 3, 3, 5, 6)
+    assert torch.equal(net(x), other(x))
+
+
+def test_channels_last_equals_contiguous():
+    net = make_tiny()
+    x = torch.rand(1, 3, 3, 5, 6)
+    expected = net(x)
+    torch.testing.assert_close(
+        net.to(memory_format=torch.channels_last)(x), expected)
+
+
+def test_autocast_runs_mmcv_operator_in_float32():
+    net = make_tiny()
+    x = torch.rand(1, 3, 3, 6, 5)
+    with torch.autocast('cpu', torch.bfloat16):
+        out = net(x)
+    out.float().sum().backward()
+    assert net.align.deform_conv.weight.grad.isfinite().all()
+    torch.testing.assert_close(out.float(), net(x), rtol=0.1, atol=0.05)
+
+
+@pytest.mark.parametrize('kwargs, message', [
+    (dict(num_frames=4), 'num_frames must be odd, got 4'),
+    (dict(num_blocks=()), r'num_blocks must name at least one level.*\(\)'),
+    (dict(deform_groups=3), 'divisor of mid_channels = 4, got 3'),
+    (dict(reduction=8), 'reduction must be from 1 to mid_channels = 4, got 8'),
+])
+def test_config_exception(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        DKSANNet(**{**TINY, **kwargs})
+
+
+@pytest.mark.parametrize('shape', [(1, 3, 4, 5), (1, 5, 3, 4, 5),
+                                   (1, 3, 1, 4, 5), (1, 3, 3, 0, 5)])
+def test_input_exception(shape):
+    with pytest.raises(ValueError, match='x must have shape .* num_frames = 3'):
+        DKSANNet(**TINY)(torch.zeros(shape))
+
+
+def test_single_frame_needs_no_frame_axis():
+    net = make_tiny(num_frames=1)
+    x = torch.rand(2, 3, 5, 4)
+    torch.testing.assert_close(net(x), net(x.unsqueeze(1)))
+
+
+def test_rcab():
+    block = RCAB(4, reduction=2)
+    x = torch.rand(2, 4, 5, 6)
+    inner = block.conv2(F.relu(block.conv1(x)))
+    scale = block.attention.channel_attention(inner.mean((2, 3), keepdim=True))
+    torch.testing.assert_close(block(x), x + inner * scale)
+    assert RCAB(4, with_channel_attention=False).attention is None
+
+
+def test_dkc_block():
+    block = DKCBlock(4)
+    x = torch.rand(2, 4, 5, 6)
+    torch.testing.assert_close(
+        block(x), x + F.leaky_relu(block.dkc(x), 0.1))
+
+
+def test_alignment_starts_as_half_a_convolution():
+    """Zero offsets and masks at a half."""
+    align = DKCAlign(4, num_layers=1, deform_groups=2)
+    x, reference = torch.randn(2, 2, 4, 5, 6)
+    conv = align.deform_conv
+    expected = F.conv2d(x, conv.weight, padding=1) / 2
+    expected = F.leaky_relu(expected + conv.bias[:, None, None], 0.1)
+    torch.testing.assert_close(align(x, reference), expected)
+
+
+@pytest.mark.parametrize('light', [True, False])
+def test_dksa_starts_as_identity(light):
+    dksa = DKSA(4, num_layers=1, light=light)
+    x = torch.rand(2, 4, 5, 3)
+    torch.testing.assert_close(dksa(x), x)
+    assert (dksa.conv_addend is None) == light

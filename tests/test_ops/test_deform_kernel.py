@@ -1,0 +1,378 @@
+"""The operator: values, gradients, types, layouts and errors."""
+import itertools
+import math
+import os.path as osp
+
+import numpy as np
+import pytest
+import torch
+
+from dksan_mm.ops import deform_kernel_conv2d
+
+GOLDEN = np.load(
+    osp.join(osp.dirname(__file__), '..', 'data', 'deform_kernel.npz'))
+CASES = sorted({key.split('/')[0] for key in GOLDEN})
+# of a result computed in float32 from inputs rounded to the type
+TOLERANCE = {
+    torch.float32: dict(rtol=1e-5, atol=1e-5),
+    torch.bfloat16: dict(rtol=2**-7, atol=2**-7),
+    torch.float16: dict(rtol=2**-10, atol=2**-10),
+}
+
+
+def golden_case(name):
+    """Return (inputs, keyword arguments, expected) of a golden case."""
+    case = {
+        key.split('/')[1]: torch.from_numpy(GOLDEN[key])
+        for key in GOLDEN if key.startswith(f'{name}/')
+    }
+    names = ('kernel_size', 'stride', 'padding', 'dilation')
+    kwargs = dict(zip(names, case['params'].tolist()))
+    inputs = {
+        key: case[key].clone()
+        for key in ('x', 'weight', 'kernel_offset', 'offset') if key in case
+    }
+    return inputs, kwargs, case
+
+
+def random_inputs(n=2, c=6, h=7, w=5, scope=(4, 5), kernel_size=(3, 2),
+                  groups=2, stride=(2, 1), padding=(1, 2), dilation=(1, 2),
+                  dtype=torch.float64, seed=0, with_offset=True):
+    """Return inputs of unequal sizes, and keyword arguments."""
+    g = torch.Generator().manual_seed(seed)
+    out_h, out_w = ((size + 2 * p - d * (k - 1) - 1) // s + 1
+                    for size, p, d, k, s in zip(
+                        (h, w), padding, dilation, kernel_size, stride))
+    taps = kernel_size[0] * kernel_size[1]
+
+    def randn(*shape):
+        return torch.randn(*shape, generator=g, dtype=torch.float64).to(dtype)
+
+    inputs = dict(
+        x=randn(n, c, h, w),
+        weight=randn(c, 1, *scope),
+        kernel_offset=randn(n, groups * 2 * taps, out_h, out_w),
+        offset=2 * randn(n, 2 * taps, out_h, out_w) if with_offset else None,
+        bias=randn(c))
+    return inputs, dict(
+        kernel_size=kernel_size,
+        stride=stride,
+        padding=padding,
+        dilation=dilation)
+
+
+def bilinear(plane, y, x):
+    """Read one value the slow way: zero outside, one pixel of reach."""
+    height, width = plane.shape
+    if not (-1 < y < height and -1 < x < width):
+        return 0.
+    total = 0.
+    for i, j in itertools.product(
+            (math.floor(y), math.floor(y) + 1),
+            (math.floor(x), math.floor(x) + 1)):
+        if 0 <= i < height and 0 <= j < width:
+            total += (1 - abs(y - i)) * (1 - abs(x - j)) * plane[i, j].item()
+    return total
+
+
+def nested_loops(x, weight, kernel_offset, offset, bias, kernel_size, stride,
+                 padding, dilation):
+    """The contract's formula, value by value."""
+    n, c, _, _ = x.shape
+    out = x.new_zeros(n, c, *kernel_offset.shape[-2:])
+    k_h, k_w = kernel_size
+    taps = k_h * k_w
+    groups = kernel_offset.shape[1] // (2 * taps)
+    kernel_offset = kernel_offset.unflatten(1, (groups, taps, 2))
+    for s, ch, py, px in itertools.product(*map(range, out.shape)):
+        for i, j in itertools.product(range(k_h), range(k_w)):
+            tap = i * k_w + j
+            dk = kernel_offset[s, ch % groups, tap, :, py, px].tolist()
+            dp = [0., 0.] if offset is None else offset[s, 2 * tap:2 * tap + 2,
+                                                        py, px].tolist()
+            out[s, ch, py, px] += bilinear(
+                weight[ch, 0], i + dk[0] + (weight.shape[-2] - k_h) / 2,
+                j + dk[1] + (weight.shape[-1] - k_w) / 2) * bilinear(
+                    x[s, ch],
+                    py * stride[0] - padding[0] + i * dilation[0] + dp[0],
+                    px * stride[1] - padding[1] + j * dilation[1] + dp[1])
+    return out + bias[:, None, None]
+
+
+def gradients(inputs, kwargs, grad_out):
+    """Return the output and the gradients of all given tensors."""
+    inputs = {
+        key: value.clone().requires_grad_()
+        for key, value in inputs.items() if value is not None
+    }
+    out = deform_kernel_conv2d(**inputs, **kwargs)
+    out.backward(grad_out)
+    return out.detach(), {key: value.grad for key, value in inputs.items()}
+
+
+def test_smoke():
+    inputs, kwargs = random_inputs(dtype=torch.float32)
+    assert deform_kernel_conv2d(**inputs, **kwargs).shape == (2, 6, 4, 7)
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_golden(name):
+    assert len(CASES) == 12
+    inputs, kwargs, case = golden_case(name)
+    out, grads = gradients(inputs, kwargs, case['grad_out'])
+    torch.testing.assert_close(out, case['out'], rtol=0, atol=1e-10)
+    for key, grad in grads.items():
+        torch.testing.assert_close(
+            grad, case[f'grad_{key}'], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize('with_offset', [True, False])
+def test_matches_oracle(with_offset):
+    inputs, kwargs = random_inputs(with_offset=with_offset)
+    torch.testing.assert_close(
+        deform_kernel_conv2d(**inputs, **kwargs),
+        nested_loops(**inputs, **kwargs))
+
+
+def test_zero_offsets_equal_conv2d():
+    inputs, kwargs = random_inputs(scope=(5, 4), kernel_size=(3, 2))
+    # scope 5 for 3 taps and 4 for 2: taps fall on cells 1..3 and 1..2
+    for key in ('kernel_offset', 'offset'):
+        inputs[key] = torch.zeros_like(inputs[key])
+    expected = torch.conv2d(
+        inputs['x'],
+        inputs['weight'][:, :, 1:4, 1:3],
+        inputs['bias'],
+        kwargs['stride'],
+        kwargs['padding'],
+        kwargs['dilation'],
+        groups=6)
+    torch.testing.assert_close(
+        deform_kernel_conv2d(**inputs, **kwargs), expected)
+
+
+@pytest.mark.parametrize('with_offset', [True, False])
+def test_gradcheck(with_offset):
+    inputs, kwargs = random_inputs(
+        n=1,
+        c=2,
+        h=3,
+        w=2,
+        kernel_size=(2, 1),
+        scope=(3, 2),
+        padding=(1, 0),
+        dilation=(1, 1),
+        with_offset=with_offset,
+        seed=3)
+    tensors = [
+        None if value is None else value.requires_grad_()
+        for value in inputs.values()
+    ]
+    assert torch.autograd.gradcheck(
+        lambda *args: deform_kernel_conv2d(*args, **kwargs), tensors)
+
+
+def test_gradients_where_asked():
+    inputs, kwargs = random_inputs()
+    inputs['weight'].requires_grad_()
+    deform_kernel_conv2d(**inputs, **kwargs).sum().backward()
+    assert inputs['weight'].grad is not None and inputs['x'].grad is None
+
+
+def test_slope_at_whole_positions_is_towards_larger_ones():
+    x = torch.tensor([1., 2., 4., 8.]).view(1, 1, 1, 4)
+    weight = torch.tensor([1., 10., 100.]).view(1, 1, 1, 3)
+    offset = torch.zeros(1, 2, 1, 4, requires_grad=True)
+    kernel_offset = torch.zeros(1, 2, 1, 4, requires_grad=True)
+    deform_kernel_conv2d(
+        x, weight, kernel_offset, offset, kernel_size=1).sum().backward()
+    assert offset.grad[0, 1, 0].tolist() == [10., 20., 40., -80.]
+    assert kernel_offset.grad[0, 1, 0].tolist() == [90., 180., 360., 720.]
+
+
+@pytest.mark.parametrize('value', [
+    float('nan'),
+    float('inf'), -float('inf'), 1e30, -1., -7.5
+])
+def test_positions_outside_read_zero_and_send_no_gradient(value):
+    inputs, kwargs = random_inputs(n=1, padding=(0, 0), stride=(1, 1))
+    inputs['offset'].zero_()
+    inputs['offset'][0, 0, 0, 0] = value  # tap 0, dy, first pixel
+    grad_out = torch.zeros(1, 6, *inputs['offset'].shape[-2:])
+    grad_out[..., 0, 0] = 1
+    out, grads = gradients(inputs, kwargs, grad_out.double())
+    assert out.isfinite().all()
+    assert all(grad.isfinite().all() for grad in grads.values())
+    assert grads['offset'][0, :2, 0, 0].eq(0).all()
+    assert grads['x'][0, :, 0, 0].eq(0).all()
+    # the same without tap 0
+    inputs['kernel_offset'].unflatten(1, (2, 6, 2))[0, :, 0, :, 0, 0] = 99
+    expected = deform_kernel_conv2d(**inputs, **kwargs)
+    torch.testing.assert_close(out[..., 0, 0], expected[..., 0, 0])
+
+
+@pytest.mark.parametrize('dtype', TOLERANCE)
+def test_dtypes(dtype):
+    inputs, kwargs = random_inputs(dtype=dtype, seed=1)
+    out, grads = gradients(inputs, kwargs, torch.ones(2, 6, 4, 7, dtype=dtype))
+    exact = {key: value.double() for key, value in inputs.items()}
+    expected, expected_grads = gradients(
+        exact, kwargs, torch.ones(2, 6, 4, 7, dtype=torch.float64))
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.double(), expected, **TOLERANCE[dtype])
+    for key, grad in grads.items():
+        assert grad.dtype == dtype
+        torch.testing.assert_close(
+            grad.double(), expected_grads[key], **TOLERANCE[dtype])
+
+
+def test_mixed_dtypes():
+    inputs, kwargs = random_inputs(dtype=torch.float32)
+    inputs['x'] = inputs['x'].bfloat16()
+    _, grads = gradients(inputs, kwargs,
+                         torch.ones(2, 6, 4, 7, dtype=torch.bfloat16))
+    assert {key: grad.dtype for key, grad in grads.items()} == {
+        key: value.dtype
+        for key, value in inputs.items()
+    }
+
+
+def channels_last(x):
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def strided(x):
+    return x.repeat_interleave(2, -1)[..., ::2]
+
+
+@pytest.mark.parametrize('layout', [channels_last, strided])
+def test_noncontiguous(layout):
+    inputs, kwargs = random_inputs()
+    expected, expected_grads = gradients(inputs, kwargs,
+                                         torch.ones(2, 6, 4, 7).double())
+    inputs = {key: value.requires_grad_() for key, value in inputs.items()}
+    images = {
+        key: layout(value) if value.dim() == 4 else value
+        for key, value in inputs.items()
+    }
+    out = deform_kernel_conv2d(**images, **kwargs)
+    is_channels_last = out.is_contiguous(memory_format=torch.channels_last)
+    assert is_channels_last == (layout is channels_last)
+    torch.testing.assert_close(out, expected)
+    # a gradient in another layout, and the output changed in place
+    torch.nn.functional.leaky_relu_(out, 1.).sum().backward()
+    for key, grad in expected_grads.items():
+        torch.testing.assert_close(inputs[key].grad, grad)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 5)])
+def test_output_can_be_changed_in_place(size):
+    """Sizes at which a permuted tensor is contiguous by chance."""
+    x = torch.randn(2, 1, *size)
+    kernel_offset = torch.zeros(2, 18, *size, requires_grad=True)
+    out = deform_kernel_conv2d(
+        x, torch.randn(1, 1, 4, 4), kernel_offset, padding=1)
+    out.relu_().sum().backward()
+    assert kernel_offset.grad.isfinite().all()
+
+
+def test_empty():
+    inputs, kwargs = random_inputs(n=0)
+    out, grads = gradients(inputs, kwargs, torch.ones(0, 6, 4, 7).double())
+    assert out.shape == (0, 6, 4, 7)
+    assert grads['weight'].eq(0).all()
+    assert grads['x'].shape == inputs['x'].shape
+
+
+def test_batch_equals_its_parts():
+    inputs, kwargs = random_inputs(n=3)
+    whole = deform_kernel_conv2d(**inputs, **kwargs)
+    for i in range(3):
+        part = {
+            key: value[i:i + 1] if key in ('x', 'kernel_offset',
+                                           'offset') else value
+            for key, value in inputs.items()
+        }
+        torch.testing.assert_close(
+            deform_kernel_conv2d(**part, **kwargs), whole[i:i + 1])
+
+
+def test_blocks_join(monkeypatch):
+    """Cutting the pixels into blocks changes nothing."""
+    inputs, kwargs = random_inputs()
+    expected = gradients(inputs, kwargs, torch.ones(2, 6, 4, 7).double())
+    monkeypatch.setattr('dksan_mm.ops._reference._BLOCK_BYTES_CPU', 5 * 6 * 8)
+    torch.testing.assert_close(
+        gradients(inputs, kwargs,
+                  torch.ones(2, 6, 4, 7).double()), expected)
+
+
+def test_nan_in_the_image_stays_local():
+    inputs, kwargs = random_inputs(padding=(0, 0), stride=(1, 1))
+    for key in ('kernel_offset', 'offset'):
+        inputs[key].zero_()
+    clean = deform_kernel_conv2d(**inputs, **kwargs)
+    inputs['x'][0, :, 0, 0] = float('nan')
+    out = deform_kernel_conv2d(**inputs, **kwargs)
+    assert out[0, :, 0, 0].isnan().all()
+    torch.testing.assert_close(out[0, :, 1:], clean[0, :, 1:])
+    torch.testing.assert_close(out[1], clean[1])
+
+
+def test_inference_memory():
+    """At most four times the input's size, for C = 128 and K = 9."""
+    inputs, kwargs = random_inputs(
+        n=1, c=128, h=96, w=80, scope=(4, 4), kernel_size=(3, 3), groups=1,
+        stride=(1, 1), padding=(1, 1), dilation=(1, 1), dtype=torch.float32)
+    with torch.inference_mode(), torch.profiler.profile(
+            profile_memory=True) as profile:
+        out = deform_kernel_conv2d(**inputs, **kwargs)
+    held = peak = 0
+    for event in sorted(
+        (e for e in profile.profiler.kineto_results.events()
+         if e.name() == '[memory]'),
+            key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    size = inputs['x'].nbytes
+    assert held >= out.nbytes  # the profiler saw the output being made
+    assert size < peak <= 4 * size
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(x=torch.zeros(6, 7, 5)), r'x must have shape .* got \(6, 7, 5\)'),
+    (dict(x=torch.zeros(2, 6, 0, 5)), r'x must .* at least 1, got .*0, 5'),
+    (dict(x=torch.zeros(2, 6, 1, 1), padding=0), r'x must be at least as large as the '
+     r'dilated kernel, got H, W = \(1, 1\)'),
+    (dict(weight=torch.zeros(5, 1, 4, 4)), r'weight .* C = 6.* got \(5, 1'),
+    (dict(weight=torch.zeros(6, 2, 4, 4)), r'weight .* got \(6, 2, 4, 4\)'),
+    (dict(kernel_offset=torch.zeros(2, 17, 4, 7)),
+     r'kernel_offset must .* 2\*K = 12 .* got \(2, 17, 4, 7\)'),
+    (dict(kernel_offset=torch.zeros(2, 48, 4, 7)), r'divisor of C = 6'),
+    (dict(kernel_offset=torch.zeros(2, 24, 4, 6)),
+     r'kernel_offset must .* \(2, 24, 4, 7\), got \(2, 24, 4, 6\)'),
+    (dict(offset=torch.zeros(2, 24, 4, 7)),
+     r'offset must .* \(2, 12, 4, 7\), got \(2, 24, 4, 7\)'),
+    (dict(bias=torch.zeros(5)), r'bias must .* \(6,\), got \(5,\)'),
+    (dict(stride=0), r'stride must be an integer of at least 1.* got 0'),
+    (dict(padding=-1), r'padding must .* at least 0.* got -1'),
+    (dict(dilation=1.5), r'dilation must be an integer.* got 1.5'),
+    (dict(kernel_size=(3, 2, 1)), r'kernel_size must .* got \(3, 2, 1\)'),
+    (dict(offset=torch.zeros(2, 12, 4, 7, device='meta')),
+     r'offset must be on the device of x, cpu, got meta'),
+])
+def test_exception(change, message):
+    inputs, kwargs = random_inputs(dtype=torch.float32)
+    with pytest.raises(ValueError, match=message):
+        deform_kernel_conv2d(**{**inputs, **kwargs, **change})
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(x=torch.zeros(2, 6, 7, 5, dtype=torch.int64)), 'x must have a fl'),
+    (dict(weight=None), 'weight must be a Tensor, got .*NoneType'),
+    (dict(kernel_offset=[1]), 'kernel_offset must be a Tensor, got .*list'),
+])
+def test_type_exception(change, message):
+    inputs, kwargs = random_inputs(dtype=torch.float32)
+    with pytest.raises(TypeError, match=message):
+        deform_kernel_conv2d(**{**inputs, **kwargs, **change})
