@@ -62,7 +62,7 @@ def hold_out(paths: Sequence[str],
     path = paths[0]
     _check_exists(path)
     frames = sum(1 for _ in read_frames(path))
-    split = frames * 3 // 4
+    split = frames - frames // 4
     if frames - split < MIN_FRAMES:
         raise ValueError(
             f'{path} must have at least {4 * MIN_FRAMES} frames to be split '

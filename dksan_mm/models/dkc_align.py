@@ -1,9 +1,49 @@
 """Alignment by deformable kernels, Fig. 2 of the paper."""
 import torch
 from mmagic.models.editors.edvr.edvr_net import ModulatedDCNPack
+from mmcv.ops import modulated_deform_conv2d
 from torch import Tensor, nn
 
 from .blocks import DKCBlock, leaky_relu
+
+
+class GuidedDeformConv(ModulatedDCNPack):
+    """EDVR's modulated deformable convolution, offsets and masks predicted
+    from a guide, made safe for channels-last data and for autocast.
+
+    mmcv's CPU kernel (2.1.0) reads its inputs as if they were contiguous and
+    is silently wrong otherwise; and it has no bfloat16, while positions in
+    float16 are too coarse. So it is given contiguous data, under autocast in
+    float32.
+    """
+
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+        """Return the convolution of ``x``, in its dtype.
+
+        Args:
+            x (Tensor): (N, C, H, W).
+            guide (Tensor): What offsets and masks are predicted from,
+                (N, C, H, W).
+
+        Returns:
+            Tensor: (N, C_out, H, W).
+        """
+        offset_y, offset_x, mask = self.conv_offset(guide).chunk(3, 1)
+        offset = torch.cat((offset_y, offset_x), 1)
+        inputs = x, offset, torch.sigmoid(mask)
+        device = x.device.type
+        if torch.is_autocast_enabled(device):
+            inputs = (tensor.float() for tensor in inputs)
+        inputs = [
+            tensor.contiguous(memory_format=torch.contiguous_format)
+            for tensor in inputs
+        ]
+        with torch.autocast(device, enabled=False):
+            out = modulated_deform_conv2d(*inputs, self.weight, self.bias,
+                                          self.stride, self.padding,
+                                          self.dilation, self.groups,
+                                          self.deform_groups)
+        return out.to(x.dtype)
 
 
 class DKCAlign(nn.Module):
@@ -33,7 +73,7 @@ class DKCAlign(nn.Module):
             nn.Conv2d(2 * mid_channels, mid_channels, 1), leaky_relu())
         self.dkc_layers = nn.Sequential(*(DKCBlock(mid_channels, scope_size)
                                           for _ in range(num_layers)))
-        self.deform_conv = ModulatedDCNPack(
+        self.deform_conv = GuidedDeformConv(
             mid_channels,
             mid_channels,
             3,
@@ -53,13 +93,4 @@ class DKCAlign(nn.Module):
         """
         guide = self.fuse(torch.cat((neighbour, reference), 1))
         guide = self.dkc_layers(guide)
-        return self.lrelu(self._deform(neighbour, guide))
-
-    def _deform(self, x: Tensor, guide: Tensor) -> Tensor:
-        """Run mmcv's operator; under autocast in float32, as it has no
-        bfloat16 and positions in float16 are too coarse."""
-        device = x.device.type
-        if not torch.is_autocast_enabled(device):
-            return self.deform_conv(x, guide)
-        with torch.autocast(device, enabled=False):
-            return self.deform_conv(x.float(), guide.float()).to(x.dtype)
+        return self.lrelu(self.deform_conv(neighbour, guide))

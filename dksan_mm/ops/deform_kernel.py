@@ -232,9 +232,9 @@ class DeformKernelConv2d(nn.Module):
         """
         energy = 1.
         for taps, scope in zip(self.kernel_size, self.scope_size):
-            position = torch.arange(taps) + (scope - taps) / 2
-            hat = 1 - (position[:, None] - torch.arange(scope)).abs()
-            energy *= hat.clamp(min=0).square().sum().item()
+            energy *= sum(
+                max(0., 1 - abs(tap + (scope - taps) / 2 - cell))**2
+                for tap in range(taps) for cell in range(scope))
         # a scope smaller than the taps may leave every tap outside
         gain = 2 / (1 + self.negative_slope**2)
         nn.init.normal_(self.weight, std=math.sqrt(gain / max(energy, 1.)))

@@ -59,7 +59,7 @@ def test_lr_and_hr_patches_belong_together(folder):
     dataset = make_dataset(folder)
     for index in range(6):
         sample = dataset[index]
-        hr = sample['data_samples'].gt_img
+        hr = sample['data_samples'].gt_img.float()
         means = hr.unflatten(1, (8, 2)).unflatten(3, (8, 2)).mean((2, 4))
         np.testing.assert_allclose(
             sample['inputs'][3], means, rtol=0, atol=0.51)

@@ -27,7 +27,7 @@ def make_tiny(**kwargs):
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, std=0.1)
-            nn.init.normal_(module.bias, std=0.1)
+            nn.init.uniform_(module.bias, 0.1, 0.3)
     return net
 
 
