@@ -33,10 +33,10 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
 
-max_iters = 320
+max_iters = 300
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters + 1)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = dict(end=max_iters, T_max=max_iters)
 auto_scale_lr = dict(base_batch_size=4)
 default_hooks = dict(
-    logger=dict(interval=10), checkpoint=dict(interval=160, save_best=None))
+    logger=dict(interval=10), checkpoint=dict(interval=150, save_best=None))

@@ -36,7 +36,7 @@ if [ $# -eq 0 ]; then
 else
     (cd "$CALLER" && python \
         "$ROOT/tools/dataset_converters/prepare_videos.py" "$OUT/data" \
-        --hold-out "$@" --max-frames 60 --max-val-frames 30)
+        --hold-out "$@" --max-frames 60 --max-val-frames 24)
 fi
 DATA="test_dataloader.dataset.data_root=$OUT/data"
 

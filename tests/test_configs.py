@@ -1,0 +1,85 @@
+"""Every config builds what it says."""
+import glob
+import os.path as osp
+
+import pytest
+import torch
+from conftest import ROOT
+from mmagic.registry import MODELS
+from mmengine.config import Config
+
+PARAMETERS = {
+    'dksan_vid3oc_x16': 29_476_220,
+    'dksan_wo-dksa_vid3oc_x16': 26_973_204,
+    'dksan_wo-align-dksa_vid3oc_x16': 26_281_572,
+    'dksan_backbone_vid3oc_x16': 26_117_772,
+    'bicubic_vid3oc_x16': 0,
+}
+CONFIGS = sorted(glob.glob(osp.join(ROOT, 'configs', '*.py')))
+BASES = sorted(
+    glob.glob(osp.join(ROOT, 'configs', '_base_', '**', '*.py'),
+              recursive=True))
+
+
+def name_of(path):
+    return osp.splitext(osp.basename(path))[0]
+
+
+def test_configs_are_there():
+    assert set(PARAMETERS) < {name_of(path) for path in CONFIGS}
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=name_of)
+def test_model(path):
+    cfg = Config.fromfile(path)
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    count = sum(p.numel() for p in model.parameters())
+    if name_of(path) in PARAMETERS:
+        assert count == PARAMETERS[name_of(path)]
+    assert model.generator.scale == cfg.scale == 16
+    assert cfg.work_dir == f'./work_dirs/{name_of(path)}'
+    assert cfg.experiment_name == name_of(path)
+
+
+def test_recipe_of_the_paper():
+    cfg = Config.fromfile(osp.join(ROOT, 'configs/dksan_vid3oc_x16.py'))
+    assert cfg.optim_wrapper.optimizer.to_dict() == dict(
+        type='Adam', lr=4e-4, betas=(0.9, 0.999))
+    assert cfg.train_cfg.max_iters == 115_000
+    assert 4 * cfg.train_dataloader.batch_size == 16
+    assert cfg.auto_scale_lr.base_batch_size == 16
+    assert cfg.num_input_frames == cfg.model.generator.num_frames == 7
+    assert cfg.model.pixel_loss.eps == pytest.approx(1e-3**2)
+    crop = next(
+        step for step in cfg.train_pipeline
+        if step.type == 'PairedRandomCrop')
+    assert crop.gt_patch_size == 512 == 32 * cfg.scale
+
+
+def test_small_config_has_every_part():
+    cfg = Config.fromfile(
+        osp.join(ROOT, 'configs/dksan-small_quickstart_x16.py'))
+    generator = MODELS.build(cfg.model.generator)
+    assert generator.align is not None
+    for level in generator.reconstruct:
+        assert level.dksa is not None
+        assert level.rcabs[0].attention is not None
+
+
+def test_bases_own_disjoint_keys():
+    """But for the models, of which a leaf takes one."""
+    owners = {}
+    for path in BASES:
+        for key in Config.fromfile(path).keys():
+            folder = osp.dirname(path)
+            assert owners.setdefault(key, folder) == folder, key
+    assert owners['model'].endswith('models')
+
+
+def test_leaves_are_short():
+    for path in CONFIGS:
+        with open(path) as file:
+            lines = [line for line in file if line.strip()]
+        limit = 50 if 'quickstart' in path else 30
+        assert len(lines) <= limit, path

@@ -1,0 +1,287 @@
+"""Training, resuming, testing and launching, end to end on tiny data."""
+import glob
+import json
+import os
+import os.path as osp
+import shutil
+import subprocess
+import sys
+
+import mmagic
+import pytest
+import torch
+from conftest import ROOT, write_dataset
+
+CONFIG = '''
+_base_ = '{root}/configs/dksan_vid3oc_x16.py'
+work_dir = None
+
+model = dict(
+    generator=dict(
+        mid_channels=8, num_blocks=(1, ), num_extraction_blocks=1,
+        num_align_layers=1, deform_groups=2, num_dksa_layers=1, reduction=2),
+    pixel_loss=dict(_delete_=True, type='MSELoss'))
+train_pipeline = _base_.train_pipeline
+train_pipeline[3]['dictionary']['scale'] = 2
+train_pipeline[4]['gt_patch_size'] = 16
+train_dataloader = dict(
+    num_workers=0, batch_size=4,
+    dataset=dict(
+        data_root='{data}', scale=2, pipeline=train_pipeline,
+        data_prefix=dict(img='train/BIx2', gt='train/GT')))
+val_dataloader = dict(
+    num_workers=0,
+    dataset=dict(
+        data_root='{data}', scale=2,
+        data_prefix=dict(img='val/BIx2', gt='val/GT')))
+test_dataloader = val_dataloader
+train_cfg = dict(max_iters=60, val_interval=60)
+optim_wrapper = dict(optimizer=dict(lr=3e-3))
+param_scheduler = dict(end=60, T_max=60)
+default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=30))
+'''
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Return a folder with data and configs."""
+    folder = tmp_path_factory.mktemp('runs')
+    write_dataset(folder / 'data',
+                  dict(train={
+                      '000': 9,
+                      '001': 8
+                  }, val={
+                      '050': 7,
+                      '051': 8
+                  }))
+    config = CONFIG.format(root=ROOT, data=folder / 'data')
+    (folder / 'tiny.py').write_text(config)
+    (folder / 'sgd.py').write_text(
+        "_base_ = 'tiny.py'\n"
+        'optim_wrapper = dict(optimizer=dict('
+        "_delete_=True, type='SGD', lr=0.5))\n"
+        'train_cfg = dict(max_iters=6)\n'
+        'default_hooks = dict(checkpoint=dict(interval=6))\n')
+    (folder / 'bicubic.py').write_text(
+        f"_base_ = '{ROOT}/configs/bicubic_vid3oc_x16.py'\n"
+        'model = dict(scale=2)\n'
+        'test_dataloader = dict(num_workers=0, dataset=dict(\n'
+        f"    data_root='{folder / 'data'}', scale=2,\n"
+        "    data_prefix=dict(img='val/BIx2', gt='val/GT')))\n")
+    return folder
+
+
+def run(*command, check=True, **env):
+    """Run a command as a user does, with one thread a process."""
+    env = dict(
+        os.environ, OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore', **env)
+    result = subprocess.run([str(part) for part in command],
+                            cwd=ROOT,
+                            env=env,
+                            capture_output=True,
+                            text=True,
+                            timeout=300)
+    if check:
+        assert result.returncode == 0, result.stdout + result.stderr
+    return result
+
+
+def train(config, work_dir, *args, **kwargs):
+    return run(sys.executable, 'tools/train.py', config, '--work-dir',
+               work_dir, *args, **kwargs)
+
+
+def weights(path):
+    return torch.load(path)['state_dict']
+
+
+def logged(work_dir, key):
+    """Return what was logged during training, in order."""
+    path = glob.glob(osp.join(work_dir, '*', 'vis_data', 'scalars.json'))[0]
+    with open(path) as file:
+        lines = [json.loads(line) for line in file]
+    return [line[key] for line in lines if key in line]
+
+
+def assert_same(first, second, **tolerance):
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        torch.testing.assert_close(value, second[key], **tolerance, msg=key)
+
+
+@pytest.fixture(scope='module')
+def trained(folder):
+    """Return the work folder of a training."""
+    train(folder / 'tiny.py', folder / 'trained')
+    return folder / 'trained'
+
+
+@pytest.fixture(scope='module')
+def results(folder, trained):
+    """Return the metrics of the trained network and of bicubic."""
+    for config, checkpoint, out in (
+        ('tiny.py', trained / 'iter_60.pth', 'dksan.json'),
+        ('bicubic.py', 'none', 'bicubic.json')):
+        run(sys.executable, 'tools/test.py', folder / config, checkpoint,
+            '--work-dir', folder / 'tested', '--out', folder / out)
+    return [
+        json.loads((folder / out).read_text())
+        for out in ('dksan.json', 'bicubic.json')
+    ]
+
+
+def test_loss_falls(trained):
+    losses = logged(trained, 'loss')
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_learns_what_it_never_saw(results):
+    """On sequences held out it beats bicubic."""
+    dksan, bicubic = results
+    assert set(dksan) == {
+        'PSNR', 'PSNR/050', 'PSNR/051', 'SSIM', 'SSIM/050', 'SSIM/051'
+    }
+    for sequence in ('PSNR/050', 'PSNR/051'):
+        assert dksan[sequence] > bicubic[sequence] + 0.3
+    assert dksan['PSNR'] == pytest.approx(
+        (dksan['PSNR/050'] + dksan['PSNR/051']) / 2)
+
+
+def test_validates_and_keeps_the_best(trained, results):
+    assert glob.glob(str(trained / 'best_PSNR_iter_60.pth'))
+    assert logged(trained, 'PSNR') == [
+        pytest.approx(results[0]['PSNR'], abs=1e-4)
+    ]
+
+
+def test_resumed_training_ends_where_the_undisturbed_one_does(
+        folder, trained):
+    resumed = folder / 'resumed'
+    resumed.mkdir()
+    shutil.copy(trained / 'iter_30.pth', resumed)
+    (resumed / 'last_checkpoint').write_text(str(resumed / 'iter_30.pth'))
+    result = train(folder / 'tiny.py', resumed, '--resume')
+    assert 'resumed' in result.stdout + result.stderr
+    assert_same(
+        weights(resumed / 'iter_60.pth'),
+        weights(trained / 'iter_60.pth'),
+        rtol=1e-4,
+        atol=1e-6)
+
+
+@pytest.mark.parametrize('amp', [False, True])
+def test_two_processes_equal_one(folder, amp):
+    """tools/dist_train.sh CONFIG 2, here without a GPU."""
+    one, two = folder / f'one{amp}', folder / f'two{amp}'
+    options = ['--amp'] if amp else []
+    train(folder / 'sgd.py', one, *options)
+    run('bash',
+        'tools/dist_train.sh',
+        folder / 'sgd.py',
+        2,
+        '--work-dir',
+        two,
+        *options,
+        '--cfg-options',
+        'train_dataloader.batch_size=2',
+        PORT='29517')
+    first, second = (weights(path / 'iter_6.pth') for path in (one, two))
+    # bfloat16 rounds each sample's activations, not sums over the batch
+    assert_same(first, second, rtol=1e-2 if amp else 1e-4,
+                atol=1e-3 if amp else 1e-6)
+    start = weights(one / 'iter_6.pth')['generator.upscale.0.conv_last.weight']
+    assert start.abs().max() > 1e-4  # it has moved from zero
+
+
+def test_two_processes_test_as_one(folder, trained, results):
+    for config, checkpoint, expected in (
+        ('tiny.py', trained / 'iter_60.pth', results[0]),
+        ('bicubic.py', 'none', results[1])):
+        run('bash',
+            'tools/dist_test.sh',
+            folder / config,
+            checkpoint,
+            2,
+            '--work-dir',
+            folder / 'dist_test',
+            '--out',
+            folder / 'dist.json',
+            PORT='29518')
+        assert json.loads((folder / 'dist.json').read_text()) == expected
+
+
+def test_auto_scale_lr(folder):
+    train(folder / 'sgd.py', folder / 'scaled', '--auto-scale-lr')
+    train(folder / 'sgd.py', folder / 'plain')
+    # 4 windows in all instead of 16
+    ratio = logged(folder / 'scaled', 'lr')[0] / logged(
+        folder / 'plain', 'lr')[0]
+    assert ratio == pytest.approx(1 / 4)
+
+
+def test_mmagics_own_tools_run_the_configs(folder):
+    tools = osp.join(osp.dirname(mmagic.__file__), '.mim', 'tools')
+    work_dir = folder / 'mmagic'
+    for options in ([], ['--resume']):
+        run(sys.executable, osp.join(tools, 'train.py'), folder / 'sgd.py',
+            '--work-dir', work_dir, *options, '--cfg-options',
+            f'train_cfg.max_iters={3 if not options else 6}',
+            'default_hooks.checkpoint.interval=3')
+    result = run(sys.executable, osp.join(tools, 'test.py'),
+                 folder / 'sgd.py', work_dir / 'iter_6.pth', '--work-dir',
+                 work_dir)
+    assert 'PSNR/050' in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize('args, message', [
+    (['train.py', 'tiny.py', '--cfg-options',
+      'train_dataloader.dataset.data_root=nowhere'],
+     'nowhere/train/BIx2, does not exist'),
+    (['train.py', 'tiny.py', '--cfg-options',
+      'model.generator.with_dksa=False', 'load_from={trained}'],
+     'it has, and the model lacks'),
+    (['train.py', 'bicubic.py'], 'must have a train_dataloader'),
+    (['test.py', 'tiny.py'], 'checkpoint must be given'),
+    (['test.py', 'tiny.py', 'none.pth'], 'none.pth does not exist'),
+])
+def test_faults_are_said_before_training(folder, trained, args, message):
+    args = [
+        arg.format(trained=trained / 'iter_60.pth') if '{' in arg else arg
+        for arg in args
+    ]
+    result = run(
+        sys.executable,
+        f'tools/{args[0]}',
+        folder / args[1],
+        *args[2:],
+        '--work-dir',
+        folder / 'faults',
+        check=False)
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert 'Iter(train)' not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize('script', [
+    'dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'
+])
+def test_launchers_say_how_they_are_called(script):
+    result = run('bash', f'tools/{script}', check=False)
+    assert result.returncode == 2
+    assert f'bash tools/{script}' in result.stderr
+
+
+def test_slurm_commands(tmp_path):
+    """srun gets the job and the program; there is no Slurm here."""
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\necho "$@"\n')
+    srun.chmod(0o755)
+    path = f'{tmp_path}:{os.environ["PATH"]}'
+    out = run('bash', 'tools/slurm_train.sh', 'part', 'job', 'c.py', 'work',
+              '--amp', PATH=path, GPUS='2', GPUS_PER_NODE='1').stdout
+    assert '-p part --job-name=job --gres=gpu:1 --ntasks=2' in out
+    assert out.strip().endswith(
+        'tools/train.py c.py --work-dir work --launcher slurm --amp')
+    out = run('bash', 'tools/slurm_test.sh', 'part', 'job', 'c.py', 'p.pth',
+              PATH=path).stdout
+    assert out.strip().endswith('tools/test.py c.py p.pth --launcher slurm')
