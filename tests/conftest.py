@@ -24,7 +24,7 @@ def root():
     return ROOT
 
 
-def write_dataset(folder, splits, scale=2, size=(16, 24), seed=0):
+def write_dataset(folder, splits, scale=2, size=(16, 24), gain=1., seed=0):
     """Write a set in the configs' layout: smooth noise that moves.
 
     Args:
@@ -32,6 +32,7 @@ def write_dataset(folder, splits, scale=2, size=(16, 24), seed=0):
         splits (dict): Split to {sequence: number of frames}.
         scale (int): HR size divided by LR size.
         size (tuple[int]): LR height and width.
+        gain (float): LR brightness divided by HR brightness.
     """
     rng = np.random.default_rng(seed)
     height, width = size[0] * scale, size[1] * scale
@@ -42,8 +43,8 @@ def write_dataset(folder, splits, scale=2, size=(16, 24), seed=0):
             scene = mmcv.imresize(coarse, (width + frames, height))
             for t in range(frames):
                 hr = np.ascontiguousarray(scene[:, t:t + width])
-                lr = hr.reshape(size[0], scale, size[1], scale,
-                                3).mean((1, 3)).round().astype(np.uint8)
+                lr = hr.reshape(size[0], scale, size[1], scale, 3)
+                lr = (lr.mean((1, 3)) * gain).round().astype(np.uint8)
                 for kind, image in (('GT', hr), (f'BIx{scale}', lr)):
                     mmcv.imwrite(
                         image,

@@ -39,7 +39,8 @@ def test_mmcv_without_operators(monkeypatch):
         raise ImportError(f'No module named {name}')
 
     monkeypatch.setattr(_compat.importlib, 'import_module', fail)
-    with pytest.raises(ImportError, match='mmcv must have its operators.*_ext'):
+    with pytest.raises(
+            ImportError, match='mmcv must have its operators.*_ext'):
         _compat.check_environment()
 
 

@@ -17,8 +17,8 @@ PARAMETERS = {
 }
 CONFIGS = sorted(glob.glob(osp.join(ROOT, 'configs', '*.py')))
 BASES = sorted(
-    glob.glob(osp.join(ROOT, 'configs', '_base_', '**', '*.py'),
-              recursive=True))
+    glob.glob(
+        osp.join(ROOT, 'configs', '_base_', '**', '*.py'), recursive=True))
 
 
 def name_of(path):
@@ -51,9 +51,8 @@ def test_recipe_of_the_paper():
     assert cfg.auto_scale_lr.base_batch_size == 16
     assert cfg.num_input_frames == cfg.model.generator.num_frames == 7
     assert cfg.model.pixel_loss.eps == pytest.approx(1e-3**2)
-    crop = next(
-        step for step in cfg.train_pipeline
-        if step.type == 'PairedRandomCrop')
+    crop = next(step for step in cfg.train_pipeline
+                if step.type == 'PairedRandomCrop')
     assert crop.gt_patch_size == 512 == 32 * cfg.scale
 
 

@@ -54,13 +54,19 @@ def check_checkpoint(path: str) -> None:
     try:
         torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        first = str(error).strip().splitlines()
-        reason = next((line for line in first if 'GLOBAL' in line), first[0])
         raise ValueError(
             f'checkpoint {path} must hold tensors and plain values only, '
-            f'found: {reason.strip()} Loading it could run code; save its '
-            'state_dict again, alone, where it comes from') from error
+            f'found: {_first_line(error, "GLOBAL")} Loading it could run '
+            'code; save its state_dict again, alone, where it comes from'
+        ) from error
     except (RuntimeError, EOFError, OSError) as error:
         raise ValueError(
             f'checkpoint {path} must be a whole file written by torch.save, '
-            f'found: {str(error).splitlines()[0]}; copy it again') from error
+            f'found: {_first_line(error)}; copy it again') from error
+
+
+def _first_line(error: Exception, word: str = '') -> str:
+    """Return the first line of an error's message that has the word, else
+    its first line, else its type."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return next((line for line in lines if word in line), lines[0]).strip()

@@ -121,9 +121,9 @@ class _Sampler:
         pixel = torch.arange(block.start, block.stop, device=self.image.device)
         width_out = self.out_size[1]
         sample = pixel // (self.out_size[0] * width_out)
+        places = pixel // width_out % self.out_size[0], pixel % width_out
         position = []
-        for axis, place in enumerate(
-            (pixel // width_out % self.out_size[0], pixel % width_out)):
+        for axis, place in enumerate(places):
             step = divmod(tap, self.geometry.kernel_size[1])[axis]
             place = (place * self.geometry.stride[axis] -
                      self.geometry.padding[axis] +
@@ -191,8 +191,7 @@ def compute_dtype(*tensors: Optional[Tensor]) -> torch.dtype:
 
 def _from_rows(rows: Tensor, like: Tensor, size: Tuple[int, int]) -> Tensor:
     """(N * H * W, C) -> (N, C, H, W) in the memory format of ``like``."""
-    image = rows.view(like.shape[0], *size, rows.shape[1]).permute(
-        0, 3, 1, 2)
+    image = rows.view(like.shape[0], *size, rows.shape[1]).permute(0, 3, 1, 2)
     channels_last = (
         like.is_contiguous(memory_format=torch.channels_last)
         and not like.is_contiguous())

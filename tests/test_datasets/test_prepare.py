@@ -47,8 +47,8 @@ def test_folder(tmp_path):
 
 def test_videos_and_processes(tmp_path):
     clips = [
-        Clip(write_video(tmp_path / name / 'v.mp4'))
-        for name in ('a', 'b') if not (tmp_path / name).mkdir()
+        Clip(write_video(tmp_path / name / 'v.mp4')) for name in ('a', 'b')
+        if not (tmp_path / name).mkdir()
     ]
     prepare_videos(
         str(tmp_path / 'out'),

@@ -90,8 +90,9 @@ def collect(dataset, num_ranks, batch, monkeypatch, seed=3, draws=8):
     """Return the first samples that ranks draw, batch by batch."""
     ranks = []
     for rank in range(num_ranks):
-        monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info',
-                            lambda rank=rank: (rank, num_ranks))
+        monkeypatch.setattr(
+            'mmengine.dataset.sampler.get_dist_info',
+            lambda rank=rank: (rank, num_ranks))
         ranks.append(iter(SeededInfiniteSampler(dataset, seed=seed)))
     batches = []
     for _ in range(draws // batch):

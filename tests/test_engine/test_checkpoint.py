@@ -27,7 +27,7 @@ def test_accepts_what_mmengine_saves(tmp_path):
 class RunsCode:
 
     def __reduce__(self):
-        return os.system, ('touch ran',)
+        return os.system, ('touch ran', )
 
 
 class ReadsAttribute:

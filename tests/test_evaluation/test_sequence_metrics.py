@@ -34,8 +34,7 @@ def test_average_is_the_unweighted_mean_over_sequences(name):
     assert set(results) == {key, f'{key}/a', f'{key}/b'}
     assert results[f'{key}/a'] == pytest.approx(values[0])
     assert results[f'{key}/b'] == pytest.approx(np.mean(values[1:]))
-    assert results[key] == pytest.approx(
-        (values[0] + np.mean(values[1:])) / 2)
+    assert results[key] == pytest.approx((values[0] + np.mean(values[1:])) / 2)
 
 
 def test_frames_are_measured_as_mmagic_and_skimage_do():

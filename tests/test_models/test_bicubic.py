@@ -11,8 +11,7 @@ from dksan_mm.models import Bicubic, BicubicUpsampler
 @pytest.mark.parametrize('scale', [1, 2, 16])
 def test_equals_matlab(size, scale):
     image = np.random.default_rng(0).uniform(0, 255, (*size, 3))
-    expected = MATLABLikeResize(
-        keys=['x'], scale=scale)(dict(x=image))['x']
+    expected = MATLABLikeResize(keys=['x'], scale=scale)(dict(x=image))['x']
     x = torch.from_numpy(image).permute(2, 0, 1)[None]
     out = BicubicUpsampler(scale)(x)[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(out, expected, rtol=0, atol=1e-3)

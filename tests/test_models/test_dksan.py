@@ -39,8 +39,7 @@ def test_loss_is_eq_13():
     loss = model(**data, mode='loss')['loss']
     out = model.generator(data['inputs'])
     difference = out - data['data_samples'].gt_img
-    torch.testing.assert_close(
-        loss, (difference**2 + 1e-3**2).sqrt().mean())
+    torch.testing.assert_close(loss, (difference**2 + 1e-3**2).sqrt().mean())
 
 
 def test_predicts_in_the_values_of_images():

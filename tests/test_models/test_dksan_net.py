@@ -32,9 +32,8 @@ def make_tiny(**kwargs):
 
 
 @pytest.mark.parametrize('switches, count', [
-    (dict(
-        with_channel_attention=False, with_alignment=False,
-        with_dksa=False), 26_117_772),
+    (dict(with_channel_attention=False, with_alignment=False,
+          with_dksa=False), 26_117_772),
     (dict(with_alignment=False, with_dksa=False), 26_281_572),
     (dict(with_dksa=False), 26_973_204),
     (dict(), 29_476_220),
@@ -180,7 +179,8 @@ def test_config_exception(kwargs, message):
 @pytest.mark.parametrize('shape', [(1, 3, 4, 5), (1, 5, 3, 4, 5),
                                    (1, 3, 1, 4, 5), (1, 3, 3, 0, 5)])
 def test_input_exception(shape):
-    with pytest.raises(ValueError, match='x must have shape .* num_frames = 3'):
+    with pytest.raises(
+            ValueError, match='x must have shape .* num_frames = 3'):
         DKSANNet(**TINY)(torch.zeros(shape))
 
 
@@ -202,8 +202,7 @@ def test_rcab():
 def test_dkc_block():
     block = DKCBlock(4)
     x = torch.rand(2, 4, 5, 6)
-    torch.testing.assert_close(
-        block(x), x + F.leaky_relu(block.dkc(x), 0.1))
+    torch.testing.assert_close(block(x), x + F.leaky_relu(block.dkc(x), 0.1))
 
 
 def test_alignment_starts_as_half_a_convolution():

@@ -35,14 +35,24 @@ def golden_case(name):
     return inputs, kwargs, case
 
 
-def random_inputs(n=2, c=6, h=7, w=5, scope=(4, 5), kernel_size=(3, 2),
-                  groups=2, stride=(2, 1), padding=(1, 2), dilation=(1, 2),
-                  dtype=torch.float64, seed=0, with_offset=True):
+def random_inputs(n=2,
+                  c=6,
+                  h=7,
+                  w=5,
+                  scope=(4, 5),
+                  kernel_size=(3, 2),
+                  groups=2,
+                  stride=(2, 1),
+                  padding=(1, 2),
+                  dilation=(1, 2),
+                  dtype=torch.float64,
+                  seed=0,
+                  with_offset=True):
     """Return inputs of unequal sizes, and keyword arguments."""
     g = torch.Generator().manual_seed(seed)
     out_h, out_w = ((size + 2 * p - d * (k - 1) - 1) // s + 1
-                    for size, p, d, k, s in zip(
-                        (h, w), padding, dilation, kernel_size, stride))
+                    for size, p, d, k, s in zip((
+                        h, w), padding, dilation, kernel_size, stride))
     taps = kernel_size[0] * kernel_size[1]
 
     def randn(*shape):
@@ -67,9 +77,8 @@ def bilinear(plane, y, x):
     if not (-1 < y < height and -1 < x < width):
         return 0.
     total = 0.
-    for i, j in itertools.product(
-            (math.floor(y), math.floor(y) + 1),
-            (math.floor(x), math.floor(x) + 1)):
+    for i, j in itertools.product((math.floor(y), math.floor(y) + 1),
+                                  (math.floor(x), math.floor(x) + 1)):
         if 0 <= i < height and 0 <= j < width:
             total += (1 - abs(y - i)) * (1 - abs(x - j)) * plane[i, j].item()
     return total
@@ -90,12 +99,13 @@ def nested_loops(x, weight, kernel_offset, offset, bias, kernel_size, stride,
             dk = kernel_offset[s, ch % groups, tap, :, py, px].tolist()
             dp = [0., 0.] if offset is None else offset[s, 2 * tap:2 * tap + 2,
                                                         py, px].tolist()
-            out[s, ch, py, px] += bilinear(
-                weight[ch, 0], i + dk[0] + (weight.shape[-2] - k_h) / 2,
-                j + dk[1] + (weight.shape[-1] - k_w) / 2) * bilinear(
-                    x[s, ch],
-                    py * stride[0] - padding[0] + i * dilation[0] + dp[0],
-                    px * stride[1] - padding[1] + j * dilation[1] + dp[1])
+            out[s, ch, py,
+                px] += bilinear(weight[ch, 0], i + dk[0] +
+                                (weight.shape[-2] - k_h) / 2, j + dk[1] +
+                                (weight.shape[-1] - k_w) / 2) * bilinear(
+                                    x[s, ch], py * stride[0] - padding[0] +
+                                    i * dilation[0] + dp[0], px * stride[1] -
+                                    padding[1] + j * dilation[1] + dp[1])
     return out + bias[:, None, None]
 
 
@@ -190,10 +200,9 @@ def test_slope_at_whole_positions_is_towards_larger_ones():
     assert kernel_offset.grad[0, 1, 0].tolist() == [90., 180., 360., 720.]
 
 
-@pytest.mark.parametrize('value', [
-    float('nan'),
-    float('inf'), -float('inf'), 1e30, -1., -7.5
-])
+@pytest.mark.parametrize(
+    'value',
+    [float('nan'), float('inf'), -float('inf'), 1e30, -1., -7.5])
 def test_positions_outside_read_zero_and_send_no_gradient(value):
     inputs, kwargs = random_inputs(n=1, padding=(0, 0), stride=(1, 1))
     inputs['offset'].zero_()
@@ -222,8 +231,8 @@ def test_dtypes(dtype):
     torch.testing.assert_close(out.double(), expected, **TOLERANCE[dtype])
     for key, grad in grads.items():
         assert grad.dtype == dtype
-        torch.testing.assert_close(
-            grad.double(), expected_grads[key], **TOLERANCE[dtype])
+        torch.testing.assert_close(grad.double(), expected_grads[key],
+                                   **TOLERANCE[dtype])
 
 
 def test_mixed_dtypes():
@@ -231,7 +240,10 @@ def test_mixed_dtypes():
     inputs['x'] = inputs['x'].bfloat16()
     _, grads = gradients(inputs, kwargs,
                          torch.ones(2, 6, 4, 7, dtype=torch.bfloat16))
-    assert {key: grad.dtype for key, grad in grads.items()} == {
+    assert {
+        key: grad.dtype
+        for key, grad in grads.items()
+    } == {
         key: value.dtype
         for key, value in inputs.items()
     }
@@ -289,8 +301,9 @@ def test_batch_equals_its_parts():
     whole = deform_kernel_conv2d(**inputs, **kwargs)
     for i in range(3):
         part = {
-            key: value[i:i + 1] if key in ('x', 'kernel_offset',
-                                           'offset') else value
+            key:
+            value[i:i + 1] if key in ('x', 'kernel_offset',
+                                      'offset') else value
             for key, value in inputs.items()
         }
         torch.testing.assert_close(
@@ -322,16 +335,24 @@ def test_nan_in_the_image_stays_local():
 def test_inference_memory():
     """At most four times the input's size, for C = 128 and K = 9."""
     inputs, kwargs = random_inputs(
-        n=1, c=128, h=96, w=80, scope=(4, 4), kernel_size=(3, 3), groups=1,
-        stride=(1, 1), padding=(1, 1), dilation=(1, 1), dtype=torch.float32)
+        n=1,
+        c=128,
+        h=96,
+        w=80,
+        scope=(4, 4),
+        kernel_size=(3, 3),
+        groups=1,
+        stride=(1, 1),
+        padding=(1, 1),
+        dilation=(1, 1),
+        dtype=torch.float32)
     with torch.inference_mode(), torch.profiler.profile(
             profile_memory=True) as profile:
         out = deform_kernel_conv2d(**inputs, **kwargs)
     held = peak = 0
-    for event in sorted(
-        (e for e in profile.profiler.kineto_results.events()
-         if e.name() == '[memory]'),
-            key=lambda e: e.start_ns()):
+    for event in sorted((e for e in profile.profiler.kineto_results.events()
+                         if e.name() == '[memory]'),
+                        key=lambda e: e.start_ns()):
         held += event.nbytes()
         peak = max(peak, held)
     size = inputs['x'].nbytes
@@ -342,7 +363,8 @@ def test_inference_memory():
 @pytest.mark.parametrize('change, message', [
     (dict(x=torch.zeros(6, 7, 5)), r'x must have shape .* got \(6, 7, 5\)'),
     (dict(x=torch.zeros(2, 6, 0, 5)), r'x must .* at least 1, got .*0, 5'),
-    (dict(x=torch.zeros(2, 6, 1, 1), padding=0), r'x must be at least as large as the '
+    (dict(x=torch.zeros(2, 6, 1, 1),
+          padding=0), r'x must be at least as large as the '
      r'dilated kernel, got H, W = \(1, 1\)'),
     (dict(weight=torch.zeros(5, 1, 4, 4)), r'weight .* C = 6.* got \(5, 1'),
     (dict(weight=torch.zeros(6, 2, 4, 4)), r'weight .* got \(6, 2, 4, 4\)'),

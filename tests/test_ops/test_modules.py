@@ -46,8 +46,7 @@ def test_pack_splits_image_offsets_first():
     assert offsets.shape[1] == 18 + 36
     torch.testing.assert_close(
         layer(x),
-        DeformKernelConv2d.forward(layer, x, offsets[:, 18:],
-                                   offsets[:, :18]))
+        DeformKernelConv2d.forward(layer, x, offsets[:, 18:], offsets[:, :18]))
 
 
 def test_pack_with_guide():

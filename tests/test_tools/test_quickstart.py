@@ -19,13 +19,21 @@ def test_table(tmp_path):
     names = dict(
         bicubic=write_results(
             tmp_path / 'a.json', **{
-                'PSNR': 20.5, 'PSNR/x': 20., 'PSNR/y': 21., 'SSIM': .5,
-                'SSIM/x': .4, 'SSIM/y': .6
+                'PSNR': 20.5,
+                'PSNR/x': 20.,
+                'PSNR/y': 21.,
+                'SSIM': .5,
+                'SSIM/x': .4,
+                'SSIM/y': .6
             }),
         DKSAN=write_results(
             tmp_path / 'b.json', **{
-                'PSNR': 21.75, 'PSNR/x': 21., 'PSNR/y': 22.5, 'SSIM': .55,
-                'SSIM/x': .5, 'SSIM/y': .6
+                'PSNR': 21.75,
+                'PSNR/x': 21.,
+                'PSNR/y': 22.5,
+                'SSIM': .55,
+                'SSIM/x': .5,
+                'SSIM/y': .6
             }))
     out = run(sys.executable, f'{ANALYSIS}/print_results.py',
               *(f'{name}={path}' for name, path in names.items())).stdout
@@ -41,10 +49,16 @@ def test_table(tmp_path):
 
 def test_table_of_different_data(tmp_path):
     a = write_results(tmp_path / 'a.json', **{
-        'PSNR': 1., 'PSNR/x': 1., 'SSIM': 1., 'SSIM/x': 1.
+        'PSNR': 1.,
+        'PSNR/x': 1.,
+        'SSIM': 1.,
+        'SSIM/x': 1.
     })
     b = write_results(tmp_path / 'b.json', **{
-        'PSNR': 1., 'PSNR/y': 1., 'SSIM': 1., 'SSIM/y': 1.
+        'PSNR': 1.,
+        'PSNR/y': 1.,
+        'SSIM': 1.,
+        'SSIM/y': 1.
     })
     result = run(
         sys.executable,
@@ -71,8 +85,8 @@ def test_picture(tmp_path, val_data):
     assert 'frame clip/00000003' in out
     picture = mmcv.imread(str(tmp_path / 'picture.png'))
     truth = mmcv.imread(str(val_data / 'val/GT/clip/00000003.png'))
-    assert picture.shape == (64 + 36, 3 * 80 + 2 * 8, 3)
-    assert (picture[36:, -80:] == truth).all()
+    assert picture.shape == (64 + 24, 3 * 80 + 2 * 8, 3)
+    assert (picture[24:, -80:] == truth).all()
 
 
 def test_picture_of_no_sequence(tmp_path, val_data):
@@ -100,9 +114,9 @@ def test_demo_clips_become_a_data_set(tmp_path):
     run(sys.executable, 'tools/dataset_converters/prepare_videos.py',
         tmp_path / 'data', '--train', *clips['train'], '--val', *clips['val'])
     first, last = (
-        mmcv.imread(
-            str(tmp_path / f'data/val/BIx16/coffee/{index:08d}.png')).astype(
-                float) for index in (0, 23))
+        mmcv.imread(str(
+            tmp_path / f'data/val/BIx16/coffee/{index:08d}.png')).astype(float)
+        for index in (0, 23))
     assert first.shape == (18, 24, 3)
     assert abs(first - last).mean() > 5  # the camera moved
 
@@ -130,8 +144,8 @@ def test_check_env_where_mmcv_is_too_new(tmp_path):
     """A broken environment: exit code 1, what was found, and the cure."""
     fake = tmp_path / 'mmcv-9.9.dist-info'
     fake.mkdir()
-    (fake / 'METADATA').write_text(
-        'Metadata-Version: 2.1\nName: mmcv\nVersion: 9.9\n')
+    (fake / 'METADATA'
+     ).write_text('Metadata-Version: 2.1\nName: mmcv\nVersion: 9.9\n')
     result = run(
         sys.executable,
         f'{ROOT}/tools/check_env.py',

@@ -12,6 +12,8 @@ import pytest
 import torch
 from conftest import ROOT, write_dataset
 
+from dksan_mm.engine import allow_mmengine_checkpoints
+
 CONFIG = '''
 _base_ = '{root}/configs/dksan_vid3oc_x16.py'
 work_dir = None
@@ -38,7 +40,8 @@ test_dataloader = val_dataloader
 train_cfg = dict(max_iters=60, val_interval=60)
 optim_wrapper = dict(optimizer=dict(lr=3e-3))
 param_scheduler = dict(end=60, T_max=60)
-default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=30))
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=30))
+log_processor = dict(window_size=20)
 '''
 
 
@@ -46,14 +49,17 @@ default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=30))
 def folder(tmp_path_factory):
     """Return a folder with data and configs."""
     folder = tmp_path_factory.mktemp('runs')
-    write_dataset(folder / 'data',
-                  dict(train={
-                      '000': 9,
-                      '001': 8
-                  }, val={
-                      '050': 7,
-                      '051': 8
-                  }))
+    # LR frames are darkened: what there is to learn, and bicubic cannot know
+    write_dataset(
+        folder / 'data',
+        dict(train={
+            '000': 9,
+            '001': 8
+        }, val={
+            '050': 7,
+            '051': 8
+        }),
+        gain=0.6)
     config = CONFIG.format(root=ROOT, data=folder / 'data')
     (folder / 'tiny.py').write_text(config)
     (folder / 'sgd.py').write_text(
@@ -61,7 +67,8 @@ def folder(tmp_path_factory):
         'optim_wrapper = dict(optimizer=dict('
         "_delete_=True, type='SGD', lr=0.5))\n"
         'train_cfg = dict(max_iters=6)\n'
-        'default_hooks = dict(checkpoint=dict(interval=6))\n')
+        'default_hooks = dict(\n'
+        '    logger=dict(interval=1), checkpoint=dict(interval=6))\n')
     (folder / 'bicubic.py').write_text(
         f"_base_ = '{ROOT}/configs/bicubic_vid3oc_x16.py'\n"
         'model = dict(scale=2)\n'
@@ -73,8 +80,7 @@ def folder(tmp_path_factory):
 
 def run(*command, check=True, **env):
     """Run a command as a user does, with one thread a process."""
-    env = dict(
-        os.environ, OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore', **env)
+    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore', **env)
     result = subprocess.run([str(part) for part in command],
                             cwd=ROOT,
                             env=env,
@@ -92,6 +98,7 @@ def train(config, work_dir, *args, **kwargs):
 
 
 def weights(path):
+    allow_mmengine_checkpoints()
     return torch.load(path)['state_dict']
 
 
@@ -119,9 +126,9 @@ def trained(folder):
 @pytest.fixture(scope='module')
 def results(folder, trained):
     """Return the metrics of the trained network and of bicubic."""
-    for config, checkpoint, out in (
-        ('tiny.py', trained / 'iter_60.pth', 'dksan.json'),
-        ('bicubic.py', 'none', 'bicubic.json')):
+    for config, checkpoint, out in (('tiny.py', trained / 'iter_60.pth',
+                                     'dksan.json'), ('bicubic.py', 'none',
+                                                     'bicubic.json')):
         run(sys.executable, 'tools/test.py', folder / config, checkpoint,
             '--work-dir', folder / 'tested', '--out', folder / out)
     return [
@@ -131,31 +138,30 @@ def results(folder, trained):
 
 
 def test_loss_falls(trained):
-    losses = logged(trained, 'loss')
-    assert losses[-1] < 0.8 * losses[0]
+    losses = logged(trained, 'loss')  # means over 20 iterations
+    assert losses[-1] < 0.4 * losses[0]
 
 
 def test_learns_what_it_never_saw(results):
-    """On sequences held out it beats bicubic."""
+    """On sequences held out the darkening is undone, which leaves what
+    super-resolution leaves."""
     dksan, bicubic = results
     assert set(dksan) == {
         'PSNR', 'PSNR/050', 'PSNR/051', 'SSIM', 'SSIM/050', 'SSIM/051'
     }
     for sequence in ('PSNR/050', 'PSNR/051'):
-        assert dksan[sequence] > bicubic[sequence] + 0.3
+        assert dksan[sequence] > bicubic[sequence] + 5
     assert dksan['PSNR'] == pytest.approx(
         (dksan['PSNR/050'] + dksan['PSNR/051']) / 2)
 
 
 def test_validates_and_keeps_the_best(trained, results):
     assert glob.glob(str(trained / 'best_PSNR_iter_60.pth'))
-    assert logged(trained, 'PSNR') == [
-        pytest.approx(results[0]['PSNR'], abs=1e-4)
-    ]
+    assert logged(trained,
+                  'PSNR') == [pytest.approx(results[0]['PSNR'], abs=1e-4)]
 
 
-def test_resumed_training_ends_where_the_undisturbed_one_does(
-        folder, trained):
+def test_resumed_training_ends_where_the_undisturbed_one_does(folder, trained):
     resumed = folder / 'resumed'
     resumed.mkdir()
     shutil.copy(trained / 'iter_30.pth', resumed)
@@ -187,16 +193,16 @@ def test_two_processes_equal_one(folder, amp):
         PORT='29517')
     first, second = (weights(path / 'iter_6.pth') for path in (one, two))
     # bfloat16 rounds each sample's activations, not sums over the batch
-    assert_same(first, second, rtol=1e-2 if amp else 1e-4,
-                atol=1e-3 if amp else 1e-6)
+    assert_same(
+        first, second, rtol=1e-2 if amp else 1e-4, atol=1e-3 if amp else 1e-6)
     start = weights(one / 'iter_6.pth')['generator.upscale.0.conv_last.weight']
     assert start.abs().max() > 1e-4  # it has moved from zero
 
 
 def test_two_processes_test_as_one(folder, trained, results):
-    for config, checkpoint, expected in (
-        ('tiny.py', trained / 'iter_60.pth', results[0]),
-        ('bicubic.py', 'none', results[1])):
+    for config, checkpoint, expected in (('tiny.py', trained / 'iter_60.pth',
+                                          results[0]), ('bicubic.py', 'none',
+                                                        results[1])):
         run('bash',
             'tools/dist_test.sh',
             folder / config,
@@ -227,19 +233,20 @@ def test_mmagics_own_tools_run_the_configs(folder):
             '--work-dir', work_dir, *options, '--cfg-options',
             f'train_cfg.max_iters={3 if not options else 6}',
             'default_hooks.checkpoint.interval=3')
-    result = run(sys.executable, osp.join(tools, 'test.py'),
-                 folder / 'sgd.py', work_dir / 'iter_6.pth', '--work-dir',
-                 work_dir)
+    result = run(sys.executable, osp.join(tools, 'test.py'), folder / 'sgd.py',
+                 work_dir / 'iter_6.pth', '--work-dir', work_dir)
     assert 'PSNR/050' in result.stdout + result.stderr
 
 
 @pytest.mark.parametrize('args, message', [
-    (['train.py', 'tiny.py', '--cfg-options',
-      'train_dataloader.dataset.data_root=nowhere'],
-     'nowhere/train/BIx2, does not exist'),
-    (['train.py', 'tiny.py', '--cfg-options',
-      'model.generator.with_dksa=False', 'load_from={trained}'],
-     'it has, and the model lacks'),
+    ([
+        'train.py', 'tiny.py', '--cfg-options',
+        'train_dataloader.dataset.data_root=nowhere'
+    ], 'nowhere/train/BIx2, does not exist'),
+    ([
+        'train.py', 'tiny.py', '--cfg-options',
+        'model.generator.with_dksa=False', 'load_from={trained}'
+    ], 'it has, and the model lacks'),
     (['train.py', 'bicubic.py'], 'must have a train_dataloader'),
     (['test.py', 'tiny.py'], 'checkpoint must be given'),
     (['test.py', 'tiny.py', 'none.pth'], 'none.pth does not exist'),
@@ -262,9 +269,9 @@ def test_faults_are_said_before_training(folder, trained, args, message):
     assert 'Iter(train)' not in result.stdout + result.stderr
 
 
-@pytest.mark.parametrize('script', [
-    'dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'
-])
+@pytest.mark.parametrize(
+    'script',
+    ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'])
 def test_launchers_say_how_they_are_called(script):
     result = run('bash', f'tools/{script}', check=False)
     assert result.returncode == 2
@@ -277,11 +284,26 @@ def test_slurm_commands(tmp_path):
     srun.write_text('#!/bin/sh\necho "$@"\n')
     srun.chmod(0o755)
     path = f'{tmp_path}:{os.environ["PATH"]}'
-    out = run('bash', 'tools/slurm_train.sh', 'part', 'job', 'c.py', 'work',
-              '--amp', PATH=path, GPUS='2', GPUS_PER_NODE='1').stdout
+    out = run(
+        'bash',
+        'tools/slurm_train.sh',
+        'part',
+        'job',
+        'c.py',
+        'work',
+        '--amp',
+        PATH=path,
+        GPUS='2',
+        GPUS_PER_NODE='1').stdout
     assert '-p part --job-name=job --gres=gpu:1 --ntasks=2' in out
     assert out.strip().endswith(
         'tools/train.py c.py --work-dir work --launcher slurm --amp')
-    out = run('bash', 'tools/slurm_test.sh', 'part', 'job', 'c.py', 'p.pth',
-              PATH=path).stdout
+    out = run(
+        'bash',
+        'tools/slurm_test.sh',
+        'part',
+        'job',
+        'c.py',
+        'p.pth',
+        PATH=path).stdout
     assert out.strip().endswith('tools/test.py c.py p.pth --launcher slurm')

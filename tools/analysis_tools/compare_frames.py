@@ -21,8 +21,6 @@ from mmengine.runner import load_checkpoint
 
 from dksan_mm.engine.checkpoint import check_checkpoint
 
-LABEL_HEIGHT = 36
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -80,9 +78,11 @@ def restore(cfg: Config, checkpoint: str, sample: dict) -> np.ndarray:
 
 def labelled(image: np.ndarray, label: str) -> np.ndarray:
     """Return the image with a label above it."""
-    bar = np.full((LABEL_HEIGHT, image.shape[1], 3), 255, np.uint8)
-    cv2.putText(bar, label, (8, 25), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (0, 0, 0),
-                1, cv2.LINE_AA)
+    height = max(image.shape[1] // 12, 24)
+    bar = np.full((height, image.shape[1], 3), 255, np.uint8)
+    cv2.putText(bar, label, (height // 4, height * 3 // 4),
+                cv2.FONT_HERSHEY_SIMPLEX, height / 48, (0, 0, 0),
+                max(height // 24, 1), cv2.LINE_AA)
     return np.vstack([bar, image])
 
 
