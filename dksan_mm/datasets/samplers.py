@@ -1,4 +1,5 @@
 """Sampling that does not depend on how many processes share the work."""
+from itertools import islice
 from typing import Iterator, Optional
 
 from mmagic.registry import DATA_SAMPLERS
@@ -36,6 +37,10 @@ class SeededInfiniteSampler(InfiniteSampler):
                             f'its augmentation, got {type(dataset).__name__}')
         super().__init__(dataset, shuffle, seed)
         dataset.augmentation_seed = self.seed
+
+    def skip(self, draws: int) -> None:
+        """Start anew behind the first ``draws`` draws of this process."""
+        self.indices = islice(self._indices_of_rank(), draws, None)
 
     def _infinite_indices(self) -> Iterator[int]:
         for draw, index in enumerate(super()._infinite_indices()):

@@ -1,5 +1,6 @@
 """The data set: samples, and faults found before training."""
 import os.path as osp
+from itertools import islice
 
 import mmcv
 import numpy as np
@@ -111,6 +112,14 @@ def test_draws_do_not_depend_on_the_number_of_processes(folder, monkeypatch):
     assert collect(dataset, 2, 4, monkeypatch) == one
     assert collect(dataset, 4, 4, monkeypatch) == one
     assert collect(dataset, 1, 4, monkeypatch, seed=4) != one
+
+
+def test_skipping_draws(folder):
+    dataset = make_dataset(folder)
+    sampler = SeededInfiniteSampler(dataset, seed=0)
+    expected = list(islice(sampler, 40))[30:]
+    sampler.skip(30)
+    assert list(islice(sampler, 10)) == expected
 
 
 def test_seeding_leaves_the_generators_alone(folder):

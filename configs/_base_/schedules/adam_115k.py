@@ -2,7 +2,7 @@
 # windows. The paper names no schedule; cosine is our choice.
 max_iters = 115_000
 train_cfg = dict(
-    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=5000)
+    type='ResumableTrainLoop', max_iters=max_iters, val_interval=5000)
 optim_wrapper = dict(
     constructor='DefaultOptimWrapperConstructor',
     type='OptimWrapper',

@@ -1,0 +1,38 @@
+"""Training that resumes at once."""
+from itertools import repeat
+from typing import Any, Iterator
+
+from mmengine.registry import LOOPS
+from mmengine.runner import IterBasedTrainLoop
+from torch import nn
+from torch.utils.data import DataLoader
+
+from dksan_mm.datasets import SeededInfiniteSampler
+
+
+def _batches(dataloader: DataLoader, done: int) -> Iterator[Any]:
+    """Yield ``done`` times nothing, then batches without end."""
+    yield from repeat(None, done)
+    while True:
+        yield from dataloader
+
+
+@LOOPS.register_module()
+class ResumableTrainLoop(IterBasedTrainLoop):
+    """mmengine's :class:`IterBasedTrainLoop`, which on resuming does not read
+    again what was trained on.
+
+    mmengine loads and throws away every batch up to the checkpoint: hours,
+    late in a training on video. Here the sampler is moved on instead, so the
+    data loader must have a :class:`SeededInfiniteSampler`; with another
+    sampler this is mmengine's loop. Arguments are the same.
+    """
+
+    def run(self) -> nn.Module:
+        """Train from the current iteration; return the model."""
+        sampler = self.dataloader.sampler
+        if self._iter > 0 and isinstance(sampler, SeededInfiniteSampler):
+            sampler.skip(self._iter * self.dataloader.batch_size)
+            # mmengine's loop takes one batch for each iteration done
+            self.dataloader_iterator = _batches(self.dataloader, self._iter)
+        return super().run()
