@@ -17,9 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # A block's rows should stay in the cache of a CPU core; on an accelerator
-# fewer, larger blocks keep the number of kernel launches low.
+# fewer, larger blocks keep the number of kernel launches low. On either, a
+# block is at most a quarter of the output, so that its intermediate values
+# stay small beside it, unless that would be less than the last of these.
 _BLOCK_BYTES_CPU = 1 << 21
 _BLOCK_BYTES_ACCELERATOR = 1 << 26
+_BLOCK_BYTES_LEAST = 1 << 18
 
 
 class Geometry(NamedTuple):
@@ -113,7 +116,9 @@ class _Sampler:
         """Yield slices of the flattened output pixels."""
         on_cpu = self.image.device.type == 'cpu'
         limit = _BLOCK_BYTES_CPU if on_cpu else _BLOCK_BYTES_ACCELERATOR
-        step = max(limit // (self.channels * self.image.element_size()), 1)
+        pixel = self.channels * self.image.element_size()
+        quarter = max(self.num_pixels * pixel // 4, _BLOCK_BYTES_LEAST)
+        step = max(min(limit, quarter) // pixel, 1)
         for start in range(0, self.num_pixels, step):
             yield slice(start, min(start + step, self.num_pixels))
 

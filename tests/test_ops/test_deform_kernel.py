@@ -332,13 +332,14 @@ def test_nan_in_the_image_stays_local():
     torch.testing.assert_close(out[1], clean[1])
 
 
-def test_inference_memory():
+@pytest.mark.parametrize('size', [(34, 60), (96, 80)])
+def test_inference_memory(size):
     """At most four times the input's size, for C = 128 and K = 9."""
     inputs, kwargs = random_inputs(
         n=1,
         c=128,
-        h=96,
-        w=80,
+        h=size[0],
+        w=size[1],
         scope=(4, 4),
         kernel_size=(3, 3),
         groups=1,
