@@ -100,7 +100,7 @@ class _Sampler:
                              self.channels).copy_(x.permute(0, 2, 3, 1))
         self.image[-1] = 0
         # channel c = i * G + g: (G, S_h * S_w, C / G)
-        self.weight = weight.detach().to(dtype).view(
+        self.weight = weight.detach().to(dtype).reshape(
             -1, self.groups,
             self.scope[0] * self.scope[1]).permute(1, 2, 0).contiguous()
         # (taps, groups, 2, P) and (taps, 2, P)

@@ -257,7 +257,11 @@ def strided(x):
     return x.repeat_interleave(2, -1)[..., ::2]
 
 
-@pytest.mark.parametrize('layout', [channels_last, strided])
+def transposed(x):
+    return x.mT.contiguous().mT
+
+
+@pytest.mark.parametrize('layout', [channels_last, strided, transposed])
 def test_noncontiguous(layout):
     inputs, kwargs = random_inputs()
     expected, expected_grads = gradients(inputs, kwargs,
