@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from dksan_mm.engine import finish_launcher
 from dksan_mm.engine.cli import add_runner_arguments, load_config, prepare
 
 
@@ -61,6 +62,7 @@ def main() -> None:
         runner.register_hook(SaveResultsHook(args.out), 'LOWEST')
     runner.test()
     print_log(f'Logs are in {cfg.work_dir}', 'current')
+    finish_launcher()
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from dksan_mm.engine import finish_launcher
 from dksan_mm.engine.cli import add_runner_arguments, load_config, prepare
 
 
@@ -74,6 +75,7 @@ def main() -> None:
     runner = Runner.from_cfg(cfg)
     runner.train()
     print_log(f'Logs and checkpoints are in {cfg.work_dir}', 'current')
+    finish_launcher()
 
 
 if __name__ == '__main__':

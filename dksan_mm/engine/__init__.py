@@ -6,13 +6,15 @@ _compat.check_environment()
 # isort: split
 from .checkpoint import allow_mmengine_checkpoints  # noqa: E402
 from .checkpoint import check_checkpoint  # noqa: E402
-from .distributed import InferenceWrapper, prepare_launcher  # noqa: E402
+from .distributed import InferenceWrapper  # noqa: E402
+from .distributed import finish_launcher, prepare_launcher  # noqa: E402
 from .loops import ResumableTrainLoop  # noqa: E402
 from .optim import CPUAmpOptimWrapper  # noqa: E402
 
 __all__ = [
     'CPUAmpOptimWrapper', 'InferenceWrapper', 'ResumableTrainLoop',
-    'allow_mmengine_checkpoints', 'check_checkpoint', 'prepare_launcher'
+    'allow_mmengine_checkpoints', 'check_checkpoint', 'finish_launcher',
+    'prepare_launcher'
 ]
 
 # so that any tool that imports this by name can test and resume

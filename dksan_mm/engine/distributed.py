@@ -42,6 +42,17 @@ def prepare_launcher(cfg: Config) -> None:
         cfg.model_wrapper_cfg.device_ids = None
 
 
+def finish_launcher() -> None:
+    """Wait for all processes and leave the process group.
+
+    Without it, gloo's threads may outlive what they use, and a process that
+    has done its work aborts as it exits.
+    """
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 @MODEL_WRAPPERS.register_module()
 class InferenceWrapper(nn.Module):
     """Model wrapper that only tests: DistributedDataParallel refuses a model
