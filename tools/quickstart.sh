@@ -24,10 +24,12 @@ trap 'printf "\nquickstart.sh: the step \"%s\" failed; the message above says wh
 
 started=$SECONDS
 step 'Prepare the data: HR frames, and LR frames by MATLAB-bicubic x1/16'
-if [ -e "$OUT" ]; then
+# an earlier result is kept; what an earlier failure left is not
+if [ -e "$OUT/table.md" ]; then
     rm -rf "$OUT.previous"
     mv "$OUT" "$OUT.previous"
 fi
+rm -rf "$OUT"
 mkdir -p "$OUT"
 if [ $# -eq 0 ]; then
     python "$ROOT/tools/dataset_converters/render_demo_clips.py" "$OUT/clips"
