@@ -34,7 +34,8 @@ val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
 
 max_iters = 300
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters + 1)
+# tested afterwards, by tools/test.py
+train_cfg = dict(max_iters=max_iters, val_begin=max_iters + 1)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = dict(end=max_iters, T_max=max_iters)
 auto_scale_lr = dict(base_batch_size=4)
