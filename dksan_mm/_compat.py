@@ -9,7 +9,8 @@ from torch.torch_version import TorchVersion
 SUPPORTED: Dict[str, Tuple[str, Optional[str], str]] = {
     'torch': ('2.6', None, 'the first to load checkpoints without running '
               'code that they carry'),
-    'mmengine': ('0.10.0', '1.0', 'as MMagic 1.2 demands'),
+    'mmengine': ('0.10.3', '1.0', 'the first whose training loop moves the '
+                 'data on when it resumes; below 1.0 as MMagic demands'),
     'mmcv': ('2.0.0', '2.2', 'as MMagic 1.2 demands'),
     'mmagic': ('1.2.0', '2.0', 'the release whose API is used'),
 }
@@ -42,7 +43,8 @@ def find_faults() -> List[str]:
         version = installed_version(name)
         if version is None:
             faults.append(f'{name} must be {required(name)}, found none: '
-                          'install it, see the README, "Installation"')
+                          'install it; "source tools/setup_env.sh" brings '
+                          'up an environment with all of them')
         elif not _in_range(version, least, beyond):
             faults.append(f'{name} must be {required(name)} ({reason}), found '
                           f"{version}: pip install '{name}{required(name)}'")
@@ -52,8 +54,10 @@ def find_faults() -> List[str]:
         except ImportError as error:
             faults.append(
                 'mmcv must have its operators, built against the installed '
-                f'torch, found {error}: reinstall it with MMCV_WITH_OPS=1 pip '
-                'install --no-cache-dir --no-build-isolation --no-binary mmcv '
+                f'torch, found {error}: pip install \'setuptools<80\' '
+                'wheel ninja, then MMCV_WITH_OPS=1 pip install '
+                '--force-reinstall --no-deps --no-cache-dir '
+                '--no-build-isolation --no-binary mmcv '
                 f"'mmcv{required('mmcv')}'")
     return faults
 

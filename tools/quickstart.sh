@@ -9,6 +9,7 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 CALLER=$PWD
 OUT=${QUICKSTART_DIR:-$ROOT/work_dirs/quickstart}
+OUT=${OUT%/}
 CONFIG=$ROOT/configs/dksan-small_quickstart_x16.py
 BICUBIC=$ROOT/configs/bicubic_vid3oc_x16.py
 # shellcheck source=tools/setup_env.sh

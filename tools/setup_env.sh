@@ -24,9 +24,19 @@ setup_run() { # STEP CURE COMMAND...
     "$@" || setup_fail "$step" "$cure"
 }
 
+setup_check_python() { # INTERPRETER
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' ||
+        setup_fail 'check the version of Python' \
+            "use Python 3.11 (3.12 should work), found $1, $("$1" -V 2>&1): install it with venv (Debian, Ubuntu: apt-get install python3.11-venv), name it by PYTHON=..., and leave the active environment if there is one"
+}
+
 setup_activate() {
     if [ -z "${VIRTUAL_ENV:-}" ]; then
         if [ ! -f "$SETUP_ROOT/.venv/bin/activate" ]; then
+            if [ -z "${PYTHON:-}" ]; then
+                PYTHON=$(command -v python3.11 || command -v python3 || true)
+            fi
+            setup_check_python "${PYTHON:-python3}"
             setup_run 'make the virtual environment .venv' \
                 'install Python 3.11 with venv (Debian, Ubuntu: apt-get install python3-venv), or name another interpreter by PYTHON=...; then remove .venv and call again' \
                 "${PYTHON:-python3}" -m venv "$SETUP_ROOT/.venv"
@@ -34,9 +44,7 @@ setup_activate() {
         # shellcheck disable=SC1091
         source "$SETUP_ROOT/.venv/bin/activate"
     fi
-    python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' ||
-        setup_fail 'check the version of Python' \
-            "use Python 3.11 (3.12 should work), found $(python -V 2>&1): PYTHON=python3.11, after removing .venv or leaving the active environment"
+    setup_check_python python
 }
 
 # wheels differ by mmcv's version, torch's, Python's, CUDA's and the machine

@@ -13,7 +13,8 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from dksan_mm.engine import finish_launcher
-from dksan_mm.engine.cli import add_runner_arguments, load_config, prepare
+from dksan_mm.engine.cli import (add_runner_arguments, load_config,
+                                 naming_checkpoint, prepare)
 
 
 class SaveResultsHook(Hook):
@@ -45,7 +46,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out', help='file to save the metrics to: .json, .yaml or .pkl')
     add_runner_arguments(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.out and not args.out.endswith(('.json', '.yaml', '.pkl')):
+        parser.error(f'--out must end in .json, .yaml or .pkl, got {args.out}')
+    return args
 
 
 def main() -> None:
@@ -60,7 +64,8 @@ def main() -> None:
             'parameters, and untrained ones are not worth testing')
     if args.out:
         runner.register_hook(SaveResultsHook(args.out), 'LOWEST')
-    runner.test()
+    with naming_checkpoint(cfg):
+        runner.test()
     print_log(f'Logs are in {cfg.work_dir}', 'current')
     finish_launcher()
 

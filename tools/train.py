@@ -10,7 +10,8 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from dksan_mm.engine import finish_launcher
-from dksan_mm.engine.cli import add_runner_arguments, load_config, prepare
+from dksan_mm.engine.cli import (add_runner_arguments, load_config,
+                                 naming_checkpoint, prepare)
 
 
 def parse_args() -> argparse.Namespace:
@@ -73,7 +74,8 @@ def main() -> None:
         cfg.resume = True
     prepare(cfg)
     runner = Runner.from_cfg(cfg)
-    runner.train()
+    with naming_checkpoint(cfg):
+        runner.train()
     print_log(f'Logs and checkpoints are in {cfg.work_dir}', 'current')
     finish_launcher()
 

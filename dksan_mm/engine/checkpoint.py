@@ -8,6 +8,10 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 
+class CheckpointMismatchError(ValueError):
+    """A checkpoint is not of the model that is to load it."""
+
+
 def _history_buffer_method(owner: Any, name: str) -> Callable:
     """Stand in for the ``getattr`` of a checkpoint: the four statistics of
     mmengine's HistoryBuffer and nothing else.
@@ -54,6 +58,10 @@ def check_checkpoint(path: str) -> None:
     try:
         torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
+        if 'GLOBAL' not in str(error):
+            raise ValueError(
+                f'checkpoint {path} must be a file written by torch.save, '
+                'found something else; copy it again') from error
         raise ValueError(
             f'checkpoint {path} must hold tensors and plain values only, '
             f'found: {_first_line(error, "GLOBAL")} Loading it could run '

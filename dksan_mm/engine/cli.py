@@ -2,10 +2,13 @@
 import argparse
 import os
 import os.path as osp
+from contextlib import contextmanager
+from typing import Iterator, Optional
 
 from mmengine.config import Config, DictAction
+from mmengine.runner import find_latest_checkpoint
 
-from .checkpoint import check_checkpoint
+from .checkpoint import CheckpointMismatchError, check_checkpoint
 from .distributed import prepare_launcher
 
 
@@ -50,6 +53,24 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def prepare(cfg: Config) -> None:
     """Check the checkpoint to start from, and set up CPU processes."""
-    if cfg.get('load_from'):
-        check_checkpoint(cfg.load_from)
+    checkpoint = starting_checkpoint(cfg)
+    if checkpoint:
+        check_checkpoint(checkpoint)
     prepare_launcher(cfg)
+
+
+def starting_checkpoint(cfg: Config) -> Optional[str]:
+    """Return the checkpoint that the runner will load, None if none."""
+    if cfg.get('load_from') or not cfg.get('resume'):
+        return cfg.get('load_from')
+    return find_latest_checkpoint(cfg.work_dir)
+
+
+@contextmanager
+def naming_checkpoint(cfg: Config) -> Iterator[None]:
+    """Add the file's name to the model's refusal of a checkpoint."""
+    try:
+        yield
+    except CheckpointMismatchError as error:
+        raise CheckpointMismatchError(
+            f'{starting_checkpoint(cfg)}: {error}') from None

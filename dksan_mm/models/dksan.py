@@ -5,6 +5,8 @@ from typing import Any, Iterable, List, Mapping
 from mmagic.models import BaseEditModel
 from mmagic.registry import MODELS
 
+from dksan_mm.engine.checkpoint import CheckpointMismatchError
+
 
 @MODELS.register_module()
 class DKSAN(BaseEditModel):
@@ -29,7 +31,7 @@ class DKSAN(BaseEditModel):
             ``data_preprocessor`` of :class:`BaseEditModel`.
 
     Raises:
-        ValueError: On loading, if a checkpoint is another variant's.
+        CheckpointMismatchError: On loading, if it is another variant's.
     """
 
     def __init__(self,
@@ -44,7 +46,7 @@ class DKSAN(BaseEditModel):
 
 def _refuse_other_variants(module: DKSAN, state_dict: Mapping[str, Any],
                            prefix: str, *_: Any) -> None:
-    """Raise ValueError unless ``state_dict`` has the module's tensors."""
+    """Raise unless ``state_dict`` has exactly the module's tensors."""
     found = {
         key[len(prefix):]: tuple(value.shape)
         for key, value in state_dict.items() if key.startswith(prefix)
@@ -67,7 +69,7 @@ def _refuse_other_variants(module: DKSAN, state_dict: Mapping[str, Any],
         faults.append(f'{len(unlike)} tensors differ in shape, such as '
                       f'{unlike[0]}')
     if faults:
-        raise ValueError(
+        raise CheckpointMismatchError(
             'the checkpoint must fit the model that the config describes, '
             f'but {"; ".join(faults)}. It was trained with another config '
             '(another variant, width or number of frames): use that config, '

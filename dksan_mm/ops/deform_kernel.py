@@ -67,8 +67,9 @@ def deform_kernel_conv2d(x: Tensor,
         least. The result, and each gradient, is then that of float64 on the
         same inputs to 1e-5 in float32, 2**-7 in bfloat16 and 2**-10 in
         float16 (relative plus absolute, values of order one). Beside the
-        input, inference needs at most four times its memory (C = 128, K = 9,
-        inputs of half a MiB and more). Gradients of second order are not
+        input, inference needs at most four times its memory (float32, C =
+        128, K = 9, G = 1, inputs of half a MiB and more); bfloat16 and
+        float16 need up to 5.5 times theirs. Gradients of second order are not
         implemented.
 
     Raises:

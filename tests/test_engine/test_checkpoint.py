@@ -68,6 +68,9 @@ def test_truncated_file(tmp_path):
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(ValueError, match='short.pth must be a whole file'):
         check_checkpoint(str(path))
+    path.write_bytes(b'version https://example.org/lfs')
+    with pytest.raises(ValueError, match='must be a file written by torch'):
+        check_checkpoint(str(path))
     path.write_bytes(b'')
     with pytest.raises(ValueError, match='short.pth must be a whole file'):
         check_checkpoint(str(path))

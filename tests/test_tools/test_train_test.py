@@ -80,7 +80,12 @@ def folder(tmp_path_factory):
 
 def run(*command, check=True, **env):
     """Run a command as a user does, with one thread a process."""
-    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore', **env)
+    env = dict(
+        os.environ,
+        OMP_NUM_THREADS='1',
+        PYTHONWARNINGS='ignore',
+        CUDA_VISIBLE_DEVICES='',
+        **env)
     result = subprocess.run([str(part) for part in command],
                             cwd=ROOT,
                             env=env,
@@ -246,7 +251,8 @@ def test_mmagics_own_tools_run_the_configs(folder):
     ([
         'train.py', 'tiny.py', '--cfg-options',
         'model.generator.with_dksa=False', 'load_from={trained}'
-    ], 'it has, and the model lacks'),
+    ], 'iter_60.pth: the checkpoint must fit'),
+    (['test.py', 'tiny.py', '--out', 'a.txt'], '--out must end in .json'),
     (['train.py', 'bicubic.py'], 'must have a train_dataloader'),
     (['test.py', 'tiny.py'], 'checkpoint must be given'),
     (['test.py', 'tiny.py', 'none.pth'], 'none.pth does not exist'),
