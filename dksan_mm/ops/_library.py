@@ -1,36 +1,246 @@
-"""How the operator reaches its backend and autograd.
+"""The operator as PyTorch knows it: ``torch.ops.dksan_mm``.
 
-The one place that names a backend: a faster one is chosen here, by device,
-and the public function, the modules and their tests stay as they are.
+Schemas, shape rules for tracing, autograd, autocast, and which backend serves
+which device. Imports torch alone: a backend is imported when it first runs.
+
+====================  ==========================================
+device                backend
+====================  ==========================================
+CPU                   ``cpp`` if it was built, else ``portable``
+CUDA                  ``triton``
+any other             ``portable``
+====================  ==========================================
 """
-from typing import Optional, Tuple
+import functools
+import importlib
+import logging
+from types import ModuleType
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from . import _reference
+from ._validation import Geometry, check_arguments
+
+FORWARD = 'deform_kernel_conv2d'
+BACKWARD = 'deform_kernel_conv2d_backward'
+_GEOMETRY = ('int[2] kernel_size, int[2] stride, int[2] padding, '
+             'int[2] dilation')
+
+_library = torch.library.Library('dksan_mm', 'DEF')
+_library.define(
+    f'{FORWARD}(Tensor x, Tensor weight, Tensor kernel_offset, '
+    f'Tensor? offset, Tensor? bias, {_GEOMETRY}) -> Tensor',
+    tags=torch.Tag.pt2_compliant_tag)
+# A gradient that output_mask leaves out is an empty tensor, (0,).
+_library.define(
+    f'{BACKWARD}(Tensor grad_out, Tensor x, Tensor weight, '
+    f'Tensor kernel_offset, Tensor? offset, {_GEOMETRY}, '
+    'bool[4] output_mask) -> (Tensor grad_x, Tensor grad_weight, '
+    'Tensor grad_kernel_offset, Tensor grad_offset)',
+    tags=torch.Tag.pt2_compliant_tag)
 
 
-class DeformKernelConv2dFunction(torch.autograd.Function):
-    """The operator with its gradient. Inputs are saved, intermediate values
-    are computed again in the backward pass."""
+def memory_format(x: Tensor) -> torch.memory_format:
+    """Return the format of what has the layout of ``x``, (N, C, H, W):
+    channels-last if its channels lie side by side, else contiguous."""
+    if x.shape[1] > 1 and x.stride(1) == 1 and x.shape[2] * x.shape[3] > 1:
+        return torch.channels_last
+    return torch.contiguous_format
 
-    @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, kernel_offset: Tensor,
-                offset: Optional[Tensor], bias: Optional[Tensor],
-                geometry: _reference.Geometry) -> Tensor:
-        ctx.save_for_backward(x, weight, kernel_offset, offset, bias)
-        ctx.geometry = geometry
-        return _reference.forward(x, weight, kernel_offset, offset, bias,
-                                  geometry)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_out: Tensor) -> Tuple[Optional[Tensor], ...]:
-        x, weight, kernel_offset, offset, bias = ctx.saved_tensors
-        *grads, grad_bias = _reference.backward(grad_out, x, weight,
-                                                kernel_offset, offset,
-                                                ctx.geometry)
-        grad_bias = None if bias is None else grad_bias.to(bias.dtype)
-        return *grads, grad_bias, None
+def empty_like(x: Tensor) -> Tensor:
+    """Return a new, dense tensor with the shape, dtype and format of ``x``."""
+    return torch.empty_like(x, memory_format=memory_format(x))
+
+
+# Shape rules
+
+
+def _fake_forward(x: Tensor, weight: Tensor, kernel_offset: Tensor,
+                  offset: Optional[Tensor], bias: Optional[Tensor], *geometry:
+                  Sequence[int]) -> Tensor:
+    geometry = Geometry(*geometry)
+    check_arguments(x, weight, kernel_offset, offset, bias, geometry)
+    size = geometry.output_size(*x.shape[-2:])
+    return torch.empty((*x.shape[:2], *size),
+                       dtype=x.dtype,
+                       device=x.device,
+                       memory_format=memory_format(x))
+
+
+def _fake_backward(grad_out: Tensor, x: Tensor, weight: Tensor,
+                   kernel_offset: Tensor, offset: Optional[Tensor], *rest:
+                   Any) -> Tuple[Tensor, ...]:
+    *_, output_mask = rest
+    tensors = (x, weight, kernel_offset, offset)
+    return tuple(
+        x.new_empty(0) if tensor is None or not wanted else empty_like(tensor)
+        for tensor, wanted in zip(tensors, output_mask))
+
+
+torch.library.register_fake(
+    f'dksan_mm::{FORWARD}', _fake_forward, lib=_library)
+torch.library.register_fake(
+    f'dksan_mm::{BACKWARD}', _fake_backward, lib=_library)
+
+# Autograd
+
+
+def _setup_context(ctx: Any, inputs: Tuple[Any, ...], output: Tensor) -> None:
+    *tensors, kernel_size, stride, padding, dilation = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.geometry = kernel_size, stride, padding, dilation
+
+
+def _backward(ctx: Any, grad_out: Tensor) -> Tuple[Optional[Tensor], ...]:
+    *tensors, bias = ctx.saved_tensors
+    output_mask = list(ctx.needs_input_grad[:4])
+    grads = torch.ops.dksan_mm.deform_kernel_conv2d_backward(
+        grad_out, *tensors, *ctx.geometry, output_mask)
+    grads = [
+        grad if wanted else None for grad, wanted in zip(grads, output_mask)
+    ]
+    grad_bias = None
+    if ctx.needs_input_grad[4]:
+        dtype = torch.promote_types(bias.dtype, torch.float32)
+        grad_bias = grad_out.sum((0, 2, 3), dtype=dtype).to(bias.dtype)
+    return *grads, grad_bias, None, None, None, None
+
+
+def _no_second_order(ctx: Any, *grads: Tensor) -> None:
+    raise NotImplementedError(
+        'deform_kernel_conv2d has no gradient of second order: call backward '
+        'without create_graph=True, or detach what the gradient of the '
+        'gradient is not wanted for')
+
+
+torch.library.register_autograd(
+    f'dksan_mm::{FORWARD}',
+    _backward,
+    setup_context=_setup_context,
+    lib=_library)
+torch.library.register_autograd(
+    f'dksan_mm::{BACKWARD}', _no_second_order, lib=_library)
+
+# Autocast: the tensors are taken as they come, computed with in float32 at
+# least, and the result has the dtype of x. Backends may use PyTorch's
+# operators, which therefore must not see autocast.
+
+
+def _without_autocast(name: str, device: str) -> Callable:
+
+    def kernel(*args: Any) -> Any:
+        with torch.autocast(device, enabled=False):
+            return getattr(torch.ops.dksan_mm, name)(*args)
+
+    return kernel
+
+
+for _name in (FORWARD, BACKWARD):
+    for _device in ('cpu', 'cuda'):
+        _library.impl(_name, _without_autocast(_name, _device),
+                      f'Autocast{_device.upper()}')
+
+# Backends: modules with ``forward`` and ``backward``, which take what the
+# ops take, the geometry as one argument
+
+_MODULES = {'portable': '._reference', 'triton': '._triton'}
+cpp_fault: Optional[str] = None
+
+
+def _load_cpp() -> Optional[str]:
+    """Load the C++ kernels, which enter themselves for the CPU; return None,
+    or why it could not be done."""
+    try:
+        importlib.import_module('._C', __package__)
+    except ImportError as error:
+        return str(error)
+    return None
+
+
+@functools.lru_cache(None)
+def _log_portable() -> None:
+    logging.getLogger('dksan_mm').warning(
+        'deform_kernel_conv2d runs on its portable backend, which is many '
+        'times slower on CPUs: its C++ kernels are not there (%s). With a C++ '
+        'compiler: pip install --no-build-isolation --no-deps -e . in the '
+        'repository of dksan_mm', cpp_fault)
+
+
+def _module(backend: str) -> ModuleType:
+    return importlib.import_module(_MODULES[backend], __package__)
+
+
+def _run_forward(backend: str, *args: Any) -> Tensor:
+    *tensors, kernel_size, stride, padding, dilation = args
+    geometry = Geometry(kernel_size, stride, padding, dilation)
+    check_arguments(*tensors, geometry)
+    return _module(backend).forward(*tensors, geometry)
+
+
+def _run_backward(backend: str, grad_out: Tensor, *args:
+                  Any) -> Tuple[Tensor, ...]:
+    *tensors, kernel_size, stride, padding, dilation, output_mask = args
+    geometry = Geometry(kernel_size, stride, padding, dilation)
+    check_arguments(*tensors, None, geometry, grad_out=grad_out)
+    return _module(backend).backward(grad_out, *tensors, geometry, output_mask)
+
+
+def _portable(run: Callable, *args: Any) -> Any:
+    if args[0].device.type == 'cpu':
+        _log_portable()
+    return run('portable', *args)
+
+
+for _name, _run in ((FORWARD, _run_forward), (BACKWARD, _run_backward)):
+    _library.impl(_name, functools.partial(_portable, _run),
+                  'CompositeExplicitAutograd')
+    _library.impl(_name, functools.partial(_run, 'triton'), 'CUDA')
+cpp_fault = _load_cpp()
+
+
+def backends() -> List[str]:
+    """Return the names of the backends that are installed."""
+    names = ['portable']
+    if cpp_fault is None:
+        names.append('cpp')
+    if importlib.util.find_spec('triton') is not None:
+        names.append('triton')
+    return names
+
+
+class use_backend(TorchDispatchMode):
+    """Run the operator on the named backend, for tests and benchmarks.
+
+    A context manager, for this thread. Elsewhere the device decides. A
+    backward pass is to run inside as well.
+
+    Args:
+        name (str): ``portable``, ``cpp`` or ``triton``.
+
+    Raises:
+        ValueError: There is no such backend here.
+    """
+
+    def __init__(self, name: str) -> None:
+        if name not in backends():
+            raise ValueError(f'name must be one of {backends()}, the '
+                             f'backends installed here, got {name!r}')
+        super().__init__()
+        self.name = name
+
+    def __torch_dispatch__(self,
+                           func: Callable,
+                           types: Any,
+                           args: Tuple[Any, ...] = (),
+                           kwargs: Optional[Dict[str, Any]] = None) -> Any:
+        run = {
+            torch.ops.dksan_mm.deform_kernel_conv2d.default: _run_forward,
+            torch.ops.dksan_mm.deform_kernel_conv2d_backward.default:
+            _run_backward
+        }.get(func)
+        if run is None or self.name == 'cpp':
+            return func(*args, **(kwargs or {}))
+        return run(self.name, *args)

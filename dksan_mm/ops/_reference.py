@@ -10,11 +10,14 @@ last pixel; whatever lies outside the image is read from there, and gradients
 sent there are dropped. Hence no masks, and a NaN in the image reaches only
 the outputs that read it.
 """
-from typing import Iterator, NamedTuple, Optional, Tuple
+from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ._library import empty_like, memory_format
+from ._validation import Geometry
 
 # A block's rows should stay in the cache of a CPU core; on an accelerator
 # fewer, larger blocks keep the number of kernel launches low. On either, a
@@ -23,19 +26,6 @@ from torch import Tensor
 _BLOCK_BYTES_CPU = 1 << 21
 _BLOCK_BYTES_ACCELERATOR = 1 << 26
 _BLOCK_BYTES_LEAST = 1 << 18
-
-
-class Geometry(NamedTuple):
-    """Hyper-parameters of the convolution, each as (vertical, horizontal)."""
-    kernel_size: Tuple[int, int]
-    stride: Tuple[int, int]
-    padding: Tuple[int, int]
-    dilation: Tuple[int, int]
-
-    def output_size(self, height: int, width: int) -> Tuple[int, int]:
-        """Return (H_out, W_out) as ``torch.nn.functional.conv2d`` has it."""
-        return tuple((size + 2 * p - d * (k - 1) - 1) // s + 1
-                     for size, k, s, p, d in zip((height, width), *self))
 
 
 class _ImageTaps(NamedTuple):
@@ -194,17 +184,21 @@ def compute_dtype(*tensors: Optional[Tensor]) -> torch.dtype:
     return dtype
 
 
-def _from_rows(rows: Tensor, like: Tensor, size: Tuple[int, int]) -> Tensor:
-    """(N * H * W, C) -> (N, C, H, W) in the memory format of ``like``."""
-    image = rows.view(like.shape[0], *size, rows.shape[1]).permute(0, 3, 1, 2)
-    channels_last = (
-        like.is_contiguous(memory_format=torch.channels_last)
-        and not like.is_contiguous())
-    # no view either way: autograd forbids to change a view in place
-    if channels_last:
-        return torch.empty_like(image).set_(image)
+def _rows_of(image: Tensor) -> Tuple[Tensor, bool]:
+    """Return rows, (N * H * W, C), for the values of ``image``, and whether
+    they share its memory: what is written to them need not be copied."""
+    rows = image.permute(0, 2, 3, 1)
+    if rows.is_contiguous():
+        return rows.view(-1, image.shape[1]), True
     return torch.empty_like(
-        image, memory_format=torch.contiguous_format).copy_(image)
+        rows, memory_format=torch.contiguous_format).flatten(0, 2), False
+
+
+def _copy_rows(rows: Tensor, image: Tensor) -> Tensor:
+    """Copy rows to the image that they belong to; return it."""
+    channels, height, width = image.shape[1:]
+    return image.copy_(
+        rows.view(-1, height, width, channels).permute(0, 3, 1, 2))
 
 
 def forward(x: Tensor, weight: Tensor, kernel_offset: Tensor,
@@ -214,7 +208,11 @@ def forward(x: Tensor, weight: Tensor, kernel_offset: Tensor,
     format. Arguments as in :func:`dksan_mm.ops.deform_kernel_conv2d`."""
     dtype = compute_dtype(x, weight, kernel_offset, offset, bias)
     sampler = _Sampler(x, weight, kernel_offset, offset, geometry, dtype)
-    out = x.new_empty((sampler.num_pixels, x.shape[1]))
+    out = torch.empty((*x.shape[:2], *sampler.out_size),
+                      dtype=x.dtype,
+                      device=x.device,
+                      memory_format=memory_format(x))
+    rows, shared = _rows_of(out)
     for block in sampler.blocks():
         total = sampler.image.new_zeros((block.stop - block.start, x.shape[1]))
         for tap in range(sampler.taps):
@@ -223,40 +221,45 @@ def forward(x: Tensor, weight: Tensor, kernel_offset: Tensor,
                 sampler.read_scope(sampler.scope_taps(block, tap)))
         if bias is not None:
             total += bias
-        out[block] = total
-    return _from_rows(out, x, sampler.out_size)
+        rows[block] = total
+    return out if shared else _copy_rows(rows, out)
 
 
-def backward(
-    grad_out: Tensor, x: Tensor, weight: Tensor, kernel_offset: Tensor,
-    offset: Optional[Tensor], geometry: Geometry
-) -> Tuple[Tensor, Tensor, Tensor, Optional[Tensor], Tensor]:
-    """Return the gradients of x, weight, kernel_offset, offset and bias.
-
-    The first three, and that of ``offset`` where it is given, have the shape
-    and dtype of what they belong to; that of the bias has ``grad_out``'s
-    dtype.
-    """
+def backward(grad_out: Tensor, x: Tensor, weight: Tensor,
+             kernel_offset: Tensor, offset: Optional[Tensor],
+             geometry: Geometry,
+             output_mask: Sequence[bool]) -> Tuple[Tensor, ...]:
+    """Return the gradients of x, weight, kernel_offset and offset, each with
+    the shape, dtype and memory format of what it belongs to, or (0,) where
+    ``output_mask`` leaves it out."""
     dtype = compute_dtype(grad_out, x, weight, kernel_offset, offset)
     sampler = _Sampler(x, weight, kernel_offset, offset, geometry, dtype)
     rows = grad_out.permute(0, 2, 3, 1).flatten(0, 2)
-    grads = (torch.zeros_like(sampler.image), torch.zeros_like(sampler.weight),
-             torch.zeros_like(sampler.kernel_offset),
-             None if offset is None else torch.zeros_like(sampler.offset))
+    image, scope, kernel, move = grads = (
+        torch.zeros_like(sampler.image), torch.zeros_like(sampler.weight),
+        torch.zeros_like(sampler.kernel_offset),
+        None if offset is None else torch.zeros_like(sampler.offset))
     for block in sampler.blocks():
         for tap in range(sampler.taps):
             _tap_backward(rows[block].to(dtype), sampler, block, tap, *grads)
-    image, scope, kernel, move = grads
 
     size = (x.shape[0], *sampler.out_size)
-    image = _from_rows(image[:-1].to(x.dtype), x, x.shape[-2:])
-    scope = scope.permute(2, 0, 1).reshape(weight.shape).to(weight.dtype)
-    kernel = kernel.unflatten(-1, size).permute(3, 1, 0, 2, 4, 5).reshape(
-        kernel_offset.shape).to(kernel_offset.dtype)
-    if offset is not None:
-        move = move.unflatten(-1, size).permute(2, 0, 1, 3, 4).reshape(
-            offset.shape).to(offset.dtype)
-    return image, scope, kernel, move, grad_out.sum((0, 2, 3))
+    out = [
+        empty_like(tensor) if wanted and tensor is not None else x.new_empty(0)
+        for tensor, wanted in zip((x, weight, kernel_offset,
+                                   offset), output_mask)
+    ]
+    if output_mask[0]:
+        _copy_rows(image[:-1], out[0])
+    if output_mask[1]:
+        out[1].copy_(scope.permute(2, 0, 1).reshape(weight.shape))
+    if output_mask[2]:
+        out[2].copy_(
+            kernel.unflatten(-1, size).permute(3, 1, 0, 2, 4, 5).flatten(1, 3))
+    if output_mask[3] and offset is not None:
+        out[3].copy_(
+            move.unflatten(-1, size).permute(2, 0, 1, 3, 4).flatten(1, 2))
+    return tuple(out)
 
 
 def _tap_backward(grad: Tensor, sampler: _Sampler, block: slice, tap: int,
@@ -282,10 +285,7 @@ def _tap_backward(grad: Tensor, sampler: _Sampler, block: slice, tap: int,
         top_left, top_right, bottom_left, bottom_right = (
             (sampler.image.index_select(0, taps.rows[:, corner]) *
              by_image).sum(1) for corner in range(4))
-        grad_offset[tap, 0,
-                    block] = (1 - taps.frac_x) * (bottom_left -
-                                                  top_left) + taps.frac_x * (
-                                                      bottom_right - top_right)
-        grad_offset[tap, 1, block] = (1 - taps.frac_y) * (
-            top_right - top_left) + taps.frac_y * (
-                bottom_right - bottom_left)
+        top, bottom = top_right - top_left, bottom_right - bottom_left
+        left, right = bottom_left - top_left, bottom_right - top_right
+        grad_offset[tap, 0, block] = left + taps.frac_x * (right - left)
+        grad_offset[tap, 1, block] = top + taps.frac_y * (bottom - top)

@@ -5,16 +5,13 @@ Effective Receptive Fields for Object Deformation" (ICLR 2020); together with
 deformed image positions they are eq. 11 of the DKSAN paper.
 """
 import math
-from typing import Optional, Tuple, Union
+from typing import Optional, Tuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.utils import _pair
 
-from ._library import DeformKernelConv2dFunction
-from ._reference import Geometry
-
-Size = Union[int, Tuple[int, int]]
+from . import _library  # noqa: F401, defines the op
+from ._validation import Size, check_arguments, check_geometry, check_pair
 
 
 def deform_kernel_conv2d(x: Tensor,
@@ -77,93 +74,10 @@ def deform_kernel_conv2d(x: Tensor,
         ValueError: A shape, a device or a hyper-parameter breaks the rules
             above; the message names it.
     """
-    geometry = _check_geometry(kernel_size, stride, padding, dilation)
-    _check_tensors(
-        x=x,
-        weight=weight,
-        kernel_offset=kernel_offset,
-        offset=offset,
-        bias=bias)
-    _check_shapes(x, weight, kernel_offset, offset, bias, geometry)
-    return DeformKernelConv2dFunction.apply(x, weight, kernel_offset, offset,
-                                            bias, geometry)
-
-
-def _check_pair(name: str, value: Size, least: int) -> Tuple[int, int]:
-    """Return ``value`` as a pair of integers, each at least ``least``."""
-    pair = _pair(value)
-    if len(pair) != 2 or any(not isinstance(v, int) or v < least
-                             for v in pair):
-        raise ValueError(f'{name} must be an integer of at least {least} or '
-                         f'a pair of them, got {value!r}')
-    return tuple(pair)
-
-
-def _check_geometry(kernel_size: Size, stride: Size, padding: Size,
-                    dilation: Size) -> Geometry:
-    return Geometry(
-        _check_pair('kernel_size', kernel_size, 1),
-        _check_pair('stride', stride, 1), _check_pair('padding', padding, 0),
-        _check_pair('dilation', dilation, 1))
-
-
-def _check_tensors(x: Tensor, **others: Optional[Tensor]) -> None:
-    """Check types, and that all tensors are where ``x`` is."""
-    for name, tensor in dict(x=x, **others).items():
-        if tensor is None and name in ('offset', 'bias'):
-            continue
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f'{name} must be a Tensor, got {type(tensor)}')
-        if not tensor.is_floating_point():
-            raise TypeError(f'{name} must have a floating dtype, '
-                            f'got {tensor.dtype}')
-        if tensor.device != x.device:
-            raise ValueError(f'{name} must be on the device of x, '
-                             f'{x.device}, got {tensor.device}')
-
-
-def _check_shape(name: str, tensor: Tensor, meaning: str,
-                 expected: Tuple[int, ...]) -> None:
-    if tuple(tensor.shape) != expected:
-        raise ValueError(f'{name} must have shape {meaning} = {expected}, '
-                         f'got {tuple(tensor.shape)}')
-
-
-def _check_shapes(x: Tensor, weight: Tensor, kernel_offset: Tensor,
-                  offset: Optional[Tensor], bias: Optional[Tensor],
-                  geometry: Geometry) -> None:
-    if x.dim() != 4 or 0 in x.shape[1:]:
-        raise ValueError('x must have shape (N, C, H, W) with C, H and W of '
-                         f'at least 1, got {tuple(x.shape)}')
-    batch, channels, height, width = x.shape
-    out_size = geometry.output_size(height, width)
-    if min(out_size) < 1:
-        raise ValueError(
-            f'x must be at least as large as the dilated kernel, got '
-            f'H, W = {(height, width)} with padding {geometry.padding}, '
-            f'kernel_size {geometry.kernel_size} and dilation '
-            f'{geometry.dilation}, so that H_out, W_out = {out_size}')
-    if weight.dim() != 4 or weight.shape[:2] != (channels,
-                                                 1) or 0 in weight.shape:
-        raise ValueError(f'weight must have shape (C, 1, S_h, S_w) with C = '
-                         f'{channels}, as x has, got {tuple(weight.shape)}')
-
-    per_group = 2 * geometry.kernel_size[0] * geometry.kernel_size[1]
-    groups, rest = (
-        divmod(kernel_offset.shape[1], per_group)
-        if kernel_offset.dim() == 4 else (0, 0))
-    if groups < 1 or rest or channels % groups:
-        raise ValueError(
-            'kernel_offset must have shape (N, G*2*K, H_out, W_out) with '
-            f'2*K = {per_group} and G >= 1 a divisor of C = {channels}, '
-            f'got {tuple(kernel_offset.shape)}')
-    _check_shape('kernel_offset', kernel_offset, '(N, G*2*K, H_out, W_out)',
-                 (batch, groups * per_group, *out_size))
-    if offset is not None:
-        _check_shape('offset', offset, '(N, 2*K, H_out, W_out)',
-                     (batch, per_group, *out_size))
-    if bias is not None:
-        _check_shape('bias', bias, '(C,)', (channels, ))
+    geometry = check_geometry(kernel_size, stride, padding, dilation)
+    check_arguments(x, weight, kernel_offset, offset, bias, geometry)
+    return torch.ops.dksan_mm.deform_kernel_conv2d(x, weight, kernel_offset,
+                                                   offset, bias, *geometry)
 
 
 class DeformKernelConv2d(nn.Module):
@@ -219,9 +133,9 @@ class DeformKernelConv2d(nn.Module):
         self.out_channels = out_channels
         self.groups = groups
         (self.kernel_size, self.stride, self.padding,
-         self.dilation) = _check_geometry(kernel_size, stride, padding,
-                                          dilation)
-        self.scope_size = _check_pair('scope_size', scope_size, 1)
+         self.dilation) = check_geometry(kernel_size, stride, padding,
+                                         dilation)
+        self.scope_size = check_pair('scope_size', scope_size, 1)
         self.negative_slope = negative_slope
         self.weight = nn.Parameter(
             torch.empty(in_channels, 1, *self.scope_size))
