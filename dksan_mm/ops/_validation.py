@@ -82,10 +82,10 @@ def _check_shapes(x: Tensor, weight: Tensor, kernel_offset: Tensor,
                          f'{channels}, as x has, got {tuple(weight.shape)}')
 
     per_group = 2 * geometry.kernel_size[0] * geometry.kernel_size[1]
-    groups, rest = (
-        divmod(kernel_offset.shape[1], per_group)
-        if kernel_offset.dim() == 4 else (0, 0))
-    if groups < 1 or rest or channels % groups:
+    # no divmod: symbolic sizes, when tracing, lack it
+    offsets = kernel_offset.shape[1] if kernel_offset.dim() == 4 else 0
+    groups = offsets // per_group
+    if groups < 1 or offsets % per_group or channels % groups:
         raise ValueError(
             'kernel_offset must have shape (N, G*2*K, H_out, W_out) with '
             f'2*K = {per_group} and G >= 1 a divisor of C = {channels}, '

@@ -1,0 +1,63 @@
+"""Builds the operator's C++ kernels; everything else is in setup.cfg.
+
+They are optional: where PyTorch or a C++ compiler is missing, the package is
+installed without them, and the operator runs on its portable backend.
+"""
+import glob
+import os
+import os.path as osp
+import sys
+
+from setuptools import setup
+
+FOLDER = osp.join('dksan_mm', 'ops', 'csrc')
+FLAGS = [
+    '-O3', '-fno-math-errno', '-fno-trapping-math', '-ffp-contract=fast',
+    '-Wno-psabi', '-fvisibility=hidden'
+]
+
+
+def remove_old_kernels() -> None:
+    """Remove kernels of an earlier build: if this one fails, they would be
+    loaded with another PyTorch or other sources than they were made for."""
+    for path in glob.glob(osp.join('dksan_mm', 'ops', '_C.*.so')):
+        os.remove(path)
+
+
+def extension_options() -> dict:
+    """Return setup's arguments for the kernels, none without PyTorch."""
+    if sys.platform == 'win32':
+        return {}  # the kernels use GCC's and Clang's vector types
+    try:
+        from torch.utils.cpp_extension import BuildExtension, CppExtension
+    except ImportError as error:
+        sys.stderr.write(
+            f'dksan_mm: its C++ kernels are not built: {error}. To have them, '
+            'install PyTorch, then dksan_mm with --no-build-isolation\n')
+        return {}
+
+    class OptionalBuild(BuildExtension):
+        """Goes on without the kernels when they cannot be built."""
+
+        def run(self) -> None:
+            try:
+                super().run()
+            except Exception as error:  # whatever a compiler's absence raises
+                sys.stderr.write('dksan_mm: its C++ kernels are not built: '
+                                 f'{type(error).__name__}: {error}\n')
+                self.extensions = []
+
+    flags = list(FLAGS)
+    if sys.platform != 'darwin':
+        flags.append('-fopenmp')  # PyTorch's own threads
+    kernels = CppExtension(
+        'dksan_mm.ops._C',
+        sorted(glob.glob(osp.join(FOLDER, '*.cpp'))),
+        depends=glob.glob(osp.join(FOLDER, '*.h')),
+        extra_compile_args=flags,
+        optional=True)
+    return dict(ext_modules=[kernels], cmdclass=dict(build_ext=OptionalBuild))
+
+
+remove_old_kernels()
+setup(**extension_options())
