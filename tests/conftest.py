@@ -1,4 +1,5 @@
 """Shared by all tests."""
+import os
 import os.path as osp
 
 import mmcv
@@ -9,6 +10,10 @@ from mmengine.registry import init_default_scope
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 
+# Triton reads this when it is imported: without a GPU its kernels are run by
+# its interpreter.
+if not torch.cuda.is_available():
+    os.environ.setdefault('TRITON_INTERPRET', '1')
 # Two cores serve tiny networks best one by one.
 torch.set_num_threads(1)
 

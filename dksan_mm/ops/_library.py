@@ -55,6 +55,13 @@ def empty_like(x: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=memory_format(x))
 
 
+def _split_backward(args: Tuple[Any, ...]) -> Tuple[Any, ...]:
+    """Return tensors, geometry and mask of the backward op's arguments."""
+    *tensors, kernel_size, stride, padding, dilation, output_mask = args
+    return tensors, Geometry(kernel_size, stride, padding,
+                             dilation), output_mask
+
+
 # Shape rules
 
 
@@ -70,13 +77,12 @@ def _fake_forward(x: Tensor, weight: Tensor, kernel_offset: Tensor,
                        memory_format=memory_format(x))
 
 
-def _fake_backward(grad_out: Tensor, x: Tensor, weight: Tensor,
-                   kernel_offset: Tensor, offset: Optional[Tensor], *rest:
-                   Any) -> Tuple[Tensor, ...]:
-    *_, output_mask = rest
-    tensors = (x, weight, kernel_offset, offset)
+def _fake_backward(grad_out: Tensor, *args: Any) -> Tuple[Tensor, ...]:
+    tensors, geometry, output_mask = _split_backward(args)
+    check_arguments(*tensors, None, geometry, grad_out=grad_out)
     return tuple(
-        x.new_empty(0) if tensor is None or not wanted else empty_like(tensor)
+        tensors[0].
+        new_empty(0) if tensor is None or not wanted else empty_like(tensor)
         for tensor, wanted in zip(tensors, output_mask))
 
 
@@ -182,8 +188,7 @@ def _run_forward(backend: str, *args: Any) -> Tensor:
 
 def _run_backward(backend: str, grad_out: Tensor, *args:
                   Any) -> Tuple[Tensor, ...]:
-    *tensors, kernel_size, stride, padding, dilation, output_mask = args
-    geometry = Geometry(kernel_size, stride, padding, dilation)
+    tensors, geometry, output_mask = _split_backward(args)
     check_arguments(*tensors, None, geometry, grad_out=grad_out)
     return _module(backend).backward(grad_out, *tensors, geometry, output_mask)
 
@@ -241,6 +246,7 @@ class use_backend(TorchDispatchMode):
             torch.ops.dksan_mm.deform_kernel_conv2d_backward.default:
             _run_backward
         }.get(func)
-        if run is None or self.name == 'cpp':
+        # with types, tensor subclasses: somebody is tracing
+        if run is None or types or self.name == 'cpp':
             return func(*args, **(kwargs or {}))
         return run(self.name, *args)

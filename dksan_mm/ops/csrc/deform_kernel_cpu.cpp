@@ -165,42 +165,9 @@ at::ScalarType computing_type(const Tensor& x, const Tensor& weight,
   return wide ? at::kDouble : at::kFloat;
 }
 
-constexpr int64_t kTile = 16;
-
-// (N, C, P) to (N, P, C), tile by tile.
-template <class T>
-void to_rows(const T* from, int64_t batch, int64_t channels, int64_t pixels,
-             T* to) {
-  const int64_t tiles = (pixels + kTile - 1) / kTile;
-  at::parallel_for(0, batch * tiles, 64, [&](int64_t begin, int64_t end) {
-    for (int64_t at = begin; at < end; at++) {
-      const int64_t first = at % tiles * kTile;
-      const int64_t count = std::min(kTile, pixels - first);
-      const T* source = from + at / tiles * channels * pixels + first;
-      T* rows = to + (at / tiles * pixels + first) * channels;
-      for (int64_t c = 0; c < channels; c++)
-        for (int64_t p = 0; p < count; p++)
-          rows[p * channels + c] = source[c * pixels + p];
-    }
-  });
-}
-
 // Channels-last data of x, a copy only where it has another layout.
 Tensor channels_last(const Tensor& x) {
-  if (x.permute({0, 2, 3, 1}).is_contiguous()) return x;
-  if (!x.is_contiguous()) return x.contiguous(at::MemoryFormat::ChannelsLast);
-  Tensor rows = at::empty(x.sizes(), x.options(), at::MemoryFormat::ChannelsLast);
-  const int64_t pixels = x.size(2) * x.size(3);
-  if (x.element_size() == 8)
-    to_rows(static_cast<const int64_t*>(x.const_data_ptr()), x.size(0),
-            x.size(1), pixels, static_cast<int64_t*>(rows.mutable_data_ptr()));
-  else if (x.element_size() == 4)
-    to_rows(static_cast<const int32_t*>(x.const_data_ptr()), x.size(0),
-            x.size(1), pixels, static_cast<int32_t*>(rows.mutable_data_ptr()));
-  else
-    to_rows(static_cast<const int16_t*>(x.const_data_ptr()), x.size(0),
-            x.size(1), pixels, static_cast<int16_t*>(rows.mutable_data_ptr()));
-  return rows;
+  return x.contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 // Offsets whose pixels lie at one stride.
@@ -362,6 +329,28 @@ Tensor scope_gradient(const Problem& p, const Tables& tables,
       .copy_(grad);
 }
 
+// Channels-last to contiguous, a tile of pixels at a time.
+Tensor contiguous(const Tensor& rows) {
+  constexpr int64_t kTile = 64;
+  Tensor out = at::empty(rows.sizes(), rows.options());
+  const Storage storage = storage_of(rows, "rows");
+  const int64_t channels = rows.size(1), pixels = rows.size(2) * rows.size(3);
+  const int64_t tiles = (pixels + kTile - 1) / kTile, size = rows.element_size();
+  auto from = static_cast<const char*>(rows.const_data_ptr());
+  auto to = static_cast<char*>(out.mutable_data_ptr());
+  at::parallel_for(0, rows.size(0) * tiles, 8, [&](int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; at++) {
+      const int64_t start = at / tiles * channels * pixels;
+      const int64_t first = at % tiles * kTile;
+      kernels().transpose_rows[storage](
+          from + (start + first * channels) * size,
+          std::min(kTile, pixels - first), channels,
+          to + (start + first) * size, pixels);
+    }
+  });
+  return out;
+}
+
 // From channels-last sums in the computing type.
 Tensor image_gradient(const Problem& p, Storage storage, const Tensor& sums,
                       const Tensor& x) {
@@ -374,10 +363,8 @@ Tensor image_gradient(const Problem& p, Storage storage, const Tensor& sums,
                                     p.channels, grad.mutable_data_ptr());
     });
   }
-  if (format_of(x) == at::MemoryFormat::ChannelsLast &&
-      grad.scalar_type() == x.scalar_type())
-    return grad;
-  return at::empty(x.sizes(), x.options(), format_of(x)).copy_(grad);
+  if (format_of(x) != at::MemoryFormat::ChannelsLast) grad = contiguous(grad);
+  return grad.to(x.scalar_type());
 }
 
 using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor>;
@@ -433,12 +420,13 @@ Gradients backward(const Tensor& given_grad, const Tensor& x,
     }
   });
 
-  const Tensor none = at::empty({0}, x.options());
-  return {wanted[0] ? image_gradient(p, storage, grad_image, x) : none,
-          wanted[1] ? scope_gradient(p, tables, grad_table, weight) : none,
+  auto none = [&x] { return at::empty({0}, x.options()); };
+  return {wanted[0] ? image_gradient(p, storage, grad_image, x) : none(),
+          wanted[1] ? scope_gradient(p, tables, grad_table, weight) : none(),
           wanted[2] ? offset_gradient(p, parts, 2 * p.taps(), kernel_offset)
-                    : none,
-          wanted[3] && offset ? offset_gradient(p, parts, 0, *offset) : none};
+                    : none(),
+          wanted[3] && offset ? offset_gradient(p, parts, 0, *offset)
+                              : none()};
 }
 
 TORCH_LIBRARY_IMPL(dksan_mm, CPU, m) {

@@ -74,6 +74,10 @@ struct Kernels {
   // Rows of channels in `order`, computing type, to rows in storage type.
   void (*round_rows[kNumStorages])(const void* rows, int64_t begin,
                                    int64_t end, int64_t channels, void* out);
+  // (count, C) to (C, stride), stride >= count.
+  void (*transpose_rows[kNumStorages])(const void* rows, int64_t count,
+                                       int64_t channels, void* out,
+                                       int64_t stride);
 };
 
 extern const Kernels kernels_default;

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #ifdef DKSAN_MM_X86
 #ifdef __clang__

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #define DKSAN_MM_ISA default_isa
 #define DKSAN_MM_NAME "default"

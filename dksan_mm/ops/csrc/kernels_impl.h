@@ -143,6 +143,61 @@ struct TwoBytes {
   }
 };
 
+// Transposition: L vectors of L lanes, in log2(L) rounds of interleaving.
+
+template <class V, size_t... I>
+DKSAN_MM_INLINE V interleave(V a, V b, bool high, std::index_sequence<I...>) {
+  constexpr int lanes = sizeof...(I);
+#if defined(__clang__) || __GNUC__ >= 12
+  return high ? __builtin_shufflevector(
+                    a, b, (lanes / 2 + I / 2 + I % 2 * lanes)...)
+              : __builtin_shufflevector(a, b, (I / 2 + I % 2 * lanes)...);
+#else
+  using Mask = decltype(a == b);
+  return high ? __builtin_shuffle(
+                    a, b, Mask{(lanes / 2 + I / 2 + I % 2 * lanes)...})
+              : __builtin_shuffle(a, b, Mask{(I / 2 + I % 2 * lanes)...});
+#endif
+}
+
+// (L, L) of values at from[row * from_stride] to to[column * to_stride].
+template <class T, int L>
+DKSAN_MM_INLINE void transpose_square(const T* from, int64_t from_stride,
+                                      T* to, int64_t to_stride) {
+  typedef T V __attribute__((vector_size(L * sizeof(T))));
+  using Index = std::make_index_sequence<L>;
+  V a[L], b[L];
+  for (int i = 0; i < L; i++) a[i] = load<V>(from + i * from_stride);
+#pragma GCC unroll 4
+  for (int round = 1; round < L; round *= 2) {
+#pragma GCC unroll 16
+    for (int i = 0; i < L / 2; i++) {
+      b[2 * i] = interleave(a[i], a[i + L / 2], false, Index{});
+      b[2 * i + 1] = interleave(a[i], a[i + L / 2], true, Index{});
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < L; i++) a[i] = b[i];
+  }
+  for (int i = 0; i < L; i++) store(to + i * to_stride, a[i]);
+}
+
+// (rows, columns) to (columns, to_stride >= rows), squares first.
+template <class T>
+void transpose(const T* from, int64_t rows, int64_t columns, T* to,
+               int64_t to_stride) {
+  constexpr int fit = (DKSAN_MM_VECTOR == 64 ? 64 : 16) / sizeof(T);
+  constexpr int lanes = fit < kBlock ? fit : kBlock;
+  const int64_t whole_rows = rows / lanes * lanes;
+  const int64_t whole_columns = columns / lanes * lanes;
+  for (int64_t c = 0; c < whole_columns; c += lanes)
+    for (int64_t r = 0; r < whole_rows; r += lanes)
+      transpose_square<T, lanes>(from + r * columns + c, columns,
+                                 to + c * to_stride + r, to_stride);
+  for (int64_t c = 0; c < columns; c++)
+    for (int64_t r = c < whole_columns ? whole_rows : 0; r < rows; r++)
+      to[c * to_stride + r] = from[r * columns + c];
+}
+
 // Calls body.run<Bytes, Pairs>(first channel) for pieces of [begin, end):
 // pairs of vectors as wide and as many at a time as fit, then body.rest.
 constexpr int kPairs = DKSAN_MM_VECTOR == 64 ? 4 : 2;
@@ -196,6 +251,7 @@ struct Block {
   R (*cell_weight)[4][kBlock];
   R (*cell_fraction)[2][kBlock];
   R (*moves)[kBlock];   // offsets as they were read
+  R* pixel_moves;       // the same, a pixel's side by side
   R* kernel;            // [tap][C], the resampled kernel where groups > 1
   R* spare;             // [C], where gradients sent outside go
   R* product;           // [C], grad_out times the image
@@ -204,11 +260,11 @@ struct Block {
 
   static size_t bytes(const Problem& p) {
     int64_t taps = p.taps(), all = p.groups * taps;
-    return sizeof(R) * kBlock * (taps * 6 + all * 6 + 2 * (taps + all)) +
+    return sizeof(R) * kBlock * (taps * 6 + all * 6 + 2 * (taps + 2 * all)) +
            8 * kBlock * 4 * taps + 4 * kBlock * 4 * all +
            sizeof(R) * p.channels *
                (taps + kBlock + 3 + p.scope[0] * p.scope[1]) +
-           64 * 12;
+           64 * 13;
   }
 
   Block(const Problem& p, void* scratch)
@@ -226,6 +282,7 @@ struct Block {
     take(cell_weight, groups * taps);
     take(cell_fraction, groups * taps);
     take(moves, 2 * (groups + 1) * taps);
+    take(pixel_moves, 2 * groups * taps * kBlock);
     take(kernel, taps * p.channels);
     take(spare, p.channels);
     take(product, p.channels);
@@ -235,12 +292,11 @@ struct Block {
 
   void set_up(int64_t sample, int64_t first, int count) {
     R top[kBlock], left[kBlock];
+    int64_t y = first / problem.out_width, x = first % problem.out_width;
     for (int p = 0; p < kBlock; p++) {
-      int64_t pixel = first + p;
-      top[p] = R(pixel / problem.out_width * problem.stride[0] -
-                 problem.padding[0]);
-      left[p] = R(pixel % problem.out_width * problem.stride[1] -
-                  problem.padding[1]);
+      top[p] = R(y * problem.stride[0] - problem.padding[0]);
+      left[p] = R(x * problem.stride[1] - problem.padding[1]);
+      if (++x == problem.out_width) x = 0, y++;
     }
     R(*scope_moves)[kBlock] = moves + 2 * taps;
     read(problem.offset, 2 * taps, sample, first, count, moves);
@@ -258,10 +314,9 @@ struct Block {
     }
   }
 
-  // Offsets of all channels at the block's pixels; those past the last one
-  // get zeros, and read whatever, as they are never used.
-  static void read(const Offsets& o, int64_t channels, int64_t sample,
-                   int64_t first, int count, Row* out) {
+  // Offsets of all channels at the block's pixels, zeros past the last one.
+  void read(const Offsets& o, int64_t channels, int64_t sample, int64_t first,
+            int count, Row* out) {
     if (!o.data) {
       std::memset(out, 0, channels * sizeof(Row));
       return;
@@ -278,19 +333,24 @@ struct Block {
     }
   }
   template <class O>
-  static void read_as(const Offsets& o, int64_t channels, int64_t start,
-                      int count, Row* out) {
+  void read_as(const Offsets& o, int64_t channels, int64_t start, int count,
+               Row* out) {
     auto data = static_cast<const typename O::Stored*>(o.data) + start;
     if (o.pixel == 1 && count == kBlock) {
       for (int64_t c = 0; c < channels; c++)
         for (int p = 0; p < kBlock; p++)
           out[c][p] = R(O::load1(data + c * o.channel + p));
-      return;
+    } else if (o.channel == 1 && count == kBlock) {
+      for (int p = 0; p < kBlock; p++)
+        for (int64_t c = 0; c < channels; c++)
+          pixel_moves[p * channels + c] = R(O::load1(data + p * o.pixel + c));
+      transpose<R>(pixel_moves, kBlock, channels, out[0], kBlock);
+    } else {
+      std::memset(out, 0, channels * sizeof(Row));
+      for (int p = 0; p < count; p++)
+        for (int64_t c = 0; c < channels; c++)
+          out[c][p] = R(O::load1(data + c * o.channel + p * o.pixel));
     }
-    for (int p = 0; p < kBlock; p++)
-      for (int64_t c = 0; c < channels; c++)
-        out[c][p] = p < count ? R(O::load1(data + c * o.channel + p * o.pixel))
-                              : R(0);
   }
 
   // Split positions into cells and the fractions in them. A position outside
@@ -487,9 +547,7 @@ void forward_blocks(const Problem& problem, const Forward& to, int64_t begin,
                                   rows + p * channels});
     }
     if (!to.channels_last)
-      for (int64_t c = 0; c < channels; c++)
-        for (int p = 0; p < count; p++)
-          base[c * pixels + first + p] = rows[p * channels + c];
+      transpose(rows, count, channels, base + first, pixels);
   }
 }
 
@@ -767,6 +825,14 @@ void round_rows(const void* rows, int64_t begin, int64_t end,
                      static_cast<typename S::Stored*>(out) + row * channels});
 }
 
+template <class S>
+void transpose_rows(const void* rows, int64_t count, int64_t channels,
+                    void* out, int64_t stride) {
+  using T = typename S::Stored;
+  transpose(static_cast<const T*>(rows), count, channels,
+            static_cast<T*>(out), stride);
+}
+
 size_t scratch_bytes(int storage, const Problem& problem) {
   return storage == kDouble ? Block<Plain<double>>::bytes(problem)
                             : Block<Plain<float>>::bytes(problem);
@@ -795,6 +861,10 @@ const Kernels DKSAN_MM_KERNELS = {
      DKSAN_MM_ISA::round_rows<DKSAN_MM_ISA::Plain<double>>,
      DKSAN_MM_ISA::round_rows<DKSAN_MM_ISA::BFloat16>,
      DKSAN_MM_ISA::round_rows<DKSAN_MM_ISA::Half>},
+    {DKSAN_MM_ISA::transpose_rows<DKSAN_MM_ISA::Plain<float>>,
+     DKSAN_MM_ISA::transpose_rows<DKSAN_MM_ISA::Plain<double>>,
+     DKSAN_MM_ISA::transpose_rows<DKSAN_MM_ISA::BFloat16>,
+     DKSAN_MM_ISA::transpose_rows<DKSAN_MM_ISA::Half>},
 };
 
 }  // namespace dksan_mm
