@@ -1,0 +1,402 @@
+"""What the benchmarks share: fair timing, memory, counts by part, tables.
+
+Needs PyTorch alone, so that tools/benchmark_op.py can load this file where
+MMagic is not installed.
+"""
+import argparse
+import json
+import math
+import os
+import platform
+import statistics
+import time
+from typing import (Any, Callable, Dict, List, Optional, Sequence, Set, Tuple,
+                    Union)
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+Run = Callable[[], Any]
+# larger than the second-level cache of any GPU
+_CACHE_BYTES = 2**28
+# cycles, about a millisecond, in which the host gets ahead of the GPU
+_HEAD_START = 2_000_000
+
+
+def pick_device(name: Optional[str]) -> torch.device:
+    """Return the device called ``name``; None is a GPU if there is one."""
+    gpu = torch.cuda.is_available()
+    device = torch.device(name or ('cuda' if gpu else 'cpu'))
+    if device.type == 'cuda' and not gpu:
+        raise ValueError(f'--device must be cpu here, got {name!r}, but '
+                         'PyTorch sees no GPU: see tools/check_env.py')
+    return device
+
+
+def add_arguments(parser: argparse.ArgumentParser, repeat: int) -> None:
+    """Add the arguments that all benchmarks have."""
+    parser.add_argument('--device', help='cpu or cuda; default: cuda if there')
+    parser.add_argument(
+        '--repeat',
+        type=int,
+        default=repeat,
+        help=f'rounds; default: {repeat}')
+    parser.add_argument(
+        '--threads', type=int, help="default: PyTorch's choice")
+    parser.add_argument('--out', help='file for the results, .json')
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Check :func:`add_arguments`' arguments and act on them.
+
+    Raises:
+        ValueError: One breaks its rule; the message names it.
+    """
+    for name in ('repeat', 'threads'):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ValueError(f'--{name} must be at least 1, got {value}')
+    if args.out and not args.out.endswith('.json'):
+        raise ValueError(f'--out must end in .json, got {args.out!r}')
+    args.device = pick_device(args.device)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+
+
+def cpu_name() -> str:
+    try:
+        with open('/proc/cpuinfo') as file:
+            for line in file:
+                if line.startswith('model name'):
+                    return line.split(':', 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def hardware(device: torch.device) -> Dict[str, Any]:
+    """Return what a timing depends on: processor, cores that this process
+    may use, threads, versions and, if it is used, the GPU."""
+    cores = os.cpu_count()
+    if hasattr(os, 'sched_getaffinity'):
+        cores = len(os.sched_getaffinity(0))
+    found = dict(
+        cpu=cpu_name(),
+        cores=cores,
+        threads=torch.get_num_threads(),
+        torch=torch.__version__)
+    if device.type == 'cuda':
+        found.update(
+            gpu=torch.cuda.get_device_name(device),
+            cuda=torch.version.cuda,
+            tf32_conv=torch.backends.cudnn.allow_tf32)
+    return found
+
+
+def show_hardware(found: Dict[str, Any]) -> None:
+    print(', '.join(f'{key}: {value}' for key, value in found.items()))
+
+
+def time_once(run: Run,
+              device: torch.device,
+              kernels_only: bool = False) -> float:
+    """Return the time of one run in milliseconds.
+
+    Args:
+        run (Callable): What to time.
+        device (torch.device): Where it runs; a GPU is waited for.
+        kernels_only (bool): Whether, on a GPU, to leave out the host's part:
+            the GPU is kept busy until the host is ahead, with a sweep that
+            also empties its cache. Default: False, from the call to the end.
+    """
+    if device.type != 'cuda':
+        start = time.perf_counter()
+        run()
+        return 1e3 * (time.perf_counter() - start)
+    torch.cuda.synchronize(device)
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    if kernels_only:
+        torch.empty(_CACHE_BYTES, dtype=torch.int8, device=device).zero_()
+        torch.cuda._sleep(_HEAD_START)
+    start.record()
+    run()
+    end.record()
+    torch.cuda.synchronize(device)
+    return start.elapsed_time(end)
+
+
+def alternate(runs: Dict[str, Run],
+              device: torch.device,
+              repeat: int,
+              budget: Optional[float] = None,
+              kernels_only: bool = False,
+              warmup: int = 2) -> Dict[str, List[float]]:
+    """Time several runs in turn, so that all see the same machine.
+
+    Some rounds warm up. Then each round runs each contestant once, in order;
+    one that would need more than ``budget`` runs less often, spread over the
+    rounds, but three times at least.
+
+    Args:
+        runs (dict): Name to what to time.
+        device (torch.device): Where they run.
+        repeat (int): Rounds.
+        budget (float, optional): Seconds for each contestant. Default: None,
+            no limit.
+        kernels_only (bool): As for :func:`time_once`.
+        warmup (int): Rounds before those. Default: 2.
+
+    Returns:
+        dict: Name to the times in milliseconds.
+    """
+    counts = dict.fromkeys(runs, repeat)
+    for _ in range(warmup):
+        for name, run in runs.items():
+            if counts[name] < repeat:
+                continue  # slow: one warm-up is enough
+            took = time_once(run, device, kernels_only) / 1e3
+            if budget is not None:
+                fits = int(budget / max(took, 1e-9))
+                counts[name] = min(repeat, max(3, fits))
+    times: Dict[str, List[float]] = {name: [] for name in runs}
+    for turn in range(repeat):
+        for name, run in runs.items():
+            count = counts[name]
+            if (turn + 1) * count // repeat > turn * count // repeat:
+                times[name].append(time_once(run, device, kernels_only))
+    return times
+
+
+def summary(times: Sequence[float]) -> Dict[str, Any]:
+    """Return the median and what it is of, in milliseconds."""
+    return dict(median_ms=statistics.median(times), runs_ms=list(times))
+
+
+def peak_allocation(run: Run, device: torch.device) -> int:
+    """Return the most bytes that ``run`` holds beyond what was there, of the
+    memory that PyTorch allocates; its result counts."""
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    with torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU],
+            profile_memory=True) as profile:
+        run()
+    held = peak = 0
+    for event in sorted((e for e in profile.profiler.kineto_results.events()
+                         if e.name() == '[memory]'),
+                        key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def peak_resident(run: Run) -> Dict[str, Any]:
+    """Return the most bytes of host memory that the process has while
+    ``run`` runs, beyond those before; and how they were read. To be called in
+    a fresh process, where freed memory is not there to be used again."""
+
+    def read(field: str) -> int:
+        with open('/proc/self/status') as file:
+            for line in file:
+                if line.startswith(f'{field}:'):
+                    return 1024 * int(line.split()[1])
+        raise OSError(f'/proc/self/status has no {field}')
+
+    try:
+        before = read('VmRSS')
+    except OSError as error:
+        return dict(bytes=None, method=f'not measured: {error}')
+    method = 'peak resident size beyond that of the loaded network'
+    try:
+        with open('/proc/self/clear_refs', 'w') as file:
+            file.write('5')  # the peak starts anew
+    except OSError as error:
+        method += f', of the whole process, loading included ({error})'
+    run()
+    return dict(bytes=max(0, read('VmHWM') - before), method=method)
+
+
+def copy_bandwidth(device: torch.device, size: int = 2**30) -> float:
+    """Return the bytes per second, read and written together, of copying
+    ``size`` bytes on the device."""
+    source = torch.empty(size, dtype=torch.int8, device=device)
+    target = torch.empty_like(source)
+    times = alternate(
+        dict(copy=lambda: target.copy_(source)),
+        device,
+        repeat=10,
+        kernels_only=True)
+    return 2 * size / (statistics.median(times['copy']) / 1e3)
+
+
+def number(value: Union[float, int, None]) -> str:
+    """Return ``value`` to three digits, a dash for None."""
+    if value is None:
+        return '-'
+    return f'{value:.0f}' if abs(value) >= 100 else f'{value:.3g}'
+
+
+def make_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells, the first of them the heading, as Markdown; the
+    first column is text, the others are numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    rule = [
+        '-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])
+    ]
+    lines = []
+    for row in [rows[0], rule, *rows[1:]]:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(w) for cell, w in zip(row[1:], widths[1:])]
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def write_json(path: str, data: Any) -> None:
+    """Write ``data``, whole or not at all."""
+    partial = f'{path}.partial'
+    with open(partial, 'w') as file:
+        json.dump(data, file, indent=1)
+        file.write('\n')
+    os.replace(partial, path)
+
+
+# Looking into networks
+
+
+def deform_kernel_flops(x: Sequence[int], weight: Any, kernel_offset: Any,
+                        offset: Optional[Sequence[int]], bias: Any,
+                        kernel_size: Sequence[int], *_: Any,
+                        out_shape: Sequence[int], **__: Any) -> int:
+    """Return twice the multiply-adds of a deformable-kernel convolution: for
+    each tap of each value four in the scope, four in the image, one to
+    multiply the two."""
+    each = 5 if offset is None else 9
+    return 2 * each * math.prod(kernel_size) * math.prod(out_shape)
+
+
+def deform_conv_flops(x: Sequence[int], offset: Any, mask: Any,
+                      weight: Sequence[int], *_: Any, out_shape: Sequence[int],
+                      **__: Any) -> int:
+    """Return twice the multiply-adds of a modulated deformable convolution:
+    those of a convolution, and five for each value sampled (four in the
+    image, one for the mask)."""
+    dense = math.prod(out_shape) * math.prod(weight[1:])
+    sampled = (
+        out_shape[0] * math.prod(out_shape[2:]) * x[1] * math.prod(weight[2:]))
+    return 2 * (dense + 5 * sampled)
+
+
+def addmm_flops(out: Any, a: Sequence[int], b: Sequence[int], **_: Any) -> int:
+    """Of mmcv's deformable convolutions: their matrix products alone."""
+    return 2 * math.prod(a) * b[-1]
+
+
+def flop_counter() -> FlopCounterMode:
+    """Return PyTorch's counter, which then knows our operators as well."""
+    formulas = {torch.ops.aten.addmm_: addmm_flops}
+    for name, formula in (('deform_kernel_conv2d', deform_kernel_flops),
+                          ('modulated_deform_conv2d', deform_conv_flops)):
+        if hasattr(torch.ops.dksan_mm, name):
+            formulas[getattr(torch.ops.dksan_mm, name)] = formula
+    return FlopCounterMode(display=False, custom_mapping=formulas)
+
+
+def measure_parts(run: Run, parts: Dict[str, nn.Module],
+                  read: Callable[[], float]) -> Dict[str, float]:
+    """Return by how much what ``read`` returns grows in one run: in each
+    part, and in the ``rest``."""
+    grown = dict.fromkeys([*parts, 'rest'], 0)
+    handles = []
+    for name, part in parts.items():
+        starts: List[float] = []
+
+        def before(*_: Any, starts: List[float] = starts) -> None:
+            starts.append(read())
+
+        def after(*_: Any,
+                  name: str = name,
+                  starts: List[float] = starts) -> None:
+            grown[name] += read() - starts.pop()
+
+        handles.append(part.register_forward_pre_hook(before))
+        handles.append(part.register_forward_hook(after))
+    try:
+        start = read()
+        run()
+        whole = read() - start
+    finally:
+        for handle in handles:
+            handle.remove()
+    grown['rest'] = whole - sum(grown.values())
+    return grown
+
+
+def count_multiply_adds(run: Run, parts: Dict[str,
+                                              nn.Module]) -> Dict[str, int]:
+    """Return the multiply-adds of each part, and of the ``rest``: those of
+    convolutions, matrix products and our operators."""
+    with flop_counter() as counter:
+        found = measure_parts(run, parts, counter.get_total_flops)
+    return {name: flops // 2 for name, flops in found.items()}
+
+
+def count_parameters(network: nn.Module,
+                     parts: Dict[str, nn.Module]) -> Dict[str, int]:
+    """Return the parameters of each part, and of the ``rest``; shared ones
+    belong to the first."""
+    seen: Set[int] = set()
+    counts = {}
+    for name, part in (*parts.items(), ('rest', network)):
+        own = [p for p in part.parameters() if id(p) not in seen]
+        seen.update(map(id, own))
+        counts[name] = sum(p.numel() for p in own)
+    return counts
+
+
+class ConvRecorder(TorchDispatchMode):
+    """Record the convolutions that run inside, to run them alone."""
+
+    CONVS = (torch.ops.aten.conv2d, torch.ops.aten.convolution,
+             torch.ops.aten._convolution, torch.ops.aten.mkldnn_convolution)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: List[Tuple] = []
+
+    def __torch_dispatch__(self,
+                           func: Callable,
+                           types: Any,
+                           args: Tuple = (),
+                           kwargs: Optional[Dict[str, Any]] = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, 'overloadpacket', None) in self.CONVS:
+            x, *rest = args
+            like = tuple(x.shape), x.stride(), x.dtype, x.device
+            self.calls.append((func, like, rest, kwargs))
+        return func(*args, **kwargs)
+
+    def replay(self) -> Run:
+        """Return what runs the same convolutions in the same order, on one
+        random input for each shape, layout and dtype."""
+        inputs = {}
+        for _, like, _, _ in self.calls:
+            if like not in inputs:
+                shape, strides, dtype, device = like
+                span = 1 + sum((size - 1) * stride
+                               for size, stride in zip(shape, strides))
+                data = torch.rand(span, dtype=dtype, device=device)
+                inputs[like] = data.as_strided(shape, strides)
+
+        def run() -> None:
+            with torch.inference_mode():
+                for func, like, rest, kwargs in self.calls:
+                    func(inputs[like], *rest, **kwargs)
+
+        return run
