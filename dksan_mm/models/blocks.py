@@ -1,4 +1,11 @@
-"""Blocks that several parts of the network share."""
+"""Blocks that several parts of the network share.
+
+Where autograd does not watch, sums and products are written over one of their
+operands: a fresh block of memory costs more than the arithmetic.
+"""
+from typing import Optional
+
+import torch
 from mmagic.models.archs import ResidualBlockNoBN
 from mmagic.models.editors.cain.cain_net import ChannelAttentionLayer
 from torch import Tensor, nn
@@ -14,12 +21,30 @@ def leaky_relu() -> nn.LeakyReLU:
     return nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
 
 
+def add(x: Tensor, to: Tensor) -> Tensor:
+    """Return ``x + to``, in the memory of ``to``, which nobody else may hold,
+    unless gradients are recorded."""
+    return x + to if torch.is_grad_enabled() else to.add_(x)
+
+
+def addcmul(x: Tensor,
+            factor: Tensor,
+            by: Tensor,
+            out: Tensor,
+            value: float = 1.) -> Tensor:
+    """Return ``x + value * factor * by``, in the memory of ``out``, one of
+    the three, which nobody else may hold, unless gradients are recorded."""
+    if torch.is_grad_enabled():
+        return torch.addcmul(x, factor, by, value=value)
+    return torch.addcmul(x, factor, by, value=value, out=out)
+
+
 class RCAB(ResidualBlockNoBN):
     """Residual channel attention block of RCAN: conv, ReLU, conv, channel
     attention, skip.
 
     Without the attention it is MMagic's :class:`ResidualBlockNoBN`, the block
-    of the paper's "backbone".
+    of the paper's "backbone" and of its feature extraction.
 
     Args:
         mid_channels (int): Channels C.
@@ -33,15 +58,18 @@ class RCAB(ResidualBlockNoBN):
                  with_channel_attention: bool = True,
                  reduction: int = 16) -> None:
         super().__init__(mid_channels)
-        self.attention = (
-            ChannelAttentionLayer(mid_channels, reduction)
-            if with_channel_attention else None)
+        self.attention: Optional[nn.Module] = None
+        if with_channel_attention:
+            self.attention = ChannelAttentionLayer(mid_channels, reduction)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C, H, W)."""
+        out = self.conv2(self.relu(self.conv1(x)))
         if self.attention is None:
-            return super().forward(x)
-        return x + self.attention(self.conv2(self.relu(self.conv1(x))))
+            return add(x, out)
+        # ChannelAttentionLayer.forward, with the skip in the same pass
+        scale = self.attention.channel_attention(self.attention.avg_pool(out))
+        return addcmul(x, out, scale, out=out)
 
 
 class DKCBlock(nn.Module):
@@ -66,4 +94,4 @@ class DKCBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C, H, W)."""
-        return x + self.lrelu(self.dkc(x))
+        return add(x, self.lrelu(self.dkc(x)))

@@ -1,9 +1,8 @@
 """Spatial attention by deformable kernels, Fig. 3 of the paper."""
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import DKCBlock, leaky_relu
+from .blocks import DKCBlock, addcmul, leaky_relu
 
 
 class DKSA(nn.Module):
@@ -52,10 +51,11 @@ class DKSA(nn.Module):
             attention = self.tail(attention)
         attention = F.interpolate(
             attention, size=x.shape[-2:], mode='bilinear', align_corners=False)
-        out = x * (2 * torch.sigmoid(self.conv_mask(attention)))
-        if self.conv_addend is not None:
-            out = out + self.conv_addend(attention)
-        return out
+        mask = self.conv_mask(attention).sigmoid_()
+        if self.conv_addend is None:
+            return x * mask * 2
+        addend = self.conv_addend(attention)
+        return addcmul(addend, x, mask, out=addend, value=2)
 
 
 def _zero_conv(channels: int) -> nn.Conv2d:

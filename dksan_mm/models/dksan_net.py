@@ -3,13 +3,13 @@ from typing import Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
-from mmagic.models.archs import PixelShufflePack, ResidualBlockNoBN
+from mmagic.models.archs import PixelShufflePack
 from mmagic.models.utils import make_layer
 from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .blocks import RCAB, leaky_relu
+from .blocks import RCAB, add, leaky_relu
 from .dkc_align import DKCAlign
 from .dksa import DKSA
 
@@ -40,7 +40,7 @@ class Reconstruction(nn.Module):
         out = self.rcabs(x)
         if self.dksa is not None:
             out = self.dksa(out)
-        return x + out
+        return add(x, out)
 
 
 class Upscale(nn.Module):
@@ -65,8 +65,40 @@ class Upscale(nn.Module):
         nn.init.zeros_(self.conv_last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, out_channels, 2H, 2W)."""
-        return self.conv_last(self.lrelu(self.upsample(x)))
+        """Map (N, C, H, W) to (N, out_channels, 2H, 2W).
+
+        The pixels are shuffled last instead of before the activation and the
+        last convolution, where there are 4C channels of them: what it computes
+        is the same.
+        """
+        x = self.lrelu(self.upsample.upsample_conv(x))
+        x = F.conv2d(
+            x,
+            before_pixel_shuffle(self.conv_last.weight),
+            self.conv_last.bias.repeat_interleave(4),
+            padding=1)
+        return F.pixel_shuffle(x, 2)
+
+
+def before_pixel_shuffle(weight: Tensor) -> Tensor:
+    """Return the kernel that does before a pixel shuffle by two what a 3x3
+    kernel does behind it.
+
+    An output pixel sees 3x3 pixels, which lie, wherever it is among its 2x2,
+    in 3x3 of the pixels before the shuffle.
+
+    Args:
+        weight (Tensor): (C_out, C, 3, 3).
+
+    Returns:
+        Tensor: (4 * C_out, 4 * C, 3, 3), a quarter of it not zero.
+    """
+    placed = [
+        F.pad(weight, (1 + j, 2 - j, 1 + i, 2 - i)) for i in range(2)
+        for j in range(2)
+    ]
+    weight = F.pixel_unshuffle(torch.stack(placed, 1), 2).flatten(0, 1)
+    return weight.contiguous(memory_format=torch.channels_last)
 
 
 @MODELS.register_module()
@@ -140,9 +172,10 @@ class DKSANNet(BaseModule):
         self.extract = nn.Sequential(
             nn.Conv2d(in_channels, mid_channels, 3, padding=1), leaky_relu(),
             make_layer(
-                ResidualBlockNoBN,
+                RCAB,
                 num_extraction_blocks,
-                mid_channels=mid_channels))
+                mid_channels=mid_channels,
+                with_channel_attention=False))
         self.extract_levels = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(in_channels, mid_channels, 3, padding=1),
@@ -168,6 +201,11 @@ class DKSANNet(BaseModule):
                     reduction=reduction))
         self.upscale = nn.ModuleList(
             Upscale(mid_channels, in_channels) for _ in num_blocks)
+        # features are channels-last; weights that are not would be copied in
+        # every call
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
 
     def forward(
             self,
@@ -192,15 +230,19 @@ class DKSANNet(BaseModule):
             ValueError: ``x`` has another shape than said.
         """
         x = self._check_input(x)
-        image = x[:, self.num_frames // 2]
+        image = channels_last(x[:, self.num_frames // 2])
         features = self.fuse_frames(x)
         images = []
         for level in range(self.num_levels):
             if level:
                 features = self.extract_levels[level - 1](image)
             residual = self.upscale[level](self.reconstruct[level](features))
-            image = residual + F.interpolate(
-                image, scale_factor=2, mode='bicubic', align_corners=False)
+            # over the enlarged image: under autocast the residual is short
+            image = add(
+                residual,
+                F.interpolate(
+                    image, scale_factor=2, mode='bicubic',
+                    align_corners=False))
             images.append(image)
         return tuple(images) if return_levels else image
 
@@ -213,19 +255,19 @@ class DKSANNet(BaseModule):
         Returns:
             Tensor: F_fusion, (N, C, H, W).
         """
-        batch, frames = x.shape[:2]
-        features = self.extract(x.flatten(0, 1)).unflatten(0, (batch, frames))
+        frames = self.num_frames
+        # frame by frame, so that each frame's features are one block of
+        # memory: (T * N, C, H, W)
+        features = self.extract(channels_last(x.transpose(0, 1).flatten(0, 1)))
+        features = list(features.chunk(frames))
         if self.align is not None:
             middle = frames // 2
-            others = [t for t in range(frames) if t != middle]
-            neighbours = features[:, others]
-            reference = features[:, middle:middle + 1].expand_as(neighbours)
+            reference = features.pop(middle)
             aligned = self.align(
-                neighbours.flatten(0, 1),
-                reference.flatten(0, 1)).unflatten(0, (batch, frames - 1))
-            features = torch.cat((aligned[:, :middle], features[:, [middle]],
-                                  aligned[:, middle:]), 1)
-        return self.fuse(features.flatten(1, 2))
+                torch.cat(features), torch.cat([reference] * (frames - 1)))
+            features = list(aligned.chunk(frames - 1))
+            features.insert(middle, reference)
+        return self.fuse(torch.cat(features, 1))
 
     def _check_input(self, x: Tensor) -> Tensor:
         """Return ``x`` as (N, T, in_channels, H, W), or raise."""
@@ -238,6 +280,11 @@ class DKSANNet(BaseModule):
                 f'{self.num_frames}, C = in_channels = {self.in_channels} and '
                 f'H, W of at least 1, got {tuple(x.shape)}')
         return x
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Return (N, C, H, W) with the channels of a pixel side by side."""
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _check_config(mid_channels: int, num_frames: int,
