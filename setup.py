@@ -13,7 +13,7 @@ from setuptools import setup
 FOLDER = osp.join('dksan_mm', 'ops', 'csrc')
 FLAGS = [
     '-O3', '-fno-math-errno', '-fno-trapping-math', '-ffp-contract=fast',
-    '-Wno-psabi', '-fvisibility=hidden'
+    '-Wno-psabi', '-fvisibility=hidden', '-g0'
 ]
 
 

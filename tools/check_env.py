@@ -45,6 +45,24 @@ def operator_devices() -> str:
     return ', '.join(devices)
 
 
+def show_backends() -> None:
+    """Print which backend of the operator serves which device."""
+    from dksan_mm.ops import _library
+    if _library.cpp_fault is None:
+        from dksan_mm.ops import _C
+        show('DKC on the CPU', f'C++ kernels, {_C.cpu_capability()}')
+    else:
+        show(
+            'DKC on the CPU', 'portable PyTorch, many times slower: the C++ '
+            f'kernels are not there ({_library.cpp_fault}). With a C++ '
+            'compiler: pip install --no-build-isolation --no-deps -e .')
+    show(
+        'DKC on CUDA', 'Triton kernels'
+        if 'triton' in _library.backends() else 'needs triton: it comes with '
+        'PyTorch for CUDA')
+    show('DKC elsewhere', 'portable PyTorch')
+
+
 def main() -> int:
     show('Python', platform.python_version())
     try:
@@ -69,7 +87,7 @@ def main() -> int:
         show('mmcv operators', 'missing')
     elif _compat.installed_version('mmcv'):
         show('mmcv operators', operator_devices())
-    show('DKC backends', 'portable PyTorch, on every device of PyTorch')
+    show_backends()
     faults = faults or find_import_faults()
     if faults:
         print('\nDKSAN cannot run here:')

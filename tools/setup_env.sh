@@ -104,7 +104,7 @@ setup_pins() {
 setup_main() {
     local want=${1:-runtime} stamp files
     files=("$SETUP_ROOT"/requirements/*.txt "$SETUP_ROOT/tools/setup_env.sh"
-        "$SETUP_ROOT/setup.cfg")
+        "$SETUP_ROOT"/setup.* "$SETUP_ROOT"/dksan_mm/ops/csrc/*)
     setup_activate
     stamp="$SETUP_ROOT $(cat "${files[@]}" | cksum)"
     if [ "$(cat "$VIRTUAL_ENV/.dksan_mm_$want" 2>/dev/null)" = "$stamp" ]; then
@@ -118,7 +118,8 @@ setup_main() {
             'check the network, then call again' \
             python -m pip install -q -r "$SETUP_ROOT/requirements/tests.txt"
     fi
-    setup_run 'install dksan_mm' 'see the messages above' \
+    setup_run "install dksan_mm, with its C++ kernels (half a minute)" \
+        'see the messages above' \
         python -m pip install -q --no-deps --no-build-isolation -e "$SETUP_ROOT"
     setup_run 'check the environment' \
         'do what the lines above say, then call again' \
