@@ -21,10 +21,15 @@ def leaky_relu() -> nn.LeakyReLU:
     return nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
 
 
+def _must_not_overwrite() -> bool:
+    """Whether autograd watches, or a compiler, which plans memory itself."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling()
+
+
 def add(x: Tensor, to: Tensor) -> Tensor:
     """Return ``x + to``, in the memory of ``to``, which nobody else may hold,
-    unless gradients are recorded."""
-    return x + to if torch.is_grad_enabled() else to.add_(x)
+    unless gradients are recorded or the model is compiled."""
+    return x + to if _must_not_overwrite() else to.add_(x)
 
 
 def addcmul(x: Tensor,
@@ -33,8 +38,9 @@ def addcmul(x: Tensor,
             out: Tensor,
             value: float = 1.) -> Tensor:
     """Return ``x + value * factor * by``, in the memory of ``out``, one of
-    the three, which nobody else may hold, unless gradients are recorded."""
-    if torch.is_grad_enabled():
+    the three, which nobody else may hold, unless gradients are recorded or the
+    model is compiled."""
+    if _must_not_overwrite():
         return torch.addcmul(x, factor, by, value=value)
     return torch.addcmul(x, factor, by, value=value, out=out)
 

@@ -1,24 +1,20 @@
 """Alignment by deformable kernels, Fig. 2 of the paper."""
 import torch
 from mmagic.models.editors.edvr.edvr_net import ModulatedDCNPack
-from mmcv.ops import modulated_deform_conv2d
 from torch import Tensor, nn
 
 from .blocks import DKCBlock, leaky_relu
+from .modulated_deform_conv import modulated_deform_conv2d
 
 
 class GuidedDeformConv(ModulatedDCNPack):
     """EDVR's modulated deformable convolution, offsets and masks predicted
-    from a guide, made safe for channels-last data and for autocast.
-
-    mmcv's CPU kernel (2.1.0) reads its inputs as if they were contiguous and
-    is silently wrong otherwise; and it has no bfloat16, while positions in
-    float16 are too coarse. So it is given contiguous data, under autocast in
-    float32.
+    from a guide, for any memory format and under autocast; see
+    :func:`.modulated_deform_conv.modulated_deform_conv2d`.
     """
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
-        """Return the convolution of ``x``, in its dtype.
+        """Return the convolution of ``x``, in its dtype and memory format.
 
         Args:
             x (Tensor): (N, C, H, W).
@@ -28,22 +24,12 @@ class GuidedDeformConv(ModulatedDCNPack):
         Returns:
             Tensor: (N, C_out, H, W).
         """
-        offset_y, offset_x, mask = self.conv_offset(guide).chunk(3, 1)
-        offset = torch.cat((offset_y, offset_x), 1)
-        inputs = x, offset, torch.sigmoid(mask)
-        device = x.device.type
-        if torch.is_autocast_enabled(device):
-            inputs = (tensor.float() for tensor in inputs)
-        inputs = [
-            tensor.contiguous(memory_format=torch.contiguous_format)
-            for tensor in inputs
-        ]
-        with torch.autocast(device, enabled=False):
-            out = modulated_deform_conv2d(*inputs, self.weight, self.bias,
-                                          self.stride, self.padding,
-                                          self.dilation, self.groups,
-                                          self.deform_groups)
-        return out.to(x.dtype)
+        offset, mask = self.conv_offset(guide).tensor_split(
+            [2 * self.conv_offset.out_channels // 3], 1)
+        return modulated_deform_conv2d(x, offset, torch.sigmoid(mask),
+                                       self.weight, self.bias, self.stride,
+                                       self.padding, self.dilation,
+                                       self.groups, self.deform_groups)
 
 
 class DKCAlign(nn.Module):

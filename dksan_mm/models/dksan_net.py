@@ -72,12 +72,9 @@ class Upscale(nn.Module):
         is the same.
         """
         x = self.lrelu(self.upsample.upsample_conv(x))
-        x = F.conv2d(
-            x,
-            before_pixel_shuffle(self.conv_last.weight),
-            self.conv_last.bias.repeat_interleave(4),
-            padding=1)
-        return F.pixel_shuffle(x, 2)
+        weight = before_pixel_shuffle(self.conv_last.weight)
+        x = F.pixel_shuffle(F.conv2d(x, weight, padding=1), 2)
+        return x + self.conv_last.bias.view(-1, 1, 1)
 
 
 def before_pixel_shuffle(weight: Tensor) -> Tensor:
@@ -259,13 +256,13 @@ class DKSANNet(BaseModule):
         # frame by frame, so that each frame's features are one block of
         # memory: (T * N, C, H, W)
         features = self.extract(channels_last(x.transpose(0, 1).flatten(0, 1)))
-        features = list(features.chunk(frames))
+        features = list(features.unflatten(0, (frames, -1)).unbind())
         if self.align is not None:
             middle = frames // 2
             reference = features.pop(middle)
             aligned = self.align(
                 torch.cat(features), torch.cat([reference] * (frames - 1)))
-            features = list(aligned.chunk(frames - 1))
+            features = list(aligned.unflatten(0, (frames - 1, -1)).unbind())
             features.insert(middle, reference)
         return self.fuse(torch.cat(features, 1))
 

@@ -70,7 +70,8 @@ def _check_shapes(x: Tensor, weight: Tensor, kernel_offset: Tensor,
                          f'at least 1, got {tuple(x.shape)}')
     batch, channels, height, width = x.shape
     out_size = geometry.output_size(height, width)
-    if min(out_size) < 1:
+    # no min(): tracing would note which side is the shorter
+    if out_size[0] < 1 or out_size[1] < 1:
         raise ValueError(
             f'x must be at least as large as the dilated kernel, got '
             f'H, W = {(height, width)} with padding {geometry.padding}, '
