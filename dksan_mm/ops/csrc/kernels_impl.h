@@ -31,6 +31,12 @@ template <class V, class T>
 DKSAN_MM_INLINE void store(T* p, V v) {
   std::memcpy(p, &v, sizeof v);
 }
+// Subtracting zeros changes nothing and is left out by the compiler; adding
+// them is not, as it would change a negative zero.
+template <class V, class R>
+DKSAN_MM_INLINE V splat(R value) {
+  return value - V{};
+}
 template <class V, class T>
 DKSAN_MM_INLINE void add_to(T* p, V v) {
   store(p, load<V>(p) + v);
@@ -466,10 +472,10 @@ struct ForwardBody {
       V a[4], b[4];
       for (int k = 0; k < 4; k++) {
         image[k] = block.image_row(tap, k, p) + c;
-        a[k] = V{} + block.weight[tap][k][p];
+        a[k] = splat<V>(block.weight[tap][k][p]);
         if (!Grouped) {
           scope[k] = block.table_row(tap, k, p) + c;
-          b[k] = V{} + block.cell_weight[tap][k][p];
+          b[k] = splat<V>(block.cell_weight[tap][k][p]);
         }
       }
       const R* kernel = block.kernel + tap * block.problem.channels + c;
@@ -623,11 +629,11 @@ struct BackwardBody {
       V a[4], b[4], by_image[4] = {}, by_scope[4] = {};
       for (int k = 0; k < 4; k++) {
         image[k] = block.image_row(tap, k, p) + c;
-        a[k] = V{} + block.weight[tap][k][p];
+        a[k] = splat<V>(block.weight[tap][k][p]);
         if (WantImage) grad_image[k] = grad_image_row(tap, k) + c;
         if (!Grouped) {
           scope[k] = block.table_row(tap, k, p) + c;
-          b[k] = V{} + block.cell_weight[tap][k][p];
+          b[k] = splat<V>(block.cell_weight[tap][k][p]);
           grad_table[k] = grad_table_row(tap, k) + c;
         }
       }
