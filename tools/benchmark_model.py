@@ -32,8 +32,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from dksan_mm.engine import benchmark as bench
-from dksan_mm.engine import check_checkpoint
+from dksan_mm import _benchmark as bench
+from dksan_mm.engine import check_checkpoint, complexity
 
 DTYPES = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)
 # DKSANNet's figure; names that are not there are passed over
@@ -172,7 +172,8 @@ def measure_memory(path: str, checkpoint: Optional[str], size: Size,
 
 
 def memory_apart(*task: Any) -> Dict[str, Any]:
-    """Return :func:`measure_memory` from a fresh process."""
+    """Return :func:`measure_memory` from a fresh process, whose C library
+    gives memory back as it does by default."""
     try:
         with ProcessPoolExecutor(1, get_context('spawn')) as pool:
             return pool.submit(measure_memory, *task).result()
@@ -190,10 +191,12 @@ def clock(device: torch.device) -> float:
 def by_part(case: Case, repeat: int) -> Dict[str, Dict[str, float]]:
     """Return time, parameters and multiply-adds of each part."""
     parts = find_parts(case.network)
-    multiply_adds = bench.count_multiply_adds(case.run, parts)
-    parameters = bench.count_parameters(case.network, parts)
+    multiply_adds = complexity.count_multiply_adds(case.run, parts)
+    parameters = complexity.count_parameters(case.network, parts)
     read = functools.partial(clock, case.x.device)
-    times = [bench.measure_parts(case.run, parts, read) for _ in range(repeat)]
+    times = [
+        complexity.measure_parts(case.run, parts, read) for _ in range(repeat)
+    ]
     return {
         name:
         dict(
@@ -210,8 +213,8 @@ def psnr(image: Tensor, reference: Tensor) -> Optional[float]:
     return None if error == 0 else -10 * math.log10(error)
 
 
-def record_convs(case: Case) -> bench.ConvRecorder:
-    with bench.ConvRecorder() as recorder:
+def record_convs(case: Case) -> complexity.ConvRecorder:
+    with complexity.ConvRecorder() as recorder:
         case.run()
     return recorder
 
@@ -392,6 +395,7 @@ def check_own_arguments(args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
+    keep_freed_memory()  # as tools/test.py
     hardware = bench.hardware(args.device)
     bench.show_hardware(hardware)
     checkpoints = args.checkpoint or [None] * len(args.configs)

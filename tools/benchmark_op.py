@@ -14,13 +14,11 @@ contestants run in one process and take turns; medians are shown.
 import argparse
 import contextlib
 import functools
-import importlib.util
 import itertools
 import math
 import os.path as osp
 import re
 import sys
-from types import ModuleType
 from typing import (Any, Callable, ContextManager, Dict, List, NamedTuple,
                     Optional, Tuple)
 
@@ -31,6 +29,8 @@ from torch import Tensor
 # also where the package is not installed
 ROOT = osp.join(osp.dirname(osp.abspath(__file__)), '..')
 sys.path.insert(0, ROOT)
+
+from dksan_mm import _benchmark as bench  # noqa: E402
 
 SHAPES = {
     'cpu': ['1x128x34x60', '1x128x68x120', '1x128x136x240', '16x128x32x32'],
@@ -47,19 +47,6 @@ OTHERS = ('mmcv', 'torchvision', 'conv3x3')
 # of a backend's result to the portable one's, in the root mean square; one
 # sample in some thousand may fall on the other side of a pixel
 AGREEMENT = 1e-2
-
-
-def _load_helpers() -> ModuleType:
-    """Load dksan_mm/engine/benchmark.py by itself: its package needs the
-    whole of MMagic, this tool does not."""
-    path = osp.join(ROOT, 'dksan_mm', 'engine', 'benchmark.py')
-    spec = importlib.util.spec_from_file_location('dksan_mm_benchmark', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-bench = _load_helpers()
 
 
 class Inputs(NamedTuple):

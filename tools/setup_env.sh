@@ -116,7 +116,8 @@ setup_main() {
     if [ "$want" = tests ]; then
         setup_run 'install the test tools' \
             'check the network, then call again' \
-            python -m pip install -q -r "$SETUP_ROOT/requirements/tests.txt"
+            python -m pip install -q -r "$SETUP_ROOT/requirements/tests.txt" \
+            -r "$SETUP_ROOT/requirements/onnx.txt"
     fi
     setup_run "install dksan_mm, with its C++ kernels (half a minute)" \
         'see the messages above' \

@@ -9,12 +9,13 @@ from .checkpoint import check_checkpoint  # noqa: E402
 from .distributed import InferenceWrapper  # noqa: E402
 from .distributed import finish_launcher, prepare_launcher  # noqa: E402
 from .loops import ResumableTrainLoop  # noqa: E402
+from .memory import keep_freed_memory  # noqa: E402
 from .optim import CPUAmpOptimWrapper  # noqa: E402
 
 __all__ = [
     'CPUAmpOptimWrapper', 'InferenceWrapper', 'ResumableTrainLoop',
     'allow_mmengine_checkpoints', 'check_checkpoint', 'finish_launcher',
-    'prepare_launcher'
+    'keep_freed_memory', 'prepare_launcher'
 ]
 
 # so that any tool that imports this by name can test and resume

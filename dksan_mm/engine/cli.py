@@ -10,6 +10,7 @@ from mmengine.runner import find_latest_checkpoint
 
 from .checkpoint import CheckpointMismatchError, check_checkpoint
 from .distributed import prepare_launcher
+from .memory import keep_freed_memory
 
 
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +53,9 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def prepare(cfg: Config) -> None:
-    """Check the checkpoint to start from, and set up CPU processes."""
+    """Check the checkpoint to start from, and set up CPU processes and
+    memory."""
+    keep_freed_memory()
     checkpoint = starting_checkpoint(cfg)
     if checkpoint:
         check_checkpoint(checkpoint)

@@ -14,8 +14,7 @@ import torch
 from mmcv.utils import ext_loader
 from torch import Tensor
 
-from dksan_mm.ops._library import empty_like, memory_format
-from dksan_mm.ops._reference import compute_dtype
+from dksan_mm.ops._library import compute_dtype, empty_like, memory_format
 from dksan_mm.ops._validation import DTYPES, Geometry, Size, check_pair
 
 FORWARD = 'modulated_deform_conv2d'

@@ -55,6 +55,15 @@ def empty_like(x: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=memory_format(x))
 
 
+def compute_dtype(*tensors: Optional[Tensor]) -> torch.dtype:
+    """Return the type to compute in: the widest given, at least float32."""
+    dtype = torch.float32
+    for tensor in tensors:
+        if tensor is not None:
+            dtype = torch.promote_types(dtype, tensor.dtype)
+    return dtype
+
+
 def _split_backward(args: Tuple[Any, ...]) -> Tuple[Any, ...]:
     """Return tensors, geometry and mask of the backward op's arguments."""
     *tensors, kernel_size, stride, padding, dilation, output_mask = args

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._library import empty_like, memory_format
+from ._library import compute_dtype, empty_like, memory_format
 from ._validation import Geometry
 
 # A block's rows should stay in the cache of a CPU core; on an accelerator
@@ -173,15 +173,6 @@ class _Sampler:
     def split_groups(self, x: Tensor) -> Tensor:
         """(P, C) -> (G, P, C / G), inverse of :meth:`join_groups`."""
         return x.unflatten(1, (-1, self.groups)).permute(2, 0, 1)
-
-
-def compute_dtype(*tensors: Optional[Tensor]) -> torch.dtype:
-    """Return the type to compute in: the widest given, at least float32."""
-    dtype = torch.float32
-    for tensor in tensors:
-        if tensor is not None:
-            dtype = torch.promote_types(dtype, tensor.dtype)
-    return dtype
 
 
 def _rows_of(image: Tensor) -> Tuple[Tensor, bool]:

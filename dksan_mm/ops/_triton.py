@@ -24,7 +24,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._library import empty_like, memory_format
+from ._library import compute_dtype, empty_like, memory_format
 from ._validation import Geometry
 
 # Element offsets up to this fit 32 bits with room for the last tile, which
@@ -371,15 +371,6 @@ def _check_device(x: Tensor) -> None:
             'move the tensors to a GPU')
 
 
-def _compute_dtype(*tensors: Optional[Tensor]) -> torch.dtype:
-    """Return the type to compute in: the widest given, at least float32."""
-    dtype = torch.float32
-    for tensor in tensors:
-        if tensor is not None:
-            dtype = torch.promote_types(dtype, tensor.dtype)
-    return dtype
-
-
 def _needs_64_bits(tensor: Tensor) -> bool:
     """Whether there is an element too far from the first one."""
     last = sum((size - 1) * stride
@@ -444,7 +435,7 @@ def _problem(x: Tensor, weight: Tensor, kernel_offset: Tensor,
              geometry: Geometry) -> _Problem:
     """Return the problem; ``other`` (bias or the output's gradient) takes
     part in the choice of the type to compute in."""
-    dtype = _compute_dtype(x, weight, kernel_offset, offset, other)
+    dtype = compute_dtype(x, weight, kernel_offset, offset, other)
     out_sizes = kernel_offset.shape[-2:]
     pixels = x.shape[0] * out_sizes[0] * out_sizes[1]
     taps = geometry.kernel_size

@@ -59,20 +59,32 @@ def deform_kernel_conv2d(x: Tensor,
     Returns:
         Tensor: (N, C, H_out, W_out), with the size that
         :func:`torch.nn.functional.conv2d` gives, in the dtype and memory
-        format of ``x``. Floating dtypes may be mixed, as they are under
-        autocast: computing is done in the widest of them, in float32 at
-        least. The result, and each gradient, is then that of float64 on the
-        same inputs to 1e-5 in float32, 2**-7 in bfloat16 and 2**-10 in
-        float16 (relative plus absolute, values of order one). Beside the
-        input, inference needs at most four times its memory (float32, C =
-        128, K = 9, G = 1, inputs of half a MiB and more); bfloat16 and
-        float16 need up to 5.5 times theirs. Gradients of second order are not
-        implemented.
+        format of ``x``.
+
+    Dtypes are float32, float64, bfloat16 and float16, and may be mixed.
+    Computing is done in the widest of them, in float32 at least: under
+    autocast as well, where tensors are taken as they come and the result has
+    ``x``'s dtype all the same. The result, and each gradient, is that of
+    float64 on the same inputs to 1e-5 in float32, 2**-7 in bfloat16 and
+    2**-10 in float16 (relative plus absolute, values of order one).
+    Gradients of second order are not implemented.
+
+    It is the op ``torch.ops.dksan_mm.deform_kernel_conv2d``, which compiles
+    and exports; the device decides what runs, see :mod:`dksan_mm.ops`. In
+    inference, beside its arguments, the C++ backend needs the result and, if
+    ``x`` is not channels-last, one copy of it; the portable one at most four
+    times the memory of ``x`` (float32, C = 128, K = 9, G = 1, inputs of half
+    a MiB and more; bfloat16 and float16 up to 5.5 times theirs).
+
+    The C++ backend gives the same bits in every run with the same number of
+    threads. The Triton one adds up the gradient of ``x`` in an order that is
+    not fixed, unless :func:`torch.use_deterministic_algorithms` asks for it.
 
     Raises:
-        TypeError: An argument is no tensor or not of a floating dtype.
+        TypeError: An argument is no tensor or of another dtype.
         ValueError: A shape, a device or a hyper-parameter breaks the rules
             above; the message names it.
+        NotImplementedError: A gradient of second order is asked for.
     """
     geometry = check_geometry(kernel_size, stride, padding, dilation)
     check_arguments(x, weight, kernel_offset, offset, bias, geometry)

@@ -8,6 +8,7 @@ from dksan_mm.models import DKSANNet
 from dksan_mm.models.blocks import RCAB, DKCBlock
 from dksan_mm.models.dkc_align import DKCAlign
 from dksan_mm.models.dksa import DKSA
+from dksan_mm.models.dksan_net import Upscale
 
 TINY = dict(
     mid_channels=4,
@@ -221,3 +222,70 @@ def test_dksa_starts_as_identity(light):
     x = torch.rand(2, 4, 5, 3)
     torch.testing.assert_close(dksa(x), x)
     assert (dksa.conv_addend is None) == light
+
+
+def test_no_layout_copies():
+    """Features stay channels-last from the frames to the result: nothing of
+    their size is copied between layers, but around mmcv's kernel."""
+    torch.manual_seed(0)
+    net = DKSANNet(
+        mid_channels=32,
+        num_frames=3,
+        num_blocks=(2, 1),
+        num_extraction_blocks=1,
+        num_align_layers=1,
+        deform_groups=2).eval()
+    x = torch.rand(1, 3, 3, 10, 14)
+    threads = torch.get_num_threads()
+    # with one thread PyTorch leaves small convolutions to a kernel that knows
+    # NCHW alone
+    torch.set_num_threads(2)
+    try:
+        with torch.inference_mode(), torch.profiler.profile(
+                record_shapes=True) as profile:
+            net(x)
+    finally:
+        torch.set_num_threads(threads)
+
+    def is_inside_mmcv(event):
+        while event is not None:
+            if event.name == 'dksan_mm::modulated_deform_conv2d':
+                return True
+            event = event.cpu_parent
+        return False
+
+    copies = [
+        event for event in profile.events()
+        if event.name == 'aten::copy_' and len(event.input_shapes[0]) >= 4
+        and event.input_shapes[0][1] >= 32 and event.input_shapes[0][-1] >= 7
+    ]
+    # offsets, masks, input and result: the profiler sees copies
+    assert any(is_inside_mmcv(event) for event in copies)
+    assert not [event for event in copies if not is_inside_mmcv(event)]
+
+
+def test_last_convolution_before_the_shuffle():
+    """It computes what the layers do in the paper's order."""
+    torch.manual_seed(0)
+    upscale = Upscale(8).double()
+    nn.init.normal_(upscale.conv_last.weight)
+    nn.init.normal_(upscale.conv_last.bias)
+    x = torch.randn(2, 8, 5, 7, dtype=torch.float64)
+    expected = upscale.conv_last(upscale.lrelu(upscale.upsample(x)))
+    torch.testing.assert_close(upscale(x), expected)
+
+
+@pytest.mark.parametrize('switches', [
+    dict(),
+    dict(with_channel_attention=False, with_alignment=False, with_dksa=False)
+])
+def test_inference_equals_training(switches):
+    """Inference writes over its operands, and over nothing else."""
+    net = make_tiny(**switches)
+    x = torch.rand(2, 3, 3, 6, 7)
+    given = x.clone()
+    expected = net(x, return_levels=True)
+    with torch.inference_mode():
+        actual = net(x, return_levels=True)
+    torch.testing.assert_close(actual, expected)
+    torch.testing.assert_close(x, given, rtol=0, atol=0)

@@ -7,15 +7,14 @@ import sys
 
 
 def run(folder, *command, **environment):
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        env={
-            **os.environ, 'PYTHONPATH': str(folder),
-            **environment
-        },
-        capture_output=True,
-        text=True)
+    done = subprocess.run([sys.executable, *command],
+                          cwd=folder,
+                          env={
+                              **os.environ, 'PYTHONPATH': str(folder),
+                              **environment
+                          },
+                          capture_output=True,
+                          text=True)
     assert done.returncode == 0, done.stderr
     return done
 

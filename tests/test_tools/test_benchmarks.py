@@ -12,7 +12,8 @@ import torch
 from conftest import ROOT
 from torch import nn
 
-from dksan_mm.engine import benchmark as bench
+from dksan_mm import _benchmark as bench
+from dksan_mm.engine import complexity
 from dksan_mm.ops import DeformKernelConv2d, backends
 
 sys.path.insert(0, osp.join(ROOT, 'tools'))
@@ -261,13 +262,13 @@ def test_multiply_adds_and_parameters():
     net, x = Net(), torch.rand(2, 3, 7, 7)
     parts = {name: getattr(net, name) for name in ('head', 'body', 'dkc')}
     with torch.no_grad():
-        found = bench.count_multiply_adds(lambda: net(x), parts)
+        found = complexity.count_multiply_adds(lambda: net(x), parts)
     assert found == dict(
         head=2 * 7 * 7 * 6 * 3 * 9,
         body=2 * 3 * 4 * 6 * 3 * 3,
         dkc=2 * 6 * 3 * 4 * 9 * (9 + 5),
         rest=2 * 6 * 3 * 4 * 3 + 2 * 6 * 4)
-    found = bench.count_parameters(net, parts)
+    found = complexity.count_parameters(net, parts)
     assert found == dict(
         head=6 * 3 * 9 + 6,
         body=6 * 3 * 3 + 6,
@@ -279,12 +280,12 @@ def test_deform_conv_multiply_adds():
     """As a convolution, and five for each value sampled."""
     out_shape = (2, 6, 3, 5)
     sampled = 2 * 3 * 5 * 4 * 9
-    flops = bench.deform_conv_flops((2, 4, 3, 5), (2, 36, 3, 5), (2, 18, 3, 5),
-                                    (6, 2, 3, 3), (6, ), [1, 1], [1, 1],
-                                    [1, 1],
-                                    2,
-                                    2,
-                                    out_shape=out_shape)
+    flops = complexity.deform_conv_flops((2, 4, 3, 5), (2, 36, 3, 5),
+                                         (2, 18, 3, 5), (6, 2, 3, 3), (6, ),
+                                         [1, 1], [1, 1], [1, 1],
+                                         2,
+                                         2,
+                                         out_shape=out_shape)
     assert flops == 2 * (2 * 6 * 3 * 5 * 2 * 9 + 5 * sampled)
 
 
@@ -310,8 +311,8 @@ def test_measure_parts():
 
     net = Whole()
     for _ in range(2):  # the hooks of the first time are gone
-        found = bench.measure_parts(lambda: net(1), dict(step=net.step),
-                                    lambda: len(log))
+        found = complexity.measure_parts(lambda: net(1), dict(step=net.step),
+                                         lambda: len(log))
         assert found == dict(step=6, rest=4)
     assert not net.step._forward_hooks and not net.step._forward_pre_hooks
 
@@ -330,7 +331,7 @@ def test_convs_replayed():
     assert all(stride[1] == 1 for stride in strides)
     assert set(dtypes) == {torch.bfloat16}
 
-    with benchmark_model.bench.ConvRecorder() as again:
+    with benchmark_model.complexity.ConvRecorder() as again:
         recorder.replay()()
     assert [call[1] for call in again.calls] == [c[1] for c in recorder.calls]
     for call, first in zip(again.calls, recorder.calls):
@@ -339,7 +340,7 @@ def test_convs_replayed():
     expected = sum(
         math.prod(shape[:1] + size) * conv.weight.numel()
         for conv, shape, size in zip(convs, shapes, ((4, 4), (4, 4), (6, 6))))
-    found = bench.count_multiply_adds(recorder.replay(), {})
+    found = complexity.count_multiply_adds(recorder.replay(), {})
     assert found == dict(rest=expected)
 
 
@@ -432,7 +433,7 @@ def test_model_parts_of_others():
     network = Other()
     parts = benchmark_model.find_parts(network)
     assert list(parts) == ['head', 'chain', 'levels.0', 'levels.1']
-    assert bench.count_parameters(network, parts) == {
+    assert complexity.count_parameters(network, parts) == {
         'head': 16,
         'chain': 20,
         'levels.0': 8 + 4,
