@@ -33,7 +33,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from dksan_mm import _benchmark as bench
-from dksan_mm.engine import check_checkpoint, complexity
+from dksan_mm.engine import check_checkpoint, complexity, keep_freed_memory
 
 DTYPES = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)
 # DKSANNet's figure; names that are not there are passed over

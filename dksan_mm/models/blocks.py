@@ -6,6 +6,7 @@ operands: a fresh block of memory costs more than the arithmetic.
 from typing import Optional
 
 import torch
+import torch.nn.functional as F
 from mmagic.models.archs import ResidualBlockNoBN
 from mmagic.models.editors.cain.cain_net import ChannelAttentionLayer
 from torch import Tensor, nn
@@ -43,6 +44,27 @@ def addcmul(x: Tensor,
     if _must_not_overwrite():
         return torch.addcmul(x, factor, by, value=value)
     return torch.addcmul(x, factor, by, value=value, out=out)
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """1x1 convolution as a matrix product over pixels, (C_in -> C_out).
+
+    Channels-last features are that matrix already. PyTorch's convolution of
+    this size copies them to NCHW first on CPUs.
+
+    Args:
+        in_channels (int): C_in.
+        out_channels (int): C_out.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C_in, H, W) to (N, C_out, H, W), channels-last."""
+        rows = F.linear(
+            x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
+        return rows.permute(0, 3, 1, 2)
 
 
 class RCAB(ResidualBlockNoBN):

@@ -3,7 +3,7 @@ import torch
 from mmagic.models.editors.edvr.edvr_net import ModulatedDCNPack
 from torch import Tensor, nn
 
-from .blocks import DKCBlock, leaky_relu
+from .blocks import DKCBlock, PointwiseConv2d, leaky_relu
 from .modulated_deform_conv import modulated_deform_conv2d
 
 
@@ -56,7 +56,7 @@ class DKCAlign(nn.Module):
                  scope_size: int = 4) -> None:
         super().__init__()
         self.fuse = nn.Sequential(
-            nn.Conv2d(2 * mid_channels, mid_channels, 1), leaky_relu())
+            PointwiseConv2d(2 * mid_channels, mid_channels), leaky_relu())
         self.dkc_layers = nn.Sequential(*(DKCBlock(mid_channels, scope_size)
                                           for _ in range(num_layers)))
         self.deform_conv = GuidedDeformConv(

@@ -9,7 +9,7 @@ from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .blocks import RCAB, add, leaky_relu
+from .blocks import RCAB, PointwiseConv2d, add, leaky_relu
 from .dkc_align import DKCAlign
 from .dksa import DKSA
 
@@ -182,7 +182,7 @@ class DKSANNet(BaseModule):
             self.align = DKCAlign(mid_channels, num_align_layers,
                                   deform_groups, scope_size)
         # W_E, eq. 4
-        self.fuse = nn.Conv2d(num_frames * mid_channels, mid_channels, 1)
+        self.fuse = PointwiseConv2d(num_frames * mid_channels, mid_channels)
         self.reconstruct = nn.ModuleList()
         for level, blocks in enumerate(num_blocks):
             dksa = None
