@@ -13,6 +13,7 @@ any other             ``portable``
 """
 import functools
 import importlib
+import importlib.util
 import logging
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
@@ -256,6 +257,11 @@ class use_backend(TorchDispatchMode):
             _run_backward
         }.get(func)
         # with types, tensor subclasses: somebody is tracing
-        if run is None or types or self.name == 'cpp':
+        if run is None or types:
             return func(*args, **(kwargs or {}))
-        return run(self.name, *args)
+        if self.name != 'cpp':
+            return run(self.name, *args)
+        if args[0].device.type != 'cpu':
+            raise ValueError('the cpp backend needs tensors on the CPU, got '
+                             f'one on {args[0].device}')
+        return func(*args, **(kwargs or {}))

@@ -87,6 +87,21 @@ def test_layouts_of_offsets():
     assert grads[2].is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize('size', [(5, 1), (1, 5), (1, 1)])
+def test_offsets_one_pixel_wide(size):
+    """A dimension of one has any stride, also in a contiguous tensor."""
+    x = torch.randn(2, 3, *size)
+    weight = torch.randn(3, 1, 4, 4)
+    offsets = torch.randn(2, 36, *size[::-1]).transpose(2, 3).chunk(2, 1)
+    expected = deform_kernel_conv2d(
+        x,
+        weight,
+        *(torch.empty(tensor.shape).copy_(tensor) for tensor in offsets),
+        padding=1)
+    out = deform_kernel_conv2d(x, weight, *offsets, padding=1)
+    torch.testing.assert_close(out, expected, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize('threads', [1, 2, 5])
 def test_same_bits_on_every_run(threads):
     inputs, kwargs = random_inputs(n=1, c=96, h=13, w=17, dtype=torch.float32)
@@ -206,3 +221,16 @@ def test_instruction_sets(capability):
                            text=True)
     assert tests.returncode == 0, tests.stdout
     assert ' passed' in tests.stdout
+
+
+def test_nothing_else_serves_for_it():
+    inputs, kwargs = random_inputs()
+    inputs = {key: value.to('meta') for key, value in inputs.items()}
+    with use_backend('cpp'), pytest.raises(
+            ValueError, match='cpp backend needs tensors on the CPU, got .*m'):
+        deform_kernel_conv2d(**inputs, **kwargs)
+
+
+def test_unknown_backend():
+    with pytest.raises(ValueError, match=r"one of \['portable', .* 'fast'"):
+        use_backend('fast')

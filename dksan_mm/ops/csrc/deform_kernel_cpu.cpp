@@ -170,15 +170,21 @@ Tensor channels_last(const Tensor& x) {
   return x.contiguous(at::MemoryFormat::ChannelsLast);
 }
 
-// Offsets whose pixels lie at one stride.
+// Offsets whose pixels lie at one stride, and what that is: a dimension of
+// one has any stride.
 Tensor flat_pixels(const Tensor& offset) {
-  bool flat = offset.stride(2) == offset.size(3) * offset.stride(3);
+  bool flat = offset.size(2) == 1 || offset.size(3) == 1 ||
+              offset.stride(2) == offset.size(3) * offset.stride(3);
   return flat ? offset : offset.contiguous();
+}
+
+int64_t pixel_stride(const Tensor& offset) {
+  return offset.size(3) > 1 ? offset.stride(3) : offset.stride(2);
 }
 
 Offsets describe(const Tensor& offset) {
   return {offset.const_data_ptr(), storage_of(offset, "offset"),
-          offset.stride(0), offset.stride(1), offset.stride(3)};
+          offset.stride(0), offset.stride(1), pixel_stride(offset)};
 }
 
 // Small things in the kernels' order of channels.
@@ -278,7 +284,7 @@ void write_offsets(const Problem& p, const R* parts, int64_t slices,
                    int64_t rows, int64_t first_row, Tensor& grad) {
   T* to = grad.mutable_data_ptr<T>();
   const int64_t channels = grad.size(1), blocks = p.blocks();
-  const int64_t pixel = grad.stride(3), channel = grad.stride(1);
+  const int64_t pixel = pixel_stride(grad), channel = grad.stride(1);
   const int64_t all = p.batch * blocks * rows * kBlock;
   at::parallel_for(0, p.batch * blocks, 64, [&](int64_t begin, int64_t end) {
     for (int64_t at = begin; at < end; at++) {

@@ -401,7 +401,7 @@ struct Block {
       for (int p = 0; p < kBlock; p++) {
         int32_t y = rows[p] + corner / 2, x = columns[p] + corner % 2;
         bool inside = (y >= 0) & (y < height) & (x >= 0) & (x < width);
-        uint64_t pixel = uint32_t(y * width + x);
+        uint64_t pixel = uint32_t(y) * uint32_t(width) + uint32_t(x);
         address[tap][corner][p] = inside ? base + pixel * row_bytes : zeros;
       }
   }
