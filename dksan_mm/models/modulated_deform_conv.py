@@ -14,8 +14,10 @@ import torch
 from mmcv.utils import ext_loader
 from torch import Tensor
 
-from dksan_mm.ops._library import compute_dtype, empty_like, memory_format
-from dksan_mm.ops._validation import DTYPES, Geometry, Size, check_pair
+from dksan_mm.ops._library import (compute_dtype, empty_like, memory_format,
+                                   no_second_order)
+from dksan_mm.ops._validation import (Geometry, Size, check_pair, check_shape,
+                                      check_tensors)
 
 FORWARD = 'modulated_deform_conv2d'
 BACKWARD = 'modulated_deform_conv2d_backward'
@@ -87,22 +89,6 @@ def modulated_deform_conv2d(x: Tensor,
 # Checks
 
 
-def _check_tensor(x: Tensor,
-                  name: str,
-                  tensor: Tensor,
-                  meaning: str = '',
-                  expected: Optional[Tuple[int, ...]] = None) -> None:
-    if tensor.dtype not in DTYPES:
-        raise TypeError(f'{name} must have a floating dtype, one of '
-                        f'{DTYPES}, got {tensor.dtype}')
-    if tensor.device != x.device:
-        raise ValueError(f'{name} must be on the device of x, {x.device}, '
-                         f'got {tensor.device}')
-    if expected is not None and tuple(tensor.shape) != expected:
-        raise ValueError(f'{name} must have shape {meaning} = {expected}, got '
-                         f'{tuple(tensor.shape)}')
-
-
 def _check_groups(x: Tensor, weight: Tensor, groups: int,
                   deform_groups: int) -> None:
     if x.dim() != 4 or 0 in x.shape[1:]:
@@ -126,8 +112,7 @@ def _check(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor,
            bias: Optional[Tensor], stride: Size, padding: Size, dilation: Size,
            groups: int, deform_groups: int) -> Tuple[int, ...]:
     """Return the output's shape, or raise TypeError or ValueError."""
-    _check_tensor(x, 'x', x)
-    _check_tensor(x, 'weight', weight)
+    check_tensors(x, weight=weight, offset=offset, mask=mask, bias=bias)
     _check_groups(x, weight, groups, deform_groups)
     geometry = Geometry(
         tuple(weight.shape[2:]), check_pair('stride', stride, 1),
@@ -140,12 +125,12 @@ def _check(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor,
             f'{tuple(x.shape[2:])} with {geometry}, so that H_out, W_out = '
             f'{size}')
     maps = deform_groups * weight.shape[2] * weight.shape[3]
-    _check_tensor(x, 'offset', offset, '(N, D*2*K, H_out, W_out)',
-                  (x.shape[0], 2 * maps, *size))
-    _check_tensor(x, 'mask', mask, '(N, D*K, H_out, W_out)',
-                  (x.shape[0], maps, *size))
+    check_shape('offset', offset, '(N, D*2*K, H_out, W_out)',
+                (x.shape[0], 2 * maps, *size))
+    check_shape('mask', mask, '(N, D*K, H_out, W_out)',
+                (x.shape[0], maps, *size))
     if bias is not None:
-        _check_tensor(x, 'bias', bias, '(C_out,)', (weight.shape[0], ))
+        check_shape('bias', bias, '(C_out,)', (weight.shape[0], ))
     return x.shape[0], weight.shape[0], *size
 
 
@@ -195,7 +180,8 @@ def _forward(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor,
 def _backward(grad_out: Tensor, x: Tensor, offset: Tensor, mask: Tensor,
               weight: Tensor, *settings: Any) -> Tuple[Tensor, ...]:
     shape = _check(x, offset, mask, weight, None, *settings)
-    _check_tensor(x, 'grad_out', grad_out, '(N, C_out, H_out, W_out)', shape)
+    check_tensors(x, grad_out=grad_out)
+    check_shape('grad_out', grad_out, '(N, C_out, H_out, W_out)', shape)
     tensors = x, offset, mask, weight
     dtype = compute_dtype(grad_out, *tensors)
     x, offset, mask, weight = inputs = [
@@ -259,17 +245,10 @@ def _gradients(ctx: Any, grad_out: Tensor) -> Tuple[Optional[Tensor], ...]:
     return *grads, grad_bias, None, None, None, None, None
 
 
-def _no_second_order(ctx: Any, *grads: Tensor) -> None:
-    raise NotImplementedError(
-        'modulated_deform_conv2d has no gradient of second order: call '
-        'backward without create_graph=True, or detach what the gradient of '
-        'the gradient is not wanted for')
-
-
 torch.library.register_autograd(
     f'dksan_mm::{FORWARD}',
     _gradients,
     setup_context=_setup_context,
     lib=_library)
 torch.library.register_autograd(
-    f'dksan_mm::{BACKWARD}', _no_second_order, lib=_library)
+    f'dksan_mm::{BACKWARD}', no_second_order(FORWARD), lib=_library)

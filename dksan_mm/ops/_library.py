@@ -125,11 +125,16 @@ def _backward(ctx: Any, grad_out: Tensor) -> Tuple[Optional[Tensor], ...]:
     return *grads, grad_bias, None, None, None, None
 
 
-def _no_second_order(ctx: Any, *grads: Tensor) -> None:
-    raise NotImplementedError(
-        'deform_kernel_conv2d has no gradient of second order: call backward '
-        'without create_graph=True, or detach what the gradient of the '
-        'gradient is not wanted for')
+def no_second_order(name: str) -> Callable:
+    """Return the gradient of an op that is itself a gradient: an error."""
+
+    def backward(ctx: Any, *grads: Tensor) -> None:
+        raise NotImplementedError(
+            f'{name} has no gradient of second order: call backward without '
+            'create_graph=True, or detach what the gradient of the gradient '
+            'is not wanted for')
+
+    return backward
 
 
 torch.library.register_autograd(
@@ -138,7 +143,7 @@ torch.library.register_autograd(
     setup_context=_setup_context,
     lib=_library)
 torch.library.register_autograd(
-    f'dksan_mm::{BACKWARD}', _no_second_order, lib=_library)
+    f'dksan_mm::{BACKWARD}', no_second_order(FORWARD), lib=_library)
 
 # Autocast: the tensors are taken as they come, computed with in float32 at
 # least, and the result has the dtype of x. Backends may use PyTorch's

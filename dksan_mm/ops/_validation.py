@@ -40,7 +40,7 @@ def check_geometry(kernel_size: Size, stride: Size, padding: Size,
         check_pair('dilation', dilation, 1))
 
 
-def _check_tensors(x: Tensor, **others: Optional[Tensor]) -> None:
+def check_tensors(x: Tensor, **others: Optional[Tensor]) -> None:
     """Check types, and that all tensors are where ``x`` is."""
     for name, tensor in dict(x=x, **others).items():
         if tensor is None and name in ('offset', 'bias'):
@@ -55,8 +55,8 @@ def _check_tensors(x: Tensor, **others: Optional[Tensor]) -> None:
                              f'{x.device}, got {tensor.device}')
 
 
-def _check_shape(name: str, tensor: Tensor, meaning: str,
-                 expected: Tuple[int, ...]) -> None:
+def check_shape(name: str, tensor: Tensor, meaning: str,
+                expected: Tuple[int, ...]) -> None:
     if tuple(tensor.shape) != expected:
         raise ValueError(f'{name} must have shape {meaning} = {expected}, '
                          f'got {tuple(tensor.shape)}')
@@ -91,13 +91,13 @@ def _check_shapes(x: Tensor, weight: Tensor, kernel_offset: Tensor,
             'kernel_offset must have shape (N, G*2*K, H_out, W_out) with '
             f'2*K = {per_group} and G >= 1 a divisor of C = {channels}, '
             f'got {tuple(kernel_offset.shape)}')
-    _check_shape('kernel_offset', kernel_offset, '(N, G*2*K, H_out, W_out)',
-                 (batch, groups * per_group, *out_size))
+    check_shape('kernel_offset', kernel_offset, '(N, G*2*K, H_out, W_out)',
+                (batch, groups * per_group, *out_size))
     if offset is not None:
-        _check_shape('offset', offset, '(N, 2*K, H_out, W_out)',
-                     (batch, per_group, *out_size))
+        check_shape('offset', offset, '(N, 2*K, H_out, W_out)',
+                    (batch, per_group, *out_size))
     if bias is not None:
-        _check_shape('bias', bias, '(C,)', (channels, ))
+        check_shape('bias', bias, '(C,)', (channels, ))
 
 
 def check_arguments(x: Tensor,
@@ -109,7 +109,7 @@ def check_arguments(x: Tensor,
                     grad_out: Optional[Tensor] = None) -> None:
     """Raise TypeError or ValueError, naming the argument, unless all are as
     :func:`dksan_mm.ops.deform_kernel_conv2d` says."""
-    _check_tensors(
+    check_tensors(
         x=x,
         weight=weight,
         kernel_offset=kernel_offset,
@@ -117,6 +117,6 @@ def check_arguments(x: Tensor,
         bias=bias)
     _check_shapes(x, weight, kernel_offset, offset, bias, geometry)
     if grad_out is not None:
-        _check_tensors(x, grad_out=grad_out)
-        _check_shape('grad_out', grad_out, '(N, C, H_out, W_out)',
-                     (*x.shape[:2], *kernel_offset.shape[-2:]))
+        check_tensors(x, grad_out=grad_out)
+        check_shape('grad_out', grad_out, '(N, C, H_out, W_out)',
+                    (*x.shape[:2], *kernel_offset.shape[-2:]))
