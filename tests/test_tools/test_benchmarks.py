@@ -229,15 +229,16 @@ def test_peak_allocation():
 
 def test_peak_resident():
     """What a run frees again counts; what was there before does not."""
-    held = torch.ones(2**25)
+    held = torch.ones(2**26)
 
     def run():
-        held[:2**23] += torch.ones(2**23)
+        # more than the C library may have kept from tests before
+        held[:2**25] += torch.ones(2**25)
 
     found = bench.peak_resident(run)
     if found['bytes'] is None or 'loading included' in found['method']:
         pytest.skip(found['method'])
-    assert 0.9 < found['bytes'] / (4 * 2**23) < 1.5
+    assert 0.9 < found['bytes'] / (4 * 2**25) < 1.5
 
 
 class Net(nn.Module):
