@@ -1,4 +1,7 @@
 """Several processes without a GPU, and for models without parameters."""
+import atexit
+import os
+import sys
 from typing import Any, List
 
 import torch
@@ -43,14 +46,24 @@ def prepare_launcher(cfg: Config) -> None:
 
 
 def finish_launcher() -> None:
-    """Wait for all processes and leave the process group.
+    """Wait for all processes, and end a distributed run: the last call of a
+    tool.
 
-    Without it, gloo's threads may outlive what they use, and a process that
-    has done its work aborts as it exits.
+    With gloo the process ends here, with success. Gloo's threads may outlive
+    what they use, and would now and then abort a process that has done its
+    work while the interpreter is taken down, also after
+    ``destroy_process_group``.
     """
-    if dist.is_initialized():
-        dist.barrier()
+    if not dist.is_initialized():
+        return
+    dist.barrier()
+    if dist.get_backend() != 'gloo':
         dist.destroy_process_group()
+        return
+    atexit._run_exitfuncs()  # loggers, workers of data loaders
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 @MODEL_WRAPPERS.register_module()
