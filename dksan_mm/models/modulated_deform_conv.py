@@ -14,8 +14,8 @@ import torch
 from mmcv.utils import ext_loader
 from torch import Tensor
 
-from dksan_mm.ops._library import (compute_dtype, empty_like, memory_format,
-                                   no_second_order)
+from dksan_mm.ops._library import (bias_gradient, compute_dtype, empty_like,
+                                   memory_format, no_second_order)
 from dksan_mm.ops._validation import (Geometry, Size, check_pair, check_shape,
                                       check_tensors)
 
@@ -238,10 +238,7 @@ def _gradients(ctx: Any, grad_out: Tensor) -> Tuple[Optional[Tensor], ...]:
     *tensors, bias = ctx.saved_tensors
     grads = torch.ops.dksan_mm.modulated_deform_conv2d_backward(
         grad_out, *tensors, *ctx.settings)
-    grad_bias = None
-    if ctx.needs_input_grad[4]:
-        dtype = torch.promote_types(bias.dtype, torch.float32)
-        grad_bias = grad_out.sum((0, 2, 3), dtype=dtype).to(bias.dtype)
+    grad_bias = bias_gradient(grad_out, bias, ctx.needs_input_grad[4])
     return *grads, grad_bias, None, None, None, None, None
 
 

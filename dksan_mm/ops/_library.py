@@ -110,6 +110,15 @@ def _setup_context(ctx: Any, inputs: Tuple[Any, ...], output: Tensor) -> None:
     ctx.geometry = kernel_size, stride, padding, dilation
 
 
+def bias_gradient(grad_out: Tensor, bias: Optional[Tensor],
+                  wanted: bool) -> Optional[Tensor]:
+    """Return the gradient of a bias, (C,), summed in float32 at least."""
+    if not wanted:
+        return None
+    dtype = torch.promote_types(bias.dtype, torch.float32)
+    return grad_out.sum((0, 2, 3), dtype=dtype).to(bias.dtype)
+
+
 def _backward(ctx: Any, grad_out: Tensor) -> Tuple[Optional[Tensor], ...]:
     *tensors, bias = ctx.saved_tensors
     output_mask = list(ctx.needs_input_grad[:4])
@@ -118,10 +127,7 @@ def _backward(ctx: Any, grad_out: Tensor) -> Tuple[Optional[Tensor], ...]:
     grads = [
         grad if wanted else None for grad, wanted in zip(grads, output_mask)
     ]
-    grad_bias = None
-    if ctx.needs_input_grad[4]:
-        dtype = torch.promote_types(bias.dtype, torch.float32)
-        grad_bias = grad_out.sum((0, 2, 3), dtype=dtype).to(bias.dtype)
+    grad_bias = bias_gradient(grad_out, bias, ctx.needs_input_grad[4])
     return *grads, grad_bias, None, None, None, None
 
 

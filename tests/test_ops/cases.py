@@ -77,3 +77,15 @@ def gradients(inputs, kwargs, grad_out):
     out = deform_kernel_conv2d(**inputs, **kwargs)
     out.backward(grad_out)
     return out.detach(), {key: value.grad for key, value in inputs.items()}
+
+
+def channels_last(x):
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def strided(x):
+    return x.repeat_interleave(2, -1)[..., ::2]
+
+
+def transposed(x):
+    return x.mT.contiguous().mT

@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 import torch
-from cases import CASES, TOLERANCE, golden_case, gradients, random_inputs
+from cases import (CASES, TOLERANCE, channels_last, golden_case, gradients,
+                   random_inputs, strided, transposed)
 
 from dksan_mm.ops import backends, deform_kernel_conv2d, use_backend
 
@@ -186,18 +187,6 @@ def test_mixed_dtypes():
         key: value.dtype
         for key, value in inputs.items()
     }
-
-
-def channels_last(x):
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def strided(x):
-    return x.repeat_interleave(2, -1)[..., ::2]
-
-
-def transposed(x):
-    return x.mT.contiguous().mT
 
 
 @pytest.mark.parametrize('layout', [channels_last, strided, transposed])

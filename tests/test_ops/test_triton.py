@@ -5,7 +5,8 @@ import sys
 
 import pytest
 import torch
-from cases import CASES, TOLERANCE, golden_case, gradients, random_inputs
+from cases import (CASES, TOLERANCE, channels_last, golden_case, gradients,
+                   random_inputs, strided, transposed)
 
 from dksan_mm.ops import _triton, deform_kernel_conv2d, use_backend
 
@@ -52,18 +53,6 @@ def assert_close(result, expected, tolerance=dict(rtol=0, atol=1e-10)):
     for key, grad in grads.items():
         torch.testing.assert_close(grad.double(), expected_grads[key],
                                    **tolerance)
-
-
-def channels_last(x):
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def strided(x):
-    return x.repeat_interleave(2, -1)[..., ::2]
-
-
-def transposed(x):
-    return x.mT.contiguous().mT
 
 
 def tiny_tiles(monkeypatch):
