@@ -25,13 +25,16 @@ model = dict(
 data_root = 'data/quickstart'
 # 16x16 LR with 256x256 HR, so that a video of 256x256 will do
 train_pipeline = _base_.train_pipeline
-train_pipeline[4].update(gt_patch_size=256)
+train_pipeline[5].update(gt_patch_size=256)
 train_dataloader = dict(
     num_workers=1,
     batch_size=4,
     dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(data_root=data_root))
-test_dataloader = val_dataloader
+test_dataloader = _base_.test_dataloader[:1]
+test_dataloader[0]['dataset'].update(
+    data_root=data_root, metainfo=dict(dataset_type='quickstart'))
+test_evaluator = [[dict(type='SequenceQuality'), dict(type='SequenceTOF')]]
 
 max_iters = 300
 # tested afterwards, by tools/test.py

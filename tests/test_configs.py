@@ -14,6 +14,9 @@ PARAMETERS = {
     'dksan_wo-align-dksa_vid3oc_x16': 26_281_572,
     'dksan_backbone_vid3oc_x16': 26_117_772,
     'bicubic_vid3oc_x16': 0,
+    'edvr_vid3oc_x16': 20_929_251,
+    'edvr-small_quickstart_x16': 184_519,
+    'basicvsr-pp_vid3oc_x16': 7_618_351,
 }
 CONFIGS = sorted(glob.glob(osp.join(ROOT, 'configs', '*.py')))
 BASES = sorted(

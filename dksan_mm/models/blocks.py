@@ -46,6 +46,18 @@ def addcmul(x: Tensor,
     return torch.addcmul(x, factor, by, value=value, out=out)
 
 
+def use_channels_last(net: nn.Module) -> None:
+    """Lay out the weights of all convolutions, and with them the features,
+    channels-last.
+
+    Args:
+        net (nn.Module): Changed in place.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
+
+
 class PointwiseConv2d(nn.Conv2d):
     """1x1 convolution as a matrix product over pixels, (C_in -> C_out).
 

@@ -9,7 +9,7 @@ from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .blocks import RCAB, PointwiseConv2d, add, leaky_relu
+from .blocks import RCAB, PointwiseConv2d, add, leaky_relu, use_channels_last
 from .dkc_align import DKCAlign
 from .dksa import DKSA
 
@@ -200,9 +200,7 @@ class DKSANNet(BaseModule):
             Upscale(mid_channels, in_channels) for _ in num_blocks)
         # features are channels-last; weights that are not would be copied in
         # every call
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                module.to(memory_format=torch.channels_last)
+        use_channels_last(self)
 
     def forward(
             self,

@@ -1,0 +1,8 @@
+# Ablation of dksan-small_quickstart_x16.py: without DKSA. More
+# blocks at the two lowest levels make up for the parameters that this leaves
+# out (within 1.1%).
+_base_ = 'dksan-small_quickstart_x16.py'
+experiment_name = 'dksan-small_wo-dksa_quickstart_x16'
+work_dir = f'./work_dirs/{experiment_name}'
+
+model = dict(generator=dict(with_dksa=False, num_blocks=(10, 9, 2, 1)))

@@ -1,0 +1,112 @@
+"""What MMagic's x4 networks lack for larger scales, shared by the baselines.
+"""
+import torch.nn.functional as F
+from mmagic.models.archs import PixelShufflePack
+from torch import Tensor, nn
+
+from .blocks import add
+
+SCALES = (4, 8, 16)
+
+
+class ExtremeUpsampling:
+    """Upsampling of MMagic's EDVR and BasicVSR++ networks, x4, x8 or x16.
+
+    A mix-in for subclasses of networks that enlarge by ``upsample1`` (C to C
+    channels), ``upsample2`` (C to 64), ``conv_hr`` and ``conv_last``. A stage
+    for each doubling beyond x4, convolution and PixelShuffle(2), comes behind
+    ``upsample2``, so that all other tensors keep MMagic's names and shapes.
+    """
+
+    upsample1: nn.Module
+    lrelu: nn.Module
+
+    def extend_upsampling(self, mid_channels: int, out_channels: int,
+                          hr_channels: int, scale: int) -> None:
+        """Build the layers behind ``upsample1``.
+
+        Args:
+            mid_channels (int): Channels C of the features.
+            out_channels (int): Channels of the image.
+            hr_channels (int): Channels behind ``upsample2``, 64 in MMagic.
+            scale (int): 4, 8 or 16.
+
+        Raises:
+            ValueError: ``scale`` is another.
+        """
+        if scale not in SCALES:
+            raise ValueError(f'scale must be one of {SCALES}, got {scale}')
+        self.scale = scale
+        self.upsample2 = PixelShufflePack(
+            mid_channels, hr_channels, 2, upsample_kernel=3)
+        self.upsample_more = nn.ModuleList(
+            PixelShufflePack(hr_channels, hr_channels, 2, upsample_kernel=3)
+            for _ in SCALES[1:SCALES.index(scale) + 1])
+        self.conv_hr = nn.Conv2d(hr_channels, hr_channels, 3, padding=1)
+        self.conv_last = nn.Conv2d(hr_channels, out_channels, 3, padding=1)
+        self.img_upsample = nn.Upsample(
+            scale_factor=scale, mode='bilinear', align_corners=False)
+
+    def enlarge(self, features: Tensor, image: Tensor) -> Tensor:
+        """Return the enlarged image, its features added.
+
+        Args:
+            features (Tensor): (N, C, H, W).
+            image (Tensor): LR image, (N, C_out, H, W).
+
+        Returns:
+            Tensor: (N, C_out, scale * H, scale * W).
+        """
+        for stage in (self.upsample1, self.upsample2, *self.upsample_more,
+                      self.conv_hr):
+            features = self.lrelu(stage(features))
+        # over the enlarged image: under autocast the residual is short
+        return add(self.conv_last(features), self.img_upsample(image))
+
+
+def check_window(x: Tensor, channels: int, frames: int) -> None:
+    """Raise unless ``x`` is a window of frames.
+
+    Args:
+        x (Tensor): (N, T, channels, H, W), T odd and at least ``frames``, H
+            and W at least 1.
+        channels (int): Channels of a frame.
+        frames (int): The least number of frames.
+
+    Raises:
+        ValueError: ``x`` has another shape than said.
+    """
+    if (x.dim() != 5 or x.shape[2] != channels or x.shape[1] < frames
+            or x.shape[1] % 2 == 0 or 0 in x.shape[3:]):
+        raise ValueError(
+            'x must have shape (N, T, C, H, W) with an odd T of at least '
+            f'{frames} frames, C = {channels} and H, W of at least 1, got '
+            f'{tuple(x.shape)}')
+
+
+def middle_frames(x: Tensor, frames: int) -> Tensor:
+    """Return the middle frames of a window.
+
+    Args:
+        x (Tensor): (N, T, C, H, W), T odd.
+        frames (int): How many, odd, at most T.
+
+    Returns:
+        Tensor: (N, frames, C, H, W), a view.
+    """
+    return x.narrow(1, (x.shape[1] - frames) // 2, frames)
+
+
+def pad_to_multiple(x: Tensor, divisor: int) -> Tensor:
+    """Repeat the last row and column until a divisor divides both sides.
+
+    Args:
+        x (Tensor): (N, C, H, W).
+        divisor (int): At least 1.
+
+    Returns:
+        Tensor: (N, C, H', W'), H' and W' less than ``divisor`` larger.
+    """
+    height, width = x.shape[2:]
+    return F.pad(
+        x, (0, -width % divisor, 0, -height % divisor), mode='replicate')
