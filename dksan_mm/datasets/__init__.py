@@ -4,8 +4,12 @@ from dksan_mm import _compat
 _compat.check_environment()
 
 # isort: split
-from .loading import LoadFrames  # noqa: E402
+from .loading import CopyFrames, LoadFrames  # noqa: E402
 from .samplers import SeededInfiniteSampler  # noqa: E402
+from .sequence_sampler import SequenceSampler  # noqa: E402
 from .video_sr_dataset import VideoSRDataset  # noqa: E402
 
-__all__ = ['LoadFrames', 'SeededInfiniteSampler', 'VideoSRDataset']
+__all__ = [
+    'CopyFrames', 'LoadFrames', 'SeededInfiniteSampler', 'SequenceSampler',
+    'VideoSRDataset'
+]

@@ -1,19 +1,31 @@
 """Loading of frames, with errors that name the file."""
+from typing import List, Union
+
 import numpy as np
 from mmagic.datasets.transforms import LoadImageFromFile
 from mmagic.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+from .storage import read_mapped
 
 
 @TRANSFORMS.register_module()
 class LoadFrames(LoadImageFromFile):
-    """:class:`mmagic.datasets.transforms.LoadImageFromFile` that says which
-    file cannot be read. Arguments and keys are the same.
+    """:class:`mmagic.datasets.transforms.LoadImageFromFile` that also reads
+    memory maps, and says which file cannot be read.
+
+    Where the frame ``000/00000019.png`` lies in the memory map ``000.npy``,
+    its pixels are not read yet but when they are used: crop it, then take
+    what is left by :class:`CopyFrames`. Arguments and keys are the same.
 
     Raises:
         ValueError: A file is not an image that can be decoded.
     """
 
     def _load_image(self, filename: str) -> np.ndarray:
+        mapped = read_mapped(filename)
+        if mapped is not None:
+            return mapped[..., ::-1] if self.channel_order == 'bgr' else mapped
         try:
             image = super()._load_image(filename)
             fault = 'its content is not a decodable image'
@@ -28,3 +40,32 @@ class LoadFrames(LoadImageFromFile):
                 f'{filename} must be a readable image, found: {fault}; '
                 'restore or convert the file again')
         return image
+
+
+@TRANSFORMS.register_module()
+class CopyFrames(BaseTransform):
+    """Give frames memory of their own: reads those of memory maps, and lets
+    the whole frame go of which a crop is left.
+
+    Args:
+        keys (list[str]): Keys of a frame, (H, W, C), or a list of frames.
+    """
+
+    def __init__(self, keys: List[str]) -> None:
+        self.keys = keys
+
+    def transform(self, results: dict) -> dict:
+        """Copy what the keys hold."""
+        for key in self.keys:
+            results[key] = self._copy(results[key])
+        return results
+
+    def _copy(
+        self, frames: Union[np.ndarray, List[np.ndarray]]
+    ) -> Union[np.ndarray, List[np.ndarray]]:
+        if isinstance(frames, list):
+            return [self._copy(frame) for frame in frames]
+        return np.array(frames)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(keys={self.keys})'

@@ -9,12 +9,13 @@ import numpy as np
 from mmagic.datasets import BasicFramesDataset
 from mmagic.registry import DATASETS
 from mmengine.fileio import list_from_file
-from PIL import Image
+
+from .storage import frame_size, list_sequence
 
 Size = Tuple[int, int]
 
-_CURE = ('make the data set with tools/dataset_converters/'
-         'prepare_videos.py, or set data_root to where it is')
+_CURE = ('make the data set with a converter in tools/dataset_converters, or '
+         'set data_root to where it is')
 
 
 @DATASETS.register_module()
@@ -28,6 +29,10 @@ class VideoSRDataset(BasicFramesDataset):
         BIx16/000/00000000.png, 00000001.png, ...   LR frames
         GT/000/00000000.png, ...                    HR frames, scale x larger
         meta_info.txt                               e.g. "000 120" a line
+
+    or, in place of a sequence's folder, the memory map ``000.npy``, (T, H, W,
+    3) uint8 RGB. The transforms know frames by the names above in either
+    case; :class:`LoadFrames` reads both.
 
     The annotation names sequences, each with its number of frames, or single
     frames, "000/00000019.png". What it names is checked here, so that a fault
@@ -71,33 +76,64 @@ class VideoSRDataset(BasicFramesDataset):
                 raise FileNotFoundError(f'the folder of {key!r} frames, '
                                         f'{folder}, does not exist; {_CURE}')
         expected = self._read_annotation()
-        frames = {
+        self._frames = {
             sequence: self._list_frames(sequence, count)
             for sequence, count in expected.items()
         }
-        if not frames:
+        if not self._frames:
             raise ValueError(
                 f'{self.ann_file or self.data_prefix[self.search_key]} must '
                 f'name at least one sequence, found none; {_CURE}')
         data_list = super().load_data_list()
-        for data in data_list:
-            sequence, name = osp.split(data['key'])
-            if name not in frames[sequence]:
-                raise FileNotFoundError(
-                    f'{self.ann_file} names frame {data["key"]}, which '
-                    f'{osp.join(self.data_prefix["gt"], sequence)} does not '
-                    'have; mend the annotation or restore the frame')
         if self.check_frames:
             with ThreadPoolExecutor(4) as pool:
-                list(pool.map(self._check_sizes, frames, frames.values()))
+                list(
+                    pool.map(self._check_sizes, self._frames,
+                             self._frames.values()))
         return data_list
+
+    def _get_path_list(self) -> List[str]:
+        """Return the annotation's frames, ``000/00000000``, after checking
+        that they are there."""
+        if not self.use_ann_file:
+            return [
+                osp.join(sequence, name)
+                for sequence, names in self._frames.items() for name in names
+            ]
+        paths: List[str] = []
+        for line in list_from_file(self.ann_file):
+            if not line.strip():
+                continue
+            sequence, _, name = line.split()[0].partition('/')
+            names, name = self._frames[sequence], osp.splitext(name)[0]
+            if name and name not in names:
+                raise FileNotFoundError(
+                    f'{self.ann_file} names frame {sequence}/{name}, which '
+                    f'{osp.join(self.data_prefix["gt"], sequence)} does not '
+                    'have; mend the annotation or restore the frame')
+            paths += [
+                osp.join(sequence, frame)
+                for frame in ([name] if name else names)
+            ]
+        return paths
+
+    def _set_seq_lens(self) -> None:
+        """Tell the base class how long the sequences are."""
+        self.seq_lens.update({
+            sequence: len(names)
+            for sequence, names in self._frames.items()
+        })
 
     def _read_annotation(self) -> Dict[str, Optional[int]]:
         """Return the sequences and, where it is said, their lengths."""
         if not self.use_ann_file:
             folder = self.data_prefix[self.search_key]
-            names = self.file_backend.list_dir_or_file(folder, list_file=False)
-            return {name: None for name in sorted(names)}
+            names = self.file_backend.list_dir_or_file(folder)
+            return {
+                name: None
+                for name in sorted({osp.splitext(name)[0]
+                                    for name in names})
+            }
         if not osp.isfile(self.ann_file):
             raise FileNotFoundError(
                 f'the annotation {self.ann_file} does not exist; {_CURE}')
@@ -116,24 +152,24 @@ class VideoSRDataset(BasicFramesDataset):
         checking that LR and HR agree and nothing is missing."""
         names: List[str] = []
         for folder in self.data_prefix.values():
-            folder = osp.join(folder, sequence)
-            if not osp.isdir(folder):
+            try:
+                path, _, found = list_sequence(folder, sequence)
+            except FileNotFoundError as error:
                 raise FileNotFoundError(
                     f'{self.ann_file or "the other folder"} names sequence '
-                    f'{sequence}, but {folder} does not exist; {_CURE}')
-            found = sorted(self.file_backend.list_dir_or_file(folder))
+                    f'{sequence}, but {error}; {_CURE}') from error
             expected = len(found) if count is None else count
             names = [f'{index:08d}' for index in range(expected)]
             wrong = {f'{name}.png' for name in names} ^ set(found)
             if wrong:
                 raise ValueError(
-                    f'{folder} must hold frames 00000000.png to '
+                    f'{path} must hold frames 00000000.png to '
                     f'{expected - 1:08d}.png and nothing else, found '
                     f'{len(found)} files; the first that is missing or too '
                     f'much is {min(wrong)}. Restore it, or {_CURE}')
             if expected < self.num_input_frames:
                 raise ValueError(
-                    f'{folder} must hold at least {self.num_input_frames} '
+                    f'{path} must hold at least {self.num_input_frames} '
                     f'frames, one window (num_input_frames), found '
                     f'{expected}; leave the sequence out')
             count = expected
@@ -146,7 +182,7 @@ class VideoSRDataset(BasicFramesDataset):
         for key, folder in self.data_prefix.items():
             for name in names:
                 path = osp.join(folder, sequence, f'{name}.png')
-                size = _read_size(path)
+                size = frame_size(path)
                 if sizes.setdefault(key, size) != size:
                     raise ValueError(
                         f'{path} must be {sizes[key]} (width, height), as '
@@ -168,16 +204,6 @@ class VideoSRDataset(BasicFramesDataset):
             return super().__getitem__(index)
         with _seeded(self.augmentation_seed, idx // len(self)):
             return super().__getitem__(index)
-
-
-def _read_size(path: str) -> Size:
-    """Return (width, height) from an image's header."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError as error:
-        raise ValueError(f'{path} must be a readable image, found: {error}; '
-                         'restore or convert the file again') from error
 
 
 @contextmanager

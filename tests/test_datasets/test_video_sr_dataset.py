@@ -1,5 +1,6 @@
 """The data set: samples, and faults found before training."""
 import os.path as osp
+import shutil
 from itertools import islice
 
 import mmcv
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 from conftest import write_dataset
 
-from dksan_mm.datasets import SeededInfiniteSampler, VideoSRDataset
+from dksan_mm.datasets import (CopyFrames, LoadFrames, SeededInfiniteSampler,
+                               VideoSRDataset)
 
 PIPELINE = [
     dict(type='GenerateFrameIndices', interval_list=[1], frames_per_clip=9999),
@@ -15,6 +17,7 @@ PIPELINE = [
     dict(type='LoadFrames', key='gt', channel_order='rgb'),
     dict(type='SetValues', dictionary=dict(scale=2)),
     dict(type='PairedRandomCrop', gt_patch_size=16),
+    dict(type='CopyFrames', keys=['img', 'gt']),
     dict(
         type='Flip',
         keys=['img', 'gt'],
@@ -26,6 +29,10 @@ PIPELINE = [
 VAL_PIPELINE = [
     dict(type='GenerateFrameIndiceswithPadding', padding='reflection'),
     dict(type='PackInputs')
+]
+WHOLE_PIPELINE = [
+    VAL_PIPELINE[0], *PIPELINE[1:3],
+    dict(type='CopyFrames', keys=['img', 'gt']), VAL_PIPELINE[1]
 ]
 
 
@@ -64,6 +71,123 @@ def test_lr_and_hr_patches_belong_together(folder):
         means = hr.unflatten(1, (8, 2)).unflatten(3, (8, 2)).mean((2, 4))
         np.testing.assert_allclose(
             sample['inputs'][3], means, rtol=0, atol=0.51)
+
+
+def make_maps(folder):
+    """Return a copy of a data set in memory maps."""
+    maps = folder / 'maps'
+    for kind in ('BIx2', 'GT'):
+        (maps / 'train' / kind).mkdir(parents=True)
+        for sequence in sorted((folder / 'train' / kind).iterdir()):
+            frames = [
+                mmcv.imread(str(path), channel_order='rgb')
+                for path in sorted(sequence.iterdir())
+            ]
+            np.save(maps / 'train' / kind / f'{sequence.name}.npy', frames)
+    shutil.copy(folder / 'meta_info_train.txt', maps)
+    return maps
+
+
+def assert_same_samples(first, second):
+    assert len(first) == len(second)
+    for index in range(0, 6 * len(first), 5):
+        a, b = first[index], second[index]
+        assert a['inputs'].equal(b['inputs'])
+        assert a['data_samples'].gt_img.equal(b['data_samples'].gt_img)
+        names = [[path[-12:] for path in s['data_samples'].img_path]
+                 for s in (a, b)]
+        assert names[0] == names[1]
+
+
+@pytest.mark.parametrize('pipeline', [PIPELINE, WHOLE_PIPELINE])
+@pytest.mark.parametrize('ann_file', ['meta_info_train.txt', ''])
+def test_memory_maps_give_the_same_samples(folder, pipeline, ann_file):
+    """Crops, flips and all; and the maps stay as they are."""
+    maps = make_maps(folder)
+    before = (maps / 'train/GT/000.npy').read_bytes()
+    sets = [
+        make_dataset(root, pipeline, ann_file=ann_file)
+        for root in (folder, maps)
+    ]
+    for dataset in sets:
+        dataset.augmentation_seed = 3
+    assert_same_samples(*sets)
+    assert_same_samples(*sets)
+    assert (maps / 'train/GT/000.npy').read_bytes() == before
+
+
+def test_only_what_is_needed_is_read(folder, monkeypatch):
+    """Seven LR frames and one HR frame, the middle one, for a sample."""
+    dataset = make_dataset(folder)
+    read = []
+
+    def load(self, filename):
+        read.append(osp.relpath(filename, folder / 'train'))
+        return original(self, filename)
+
+    original = LoadFrames._load_image
+    monkeypatch.setattr(LoadFrames, '_load_image', load)
+    dataset[12]
+    assert len(read) == 8
+    assert [name[:4] for name in read].count('BIx2') == 7
+    assert read[7] == read[3].replace('BIx2', 'GT')
+
+
+def test_windows_can_be_reversed(folder):
+    pipeline = [
+        PIPELINE[0],
+        dict(type='TemporalReverse', keys=['img_path'], reverse_ratio=1),
+        PIPELINE[1], PIPELINE[2], PIPELINE[-1]
+    ]
+    plain = make_dataset(folder, [*PIPELINE[:3], PIPELINE[-1]])[4]
+    turned = make_dataset(folder, pipeline)[4]
+    assert turned['inputs'].equal(plain['inputs'].flip(0))
+    assert turned['data_samples'].gt_img.equal(plain['data_samples'].gt_img)
+
+
+def test_a_copy_does_not_keep_the_frame():
+    frame = np.zeros((40, 60, 3), np.uint8)
+    crop = frame[:8, :8]
+    results = CopyFrames(['img', 'gt'])(dict(img=[crop, crop], gt=crop))
+    for copy in (*results['img'], results['gt']):
+        assert copy.base is None and copy.flags.owndata
+        np.testing.assert_array_equal(copy, crop)
+
+
+def map_damages(maps):
+    path = maps / 'train/GT/001.npy'
+    return {
+        'cut':
+        lambda: path.write_bytes(path.read_bytes()[:-5]),
+        'text':
+        lambda: path.write_text('no map'),
+        'float':
+        lambda: np.save(path, np.zeros((7, 32, 48, 3))),
+        'short':
+        lambda: np.save(path,
+                        np.load(path)[:-1]),
+        'size':
+        lambda: np.save(path,
+                        np.load(path)[:, :-2]),
+        'both':
+        lambda: shutil.copytree(maps / '../train/GT/001', maps / 'train/GT/001'
+                                ),
+    }
+
+
+@pytest.mark.parametrize('damage, message', [
+    ('cut', '001.npy must be a whole .npy file'),
+    ('text', '001.npy must be a whole .npy file'),
+    ('float', r'001.npy must hold frames, .*found \(7, 32, 48, 3\) float64'),
+    ('short', '001.npy must hold frames 00000000.png to .* found 6 files'),
+    ('size', r'sequence 001: HR frames must be 2 times'),
+    ('both', 'sequence 001 must be stored once .* found .*001 and .*001.npy'),
+])
+def test_faults_of_memory_maps_are_found_at_once(folder, damage, message):
+    maps = make_maps(folder)
+    map_damages(maps)[damage]()
+    with pytest.raises(ValueError, match=message):
+        make_dataset(maps)
 
 
 def test_window_is_mirrored_at_the_ends(folder):
@@ -161,8 +285,9 @@ def rewrite(path, size):
     (None, dict(ann_file='no.txt'), FileNotFoundError, 'no.txt does not exis'),
     (lambda f: (f / 'meta_info_train.txt').write_text(''), {}, ValueError,
      'meta_info_train.txt must name at least one sequence, found none'),
-    (lambda f: (f / 'meta_info_train.txt').write_text('007 9\n'), {},
-     FileNotFoundError, 'names sequence 007, but .*007 does not exist'),
+    (lambda f:
+     (f / 'meta_info_train.txt').write_text('007 9\n'), {}, FileNotFoundError,
+     'names sequence 007, but neither .*BIx2/007 nor .*007.npy'),
     (lambda f: (f / 'meta_info_train.txt').write_text('000 10\n'), {},
      ValueError, 'to 00000009.png and nothing else, found 9 files.*00000009'),
     (lambda f: (f / 'meta_info_train.txt').write_text('000/00000031.png\n'),
@@ -192,13 +317,13 @@ def test_checks_of_frames_can_be_left_out(folder):
     assert len(make_dataset(folder, check_frames=False)) == 16
 
 
-@pytest.mark.parametrize('content', [b'', b'no image', None])
+@pytest.mark.parametrize('content', [b'', b'no image', 40, -60])
 def test_unreadable_image_is_named(folder, content):
     path = folder / 'train/GT/000/00000004.png'
     dataset = make_dataset(folder)
     whole = path.read_bytes()
-    # None: the header survives
-    path.write_bytes(whole[:40] if content is None else content)
+    # a number: so much of it survives, in each case with the header
+    path.write_bytes(whole[:content] if isinstance(content, int) else content)
     dataset.pipeline.transforms[0].transform = lambda results: {
         **results, 'img_path': [str(path)],
         'gt_path': [str(path)]

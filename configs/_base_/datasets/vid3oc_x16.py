@@ -1,5 +1,7 @@
 # Vid3oC: 50 sequences to train (000-049), 16 to validate (050-065; the paper
-# tests on these, the ground truth of the test set being unreleased).
+# tests on these, the ground truth of the test set being unreleased). Tests are
+# on these and on IntVID (050-059, 14 frames each). Both as the converters in
+# tools/dataset_converters write them, PNGs or memory maps.
 scale = 16
 num_input_frames = 7
 data_root = 'data/vid3oc'
@@ -7,11 +9,15 @@ data_root = 'data/vid3oc'
 train_pipeline = [
     # a window that would reach over an end is drawn anew by MMagic
     dict(type='GenerateFrameIndices', interval_list=[1], frames_per_clip=9999),
+    # the paper names flips and rotations only; 0.5 reverses every other window
+    dict(type='TemporalReverse', keys=['img_path'], reverse_ratio=0),
+    # 7 LR frames and 1 HR frame, the middle one's
     dict(type='LoadFrames', key='img', channel_order='rgb'),
     dict(type='LoadFrames', key='gt', channel_order='rgb'),
     dict(type='SetValues', dictionary=dict(scale=scale)),
     # 32x32 LR with 512x512 HR
     dict(type='PairedRandomCrop', gt_patch_size=512),
+    dict(type='CopyFrames', keys=['img', 'gt']),
     dict(
         type='Flip',
         keys=['img', 'gt'],
@@ -19,6 +25,7 @@ train_pipeline = [
         direction='horizontal'),
     dict(
         type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='vertical'),
+    # with the flips, the rotations by 90 degrees
     dict(type='RandomTransposeHW', keys=['img', 'gt'], transpose_ratio=0.5),
     dict(type='PackInputs')
 ]
@@ -27,6 +34,7 @@ val_pipeline = [
     dict(type='GenerateFrameIndiceswithPadding', padding='reflection'),
     dict(type='LoadFrames', key='img', channel_order='rgb'),
     dict(type='LoadFrames', key='gt', channel_order='rgb'),
+    dict(type='CopyFrames', keys=['img', 'gt']),
     dict(type='PackInputs')
 ]
 
@@ -49,7 +57,8 @@ val_dataloader = dict(
     num_workers=1,
     batch_size=1,
     persistent_workers=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    # whole sequences, for measures that look at successive frames
+    sampler=dict(type='SequenceSampler', shuffle=False),
     dataset=dict(
         type='VideoSRDataset',
         metainfo=dict(dataset_type='vid3oc', task_name='vsr'),
@@ -60,10 +69,21 @@ val_dataloader = dict(
         num_input_frames=num_input_frames,
         test_mode=True,
         pipeline=val_pipeline))
-test_dataloader = val_dataloader
-
 # RGB, no border crop, unweighted mean over sequences, as the paper's tables
 val_evaluator = [dict(type='SequencePSNR'), dict(type='SequenceSSIM')]
-test_evaluator = val_evaluator
 val_cfg = dict(type='MultiValLoop')
+
+test_dataloader = [{
+    **val_dataloader, 'dataset':
+    dict(
+        val_dataloader['dataset'],
+        metainfo=dict(dataset_type=name, task_name='vsr'),
+        data_root=f'data/{name}',
+        ann_file='meta_info_test.txt')
+} for name in ('vid3oc', 'intvid')]
+# PSNR and SSIM in RGB and Y, border crop 0 and 16, and the temporal tOF
+test_evaluator = [[
+    dict(type='SequenceQuality', prefix=name),
+    dict(type='SequenceTOF', prefix=name)
+] for name in ('vid3oc', 'intvid')]
 test_cfg = dict(type='MultiTestLoop')

@@ -1,0 +1,107 @@
+"""What the converters in tools/dataset_converters share."""
+import argparse
+import os.path as osp
+import sys
+from typing import Callable, Optional
+
+from .conversion import CROPS, Settings, convert
+from .splits import Splits, numbered_splits
+from .storage import STORAGES
+from .verification import verify
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that every converter has, after the data set's own
+    sources."""
+    parser.add_argument(
+        '--scale',
+        type=int,
+        default=16,
+        choices=(2, 4, 8, 16),
+        help='HR size divided by LR size. Default: 16')
+    parser.add_argument(
+        '--crop',
+        choices=CROPS,
+        default=CROPS[0],
+        help='where HR frames are cropped to a multiple of the scale (1080 '
+        'rows become 1072). Default: %(default)s')
+    parser.add_argument(
+        '--storage',
+        choices=STORAGES,
+        default=STORAGES[0],
+        help='a PNG a frame, or a memory map a sequence, which trains faster '
+        'and takes 3 bytes a pixel. Default: %(default)s')
+    parser.add_argument(
+        '--workers', type=int, default=2, help='processes. Default: 2')
+    parser.add_argument(
+        '--check',
+        action='store_true',
+        help='verify the finished data set, list every fault and, if there '
+        'is one, end with 1; nothing is converted')
+
+
+def run(parser: argparse.ArgumentParser, args: argparse.Namespace, out: str,
+        name: str, make_splits: Callable[[], Splits]) -> None:
+    """Convert, or check; end the program with a message if it fails."""
+    if args.workers < 1:
+        parser.error(f'--workers must be at least 1, got {args.workers}')
+    try:
+        if args.check:
+            _check(out, args.workers)
+            return
+        settings = Settings(name, args.scale, args.crop, args.storage)
+        convert(out, make_splits(), settings, args.workers)
+        print(f'{out}: complete')
+    except (OSError, ValueError) as error:
+        sys.exit(f'{osp.basename(sys.argv[0])}: {error}')
+
+
+def _check(out: str, workers: int) -> None:
+    faults = verify(out, workers)
+    for fault in faults:
+        print(fault)
+    print(f'{out}: {len(faults)} faults')
+    if faults:
+        sys.exit(1)
+
+
+def main_numbered(name: str, description: str, split_folder: str,
+                  default_out: Optional[str]) -> None:
+    """Run the converter of a data set of numbered sequences.
+
+    Args:
+        name (str): The data set's, as in ``<name>_train.txt``.
+        description (str): Of the program.
+        split_folder (str): Where the split files are.
+        default_out (str): The folder that the configs read.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        'sources',
+        nargs='*',
+        help='folders that directly hold the HR sequences, 000 or video_000, '
+        'each a folder of frames or a video')
+    parser.add_argument(
+        '--out',
+        default=default_out,
+        help='folder to write. Default: %(default)s')
+    parser.add_argument(
+        '--splits',
+        nargs='+',
+        default=['train', 'val', 'test'],
+        choices=('train', 'val', 'test'),
+        help='splits to make. Default: all')
+    parser.add_argument(
+        '--split-folder',
+        default=split_folder,
+        help=f'folder of {name}_train.txt, ... Default: %(default)s')
+    add_arguments(parser)
+    args = parser.parse_args()
+    if not args.sources and not args.check:
+        parser.error('name at least one folder of sequences')
+    files = {
+        split: osp.join(args.split_folder, f'{name}_{split}.txt')
+        for split in args.splits
+    }
+    run(parser, args, args.out, name,
+        lambda: numbered_splits(args.sources, files))

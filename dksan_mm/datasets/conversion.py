@@ -1,0 +1,346 @@
+"""Raw videos and frames made into data sets in MMagic's layout."""
+import json
+import os
+import os.path as osp
+import shutil
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+from mmagic.datasets.transforms import MATLABLikeResize
+from mmengine.utils import track_parallel_progress, track_progress
+
+import dksan_mm
+from .sources import Clip, read_clip
+from .splits import MIN_FRAMES, Splits
+from .storage import STORAGES, WRITERS, list_sequence, memmap_path, write_whole
+
+# the least LR side
+MIN_LR_SIZE = 16
+CROPS = ('bottom-right', 'centre')
+KERNEL = ('MATLAB imresize(x, 1/{scale}, "bicubic"): antialiased, mirrored at '
+          'the borders, rounded to 8 bits once')
+# records of the sequences that are whole, while others are not
+_RECORDS = '.conversion'
+
+
+class Settings(NamedTuple):
+    """What decides the pixels of a data set, and how they are stored."""
+    name: str
+    scale: int = 16
+    crop: str = 'bottom-right'
+    storage: str = 'png'
+
+    def metadata(self) -> Dict[str, Any]:
+        """Return what is written beside the data."""
+        return dict(
+            name=self.name,
+            scale=self.scale,
+            crop=f'{self.crop}, to a multiple of {self.scale}',
+            kernel=KERNEL.format(scale=self.scale),
+            storage=self.storage)
+
+
+class _Task(NamedTuple):
+    clip: Clip
+    out: str
+    folder: str  # of the split
+    sequence: str
+    settings: Settings
+
+    @property
+    def key(self) -> str:
+        return f'{self.folder}/{self.sequence}'
+
+    @property
+    def record(self) -> str:
+        return osp.join(self.out, _RECORDS, self.folder,
+                        f'{self.sequence}.json')
+
+    @property
+    def origin(self) -> str:
+        """File that says where the frames that are there come from."""
+        return f'{self.record}.origin'
+
+    def folder_of(self, kind: str) -> str:
+        return osp.join(self.out, self.folder, kind)
+
+
+def lr_folder(scale: int) -> str:
+    """Return the name of the folder of LR frames, ``BIx16``."""
+    return f'BIx{scale}'
+
+
+def reduce_frame(hr: np.ndarray, scale: int) -> np.ndarray:
+    """Return a frame as MATLAB's ``im2uint8(imresize(im2double(hr), 1 /
+    scale, 'bicubic'))``, by MMagic's :class:`MATLABLikeResize`: within 1e-4
+    grey levels of the definition before it is rounded.
+
+    Args:
+        hr (np.ndarray): (H, W, 3) uint8, sides multiples of ``scale``.
+        scale (int): At least 1.
+
+    Returns:
+        np.ndarray: (H / scale, W / scale, 3) uint8.
+    """
+    lr = MATLABLikeResize(keys=['image'], scale=1 / scale)(dict(image=hr))
+    # MATLAB rounds halves upwards
+    return np.clip(np.floor(lr['image'] + 0.5), 0, 255).astype(np.uint8)
+
+
+def crop_frame(frame: np.ndarray, scale: int, crop: str) -> np.ndarray:
+    """Return a frame cropped to a multiple of ``scale``: at the bottom and
+    right, or on all sides alike."""
+    height, width = (side - side % scale for side in frame.shape[:2])
+    top, left = ((side % scale) // 2 if crop == 'centre' else 0
+                 for side in frame.shape[:2])
+    return np.ascontiguousarray(frame[top:top + height, left:left + width])
+
+
+def convert(out: str,
+            splits: Splits,
+            settings: Settings,
+            workers: int = 1,
+            min_frames: int = MIN_FRAMES) -> None:
+    """Write HR frames, LR frames and annotations in MMagic's layout::
+
+        <out>/<split>/GT/<sequence>/00000000.png      HR
+        <out>/<split>/BIx16/<sequence>/00000000.png   LR
+        <out>/meta_info_<split>.txt                   "<sequence> <frames>"
+        <out>/metadata.json                           how it was made
+
+    or with ``<sequence>.npy`` for folders of PNGs. A split
+    ``test`` of the same frames as ``val`` shares its folder; without one, the
+    annotation for tests is that of ``val``.
+
+    What is there already is kept: a run that was stopped, by whatever, goes
+    on when it is called again. Every file is whole when it gets its name, and
+    annotations, without which no data set loads, come last.
+
+    Args:
+        out (str): Folder to write.
+        splits (dict): Split to its sequences and where their frames are.
+        settings (Settings): Name, scale, crop and storage.
+        workers (int): Processes. Default: 1.
+        min_frames (int): Least length of a sequence. Default: 7, one window.
+
+    Raises:
+        FileNotFoundError: A source does not exist.
+        FileExistsError: ``out`` holds something else, or a data set made
+            with other settings.
+        OutputError: The disk is full or read-only.
+        ValueError: A setting breaks its rule, or a source one of
+            :func:`~dksan_mm.datasets.sources.read_clip`'s, is smaller than 16
+            LR pixels on a side or shorter than ``min_frames``.
+    """
+    _check_settings(settings)
+    folders = _folders(splits)
+    tasks = [
+        _Task(clip, out, split, sequence, settings)
+        for split, clips in splits.items() if folders[split] == split
+        for sequence, clip in clips.items()
+    ]
+    done = _start(out, tasks, settings)
+    todo = [task for task in tasks if task.key not in done]
+    run = _Convert(min_frames)
+    if todo:
+        records = (
+            track_parallel_progress(run, todo, min(workers, len(todo)))
+            if workers > 1 else track_progress(run, todo))
+        print()
+        done.update(zip((task.key for task in todo), records))
+    _finish(out, splits, folders, settings, done)
+
+
+def _check_settings(settings: Settings) -> None:
+    for name, rule in (('crop', CROPS), ('storage', STORAGES)):
+        value = getattr(settings, name)
+        if value not in rule:
+            raise ValueError(f'{name} must be one of {", ".join(rule)}, got '
+                             f'{value!r}')
+    if settings.scale < 1:
+        raise ValueError(f'scale must be at least 1, got {settings.scale}')
+    if not settings.name or not all(c.isalnum() or c in '-_.'
+                                    for c in settings.name):
+        raise ValueError('name must be of letters, digits, "-", "_" and ".", '
+                         f'got {settings.name!r}')
+
+
+def _folders(splits: Splits) -> Dict[str, str]:
+    """Return each split's folder: its own, but val's for tests on the same
+    frames."""
+    folders = {split: split for split in splits}
+    if 'val' in splits and splits.get('test') == splits['val']:
+        folders['test'] = 'val'
+    return folders
+
+
+def _start(out: str, tasks: Sequence[_Task],
+           settings: Settings) -> Dict[str, dict]:
+    """Prepare the folder; return the records of the sequences that are there
+    already, whole."""
+    earlier = read_metadata(out)
+    in_progress = osp.join(out, _RECORDS, 'settings.json')
+    expected = settings.metadata()
+    if earlier is None and osp.isfile(in_progress):
+        earlier = _read_json(in_progress)
+    if earlier is None:
+        if osp.isdir(out) and os.listdir(out):
+            raise FileExistsError(
+                f'{out} must be new, empty or a data set of this tool, found '
+                f'{len(os.listdir(out))} entries and no metadata.json; '
+                'remove it or choose another folder')
+    for key in expected:
+        if earlier is not None and earlier.get(key) != expected[key]:
+            raise FileExistsError(
+                f'{out} must be of the same settings to be completed, found '
+                f'{key} {earlier.get(key)!r} instead of {expected[key]!r}; '
+                'remove it or choose another folder')
+    write_whole(in_progress, _to_json(expected))
+    records = dict((earlier or {}).get('sequences', {}))
+    for task in tasks:
+        if osp.isfile(task.record):
+            records[task.key] = _read_json(task.record)
+    done = {}
+    for task in tasks:
+        record = records.get(task.key)
+        if record and {**record, **_origin(task.clip)} == record:
+            write_whole(task.origin, _to_json(_origin(task.clip)))
+            if _is_whole(task, record):
+                done[task.key] = record
+    return done
+
+
+def _is_whole(task: _Task, record: dict) -> bool:
+    """Whether a sequence is there as its record says."""
+    try:
+        return all(
+            len(list_sequence(task.folder_of(kind), task.sequence).names) ==
+            record['frames']
+            for kind in ('GT', lr_folder(task.settings.scale)))
+    except FileNotFoundError:
+        return False
+
+
+def _origin(clip: Clip) -> Dict[str, Any]:
+    return dict(
+        source=osp.basename(osp.normpath(clip.path)),
+        first_frame=clip.start,
+        stop=clip.stop)
+
+
+class _Convert:
+    """Writes one sequence; returns its record."""
+
+    def __init__(self, min_frames: int) -> None:
+        self.min_frames = min_frames
+
+    def __call__(self, task: _Task) -> dict:
+        settings = task.settings
+        kinds = ('GT', lr_folder(settings.scale))
+        self._clear(task, kinds)
+        writers = [
+            WRITERS[settings.storage](task.folder_of(kind), task.sequence)
+            for kind in kinds
+        ]
+        try:
+            size = self._write(task, writers)
+            for writer in writers:
+                writer.close()
+        except BaseException:
+            for writer in writers:
+                writer.abort()
+            raise
+        record = dict(
+            frames=writers[0].count,
+            width=size[1],
+            height=size[0],
+            **_origin(task.clip))
+        write_whole(task.record, _to_json(record))
+        return record
+
+    @staticmethod
+    def _clear(task: _Task, kinds: Sequence[str]) -> None:
+        """Remove frames that came from elsewhere; keep what a run that was
+        stopped has written."""
+        expected = _to_json(_origin(task.clip))
+        if osp.isfile(task.origin):
+            with open(task.origin, 'rb') as file:
+                if file.read() == expected:
+                    return
+        for kind in kinds:
+            folder = task.folder_of(kind)
+            shutil.rmtree(osp.join(folder, task.sequence), ignore_errors=True)
+            if osp.exists(memmap_path(folder, task.sequence)):
+                os.remove(memmap_path(folder, task.sequence))
+        write_whole(task.origin, expected)
+
+    def _write(self, task: _Task, writers: List[Any]) -> Sequence[int]:
+        """Write the frames; return the HR frames' shape."""
+        scale = task.settings.scale
+        path, start = task.clip.path, task.clip.start
+        least = MIN_LR_SIZE * scale
+        for frame in read_clip(task.clip):
+            height, width = frame.shape[:2]
+            if min(height, width) < least:
+                raise ValueError(
+                    f'{path} must be at least {least} pixels wide and high, '
+                    f'found {width}x{height}; use a larger video')
+            hr = crop_frame(frame, scale, task.settings.crop)
+            for writer, image in zip(writers, (hr, reduce_frame(hr, scale))):
+                writer.write(image)
+        count = writers[0].count
+        if count < self.min_frames and not task.clip.exact:
+            raise ValueError(
+                f'{path} must have at least {self.min_frames} frames, one '
+                f'window, from number {start} on, found {count}')
+        return hr.shape
+
+
+def _finish(out: str, splits: Splits, folders: Dict[str, str],
+            settings: Settings, records: Dict[str, dict]) -> None:
+    """Write annotations and metadata, and remove what only a run that was
+    stopped needs."""
+    annotations = dict(folders)
+    if 'val' in folders:
+        annotations.setdefault('test', folders['val'])
+    for split, folder in annotations.items():
+        names = splits[split] if split in splits else splits['val']
+        lines = [
+            f'{name} {records[f"{folder}/{name}"]["frames"]}\n'
+            for name in names
+        ]
+        write_whole(
+            osp.join(out, f'meta_info_{split}.txt'), ''.join(lines).encode())
+    metadata = dict(
+        settings.metadata(),
+        tool=f'dksan_mm {dksan_mm.__version__}',
+        splits=annotations,
+        sequences=dict(sorted(records.items())))
+    earlier = read_metadata(out) or {}
+    for key in ('splits', 'sequences'):
+        metadata[key] = {**earlier.get(key, {}), **metadata[key]}
+    write_whole(osp.join(out, 'metadata.json'), _to_json(metadata))
+    shutil.rmtree(osp.join(out, _RECORDS), ignore_errors=True)
+
+
+def read_metadata(root: str) -> Optional[Dict[str, Any]]:
+    """Return what a data set's ``metadata.json`` says, None if it has none.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    path = osp.join(root, 'metadata.json')
+    return _read_json(path) if osp.isfile(path) else None
+
+
+def _read_json(path: str) -> Dict[str, Any]:
+    try:
+        with open(path) as file:
+            return json.load(file)
+    except ValueError as error:
+        raise ValueError(f'{path} must be JSON, found: {error}; remove it and '
+                         'run the converter again') from error
+
+
+def _to_json(value: Dict[str, Any]) -> bytes:
+    return json.dumps(value, indent=2).encode() + b'\n'

@@ -1,0 +1,70 @@
+"""Whole sequences for each process, for tests."""
+import os.path as osp
+from typing import Dict, Iterator, List, Optional
+
+from mmagic.registry import DATA_SAMPLERS
+from mmengine.dataset import BaseDataset
+from mmengine.dist import get_dist_info
+from torch.utils.data import Sampler
+
+
+@DATA_SAMPLERS.register_module()
+class SequenceSampler(Sampler):
+    """Gives every process whole sequences, frame after frame, and every frame
+    once.
+
+    mmengine's :class:`DefaultSampler` deals frames out in turn, and some
+    twice; then no process sees two frames of a sequence that follow each
+    other, which temporal measures need. Sequences are shared out by length,
+    the longest first, to the process with the fewest frames; with fewer
+    sequences than processes some have nothing to do.
+
+    Args:
+        dataset (BaseDataset): A data set whose samples have a ``key`` such as
+            "050/00000019": sequence and frame, in the order of names.
+        shuffle (bool): Must be False, which it is by default; for a config
+            written for :class:`DefaultSampler`.
+        seed (int, optional): Not used; the runner gives one to all samplers.
+
+    Raises:
+        ValueError: ``shuffle`` is True.
+        TypeError: Samples have no ``key``.
+    """
+
+    def __init__(self,
+                 dataset: BaseDataset,
+                 shuffle: bool = False,
+                 seed: Optional[int] = None) -> None:
+        if shuffle:
+            raise ValueError('shuffle must be False for SequenceSampler, which'
+                             ' is for tests, got True')
+        self.dataset = dataset
+        rank, world_size = get_dist_info()
+        shares: List[List[int]] = [[] for _ in range(world_size)]
+        sequences = sorted(self._sequences().values(), key=len, reverse=True)
+        for indices in sequences:
+            min(shares, key=len).extend(indices)
+        self.indices = shares[rank]
+
+    def _sequences(self) -> Dict[str, List[int]]:
+        """Return the samples of each sequence, ordered."""
+        keys = [
+            self.dataset.get_data_info(index).get('key')
+            for index in range(len(self.dataset))
+        ]
+        if any(not isinstance(key, str) for key in keys):
+            raise TypeError(
+                "the samples of dataset must have a 'key' such as "
+                '"050/00000019", found none in '
+                f'{type(self.dataset).__name__}; use VideoSRDataset')
+        sequences: Dict[str, List[int]] = {}
+        for index in sorted(range(len(keys)), key=keys.__getitem__):
+            sequences.setdefault(osp.dirname(keys[index]), []).append(index)
+        return sequences
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+    def __len__(self) -> int:
+        """Return the number of frames that this process gets."""
+        return len(self.indices)

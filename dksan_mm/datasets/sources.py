@@ -1,0 +1,275 @@
+"""Raw material of a data set: folders of frames and video files."""
+import os
+import os.path as osp
+import re
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import av
+import numpy as np
+from PIL import Image
+
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff')
+VIDEO_SUFFIXES = ('.mp4', '.mkv', '.mov', '.avi', '.webm', '.m4v', '.mpg',
+                  '.mpeg', '.ts', '.y4m')
+_NUMBER = re.compile(r'(\d+)$')
+# 000, video_000, 000.mp4, ...
+_SEQUENCE = re.compile(r'(?:video_)?(\d+)$')
+
+
+class Clip(NamedTuple):
+    """A span of a video, or of a folder of frames: frames from ``start`` to
+    before ``stop``, counted from 0 whatever the files are numbered. It may
+    end before ``stop`` unless it is ``exact``."""
+    path: str
+    start: int = 0
+    stop: Optional[int] = None
+    exact: bool = False
+
+
+def stem_of(path: str) -> str:
+    """Return a file's or folder's name, without a video's suffix."""
+    name = osp.basename(osp.normpath(path))
+    stem, suffix = osp.splitext(name)
+    return stem if suffix.lower() in VIDEO_SUFFIXES else name
+
+
+def check_exists(path: str) -> None:
+    """Raise FileNotFoundError unless ``path`` exists."""
+    if not osp.exists(path):
+        raise FileNotFoundError(
+            f'{path} must be a video or a folder of frames, found nothing '
+            'there; check the path')
+
+
+def list_sources(root: str) -> List[str]:
+    """Return the videos and folders of frames directly below a folder, in
+    the order of their names; hidden files are passed over."""
+    check_exists(root)
+    paths = [
+        osp.join(root, name) for name in sorted(os.listdir(root))
+        if not name.startswith('.')
+    ]
+    return [path for path in paths if _is_video(path) or _has_frames(path)]
+
+
+def find_numbered_sequences(roots: Sequence[str]) -> Dict[str, str]:
+    """Return the numbered sequences of a challenge's data set.
+
+    Args:
+        roots (Sequence[str]): Folders that directly hold the sequences:
+            folders of frames or videos called ``NNN`` or ``video_NNN``.
+
+    Returns:
+        dict: ``'000'`` (three digits) to its folder or video.
+
+    Raises:
+        FileNotFoundError: A root does not exist.
+        ValueError: A root has no sequence, or a sequence is there twice.
+    """
+    found: Dict[str, str] = {}
+    for root in roots:
+        check_exists(root)
+        here = {
+            path: match
+            for path in (list_sources(root) if osp.isdir(root) else [])
+            if (match := _SEQUENCE.match(stem_of(path)))
+        }
+        if not here:
+            raise ValueError(
+                f'{root} must directly hold sequences (folders of frames, or '
+                'videos) called 000 or video_000, found none' +
+                _nested_hint(root))
+        for path, match in here.items():
+            name = f'{int(match[1]):03d}'
+            if name in found:
+                raise ValueError(
+                    f'sequence {name} must be there once, found '
+                    f'{found[name]} and {path}; name only the folders that '
+                    'hold the HR side')
+            found[name] = path
+    return found
+
+
+def _nested_hint(root: str) -> str:
+    """Return what to name instead, if a folder below holds sequences."""
+    if not osp.isdir(root):
+        return '; name the folder that holds them'
+    below = [
+        osp.join(root, name) for name in sorted(os.listdir(root)) if
+        osp.isdir(osp.join(root, name)) and list_sources(osp.join(root, name))
+    ]
+    return f'; there are some in {", ".join(below)}' if below else ''
+
+
+def _is_video(path: str) -> bool:
+    return osp.isfile(path) and path.lower().endswith(VIDEO_SUFFIXES)
+
+
+def _has_frames(path: str) -> bool:
+    return osp.isdir(path) and any(name.lower().endswith(IMAGE_SUFFIXES)
+                                   for name in os.listdir(path))
+
+
+def read_clip(clip: Clip) -> Iterator[np.ndarray]:
+    """Yield a clip's frames, (H, W, 3) uint8 RGB, all of one size.
+
+    Folders: images in the order of their numbers, of any number of digits,
+    beginning anywhere; grey ones get three equal channels, an opaque alpha
+    channel is dropped. Videos: every frame, upright, reduced to 8 bits where
+    it has more.
+
+    Raises:
+        FileNotFoundError: There is nothing at the path.
+        ValueError: There is no frame, or fewer than asked for; a number is
+            missing or there twice; frames differ in size; an image is
+            damaged, has 16 bits or is transparent; a video is damaged or ends
+            early.
+    """
+    check_exists(clip.path)
+    frames = _read_folder(clip) if osp.isdir(clip.path) else _read_video(clip)
+    size, count = None, 0
+    for name, frame in frames:
+        if size is not None and frame.shape != size:
+            raise ValueError(
+                f'{name} must be as large as the frames before it, '
+                f'{size[1]}x{size[0]}, found {frame.shape[1]}x'
+                f'{frame.shape[0]}; split {clip.path} there')
+        size = frame.shape
+        count += 1
+        yield frame
+    if clip.exact and count < clip.stop - clip.start:
+        raise ValueError(
+            f'{clip.path} must have {clip.stop - clip.start} frames from '
+            f'number {clip.start} on (counted from 0), found {count}; ask for '
+            'fewer, or restore the sequence')
+    if size is None:
+        raise ValueError(
+            f'{clip.path} must be a video or a folder of images with frames '
+            f'from number {clip.start} on, found no frame; supported images: '
+            f'{", ".join(IMAGE_SUFFIXES)}')
+
+
+def list_frames(folder: str) -> List[str]:
+    """Return the names of a folder's images in the order of their numbers,
+    or, if none is numbered, of their names.
+
+    Raises:
+        ValueError: A number is missing or there twice, or only some of the
+            names end in a number.
+    """
+    names = sorted(
+        name for name in os.listdir(folder)
+        if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith('.'))
+    matches = [_NUMBER.search(osp.splitext(name)[0]) for name in names]
+    if not any(matches):
+        return names
+    if not all(matches):
+        raise ValueError(
+            f'the images of {folder} must all be numbered, or none, found '
+            f'{names[matches.index(None)]} without a number; rename or '
+            'remove it')
+    ordered = sorted((int(m[1]), name) for m, name in zip(matches, names))
+    for (number, name), (following, after) in zip(ordered, ordered[1:]):
+        if following == number:
+            raise ValueError(
+                f'the images of {folder} must have different numbers, found '
+                f'{name} and {after}; remove one')
+        if following != number + 1:
+            raise ValueError(
+                f'the images of {folder} must be numbered without a gap, '
+                f'found {after} after {name}; restore what is missing, or '
+                'split the sequence there')
+    return [name for _, name in ordered]
+
+
+def _read_folder(clip: Clip) -> Iterator[Tuple[str, np.ndarray]]:
+    for name in list_frames(clip.path)[clip.start:clip.stop]:
+        path = osp.join(clip.path, name)
+        yield path, read_image(path)
+
+
+def read_image(path: str) -> np.ndarray:
+    """Read an image, (H, W, 3) uint8 RGB, by the rules of
+    :func:`read_clip`."""
+    cure = 'restore or convert the file again'
+    try:
+        with Image.open(path) as image:
+            # Pillow would drop the lower half of 16-bit colours in silence
+            deep = image.mode[:1] in 'IF' or any('16' in str(tile[3])
+                                                 for tile in image.tile)
+            image.load()
+            if deep:
+                raise ValueError(
+                    f'{path} must have 8 bits a channel, found more (mode '
+                    f'{image.mode}); convert it to 8 bits first')
+            image = image.copy()
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f'{path} must be a readable image, found: {error}; {cure}'
+        ) from error
+    if image.has_transparency_data:
+        image = image.convert('RGBA')
+        opaque = image.getchannel('A').getextrema()[0]
+        if opaque < 255:
+            raise ValueError(
+                f'{path} must be opaque, found alpha values down to {opaque};'
+                ' draw it on a background first')
+    return np.asarray(image.convert('RGB'))
+
+
+def _read_video(clip: Clip) -> Iterator[Tuple[str, np.ndarray]]:
+    if not hasattr(av.VideoFrame, 'rotation'):
+        raise ImportError('PyAV must be >= 14 to turn videos upright, found '
+                          f"{av.__version__}: pip install 'av>=14'")
+    path = clip.path
+    cure = 'copy or convert the file again'
+    count, end = 0, 0.
+    try:
+        with av.open(path) as container:
+            if not container.streams.video:
+                raise ValueError(f'{path} must have a video stream, found '
+                                 'none; choose another file')
+            stream = container.streams.video[0]
+            expected = stream.frames
+            for packet in container.demux(stream):
+                expected -= packet.is_discard
+                if packet.is_corrupt:
+                    raise ValueError(f'{path} must be undamaged, found a '
+                                     f'broken packet after frame {count}; '
+                                     f'{cure}')
+                for frame in packet.decode():
+                    if clip.stop is not None and count >= clip.stop:
+                        return
+                    if count >= clip.start:
+                        yield f'frame {count} of {path}', _upright(frame)
+                    count, end = count + 1, frame.time or end
+            if not stream.frames:
+                expected = _expected_by_time(container, count, end)
+    except av.error.FFmpegError as error:
+        raise ValueError(f'{path} must be a video that can be decoded, found: '
+                         f'{error} after frame {count}; {cure}') from error
+    if clip.stop is None and count < expected:
+        raise ValueError(
+            f'{path} must hold the {expected} frames that its header tells '
+            f'of, found {count}: it ends early; {cure}')
+
+
+def _expected_by_time(container: av.container.InputContainer, count: int,
+                      end: float) -> int:
+    """Return how many frames a file must have whose header names a duration
+    (such as Matroska's) but no number; ``count`` if it has sound, which may
+    be longer."""
+    stream = container.streams.video[0]
+    if len(container.streams) > 1 or not container.duration or not (
+            stream.average_rate):
+        return count
+    missing = container.duration / av.time_base - end
+    # the last frame's own duration, and one for rounding
+    return count + max(int(missing * stream.average_rate) - 2, 0)
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    """Return a frame turned as its file says, (H, W, 3) uint8 RGB."""
+    image = frame.to_ndarray(format='rgb24')
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

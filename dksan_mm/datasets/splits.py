@@ -1,0 +1,213 @@
+"""Which sequences, and which of their frames, a split has."""
+import math
+import os.path as osp
+import re
+from typing import Dict, List, NamedTuple, Optional, Sequence
+
+from .sources import (Clip, check_exists, find_numbered_sequences, list_frames,
+                      list_sources, read_clip, stem_of)
+
+# one window
+MIN_FRAMES = 7
+
+# split to {sequence: where its frames come from}
+Splits = Dict[str, Dict[str, Clip]]
+
+
+class Entry(NamedTuple):
+    """A line of a split file."""
+    sequence: str
+    start: int = 0
+    frames: Optional[int] = None
+
+    def clip(self, path: str) -> Clip:
+        """Return the frames of a source that this line names."""
+        stop = None if self.frames is None else self.start + self.frames
+        return Clip(path, self.start, stop, stop is not None)
+
+
+def read_split(path: str) -> List[Entry]:
+    """Read a split file: a sequence a line, then, if it is not the whole
+    sequence, the first frame (from 0) and the number of frames; what follows
+    a # is a comment.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A line is of another form, or names a sequence again.
+    """
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'the split file {path} does not exist; the '
+                                'ones of the paper are in configs/splits')
+    entries: Dict[str, Entry] = {}
+    with open(path) as file:
+        for number, line in enumerate(file, 1):
+            words = line.split('#')[0].split()
+            if not words:
+                continue
+            if len(words) not in (1, 3) or not all(word.isdigit()
+                                                   for word in words[1:]):
+                raise ValueError(
+                    f'{path}, line {number}, must be a sequence, or a '
+                    'sequence, its first frame and the number of frames, '
+                    f'found {line.strip()!r}')
+            if words[0] in entries:
+                raise ValueError(f'{path}, line {number}, must name another '
+                                 f'sequence, found {words[0]} again')
+            entries[words[0]] = Entry(words[0], *map(int, words[1:]))
+    if not entries:
+        raise ValueError(f'{path} must name at least one sequence, found none')
+    return list(entries.values())
+
+
+def numbered_splits(roots: Sequence[str], split_files: Dict[str,
+                                                            str]) -> Splits:
+    """Return the splits of a challenge's data set.
+
+    Args:
+        roots (Sequence[str]): As for
+            :func:`~dksan_mm.datasets.sources.find_numbered_sequences`.
+        split_files (dict): Split to its file.
+
+    Raises:
+        ValueError: A sequence of a split is missing.
+    """
+    found = find_numbered_sequences(roots)
+    splits: Splits = {}
+    for split, path in split_files.items():
+        entries = read_split(path)
+        missing = [e.sequence for e in entries if e.sequence not in found]
+        if missing:
+            raise ValueError(
+                f'the sequences of {path} must all be in {", ".join(roots)}, '
+                f'found no {", ".join(missing[:8])}'
+                f'{", ..." if len(missing) > 8 else ""} '
+                f'({len(missing)} of {len(entries)} are missing); name their '
+                'folder as well, or choose the splits by --splits')
+        splits[split] = {
+            entry.sequence: entry.clip(found[entry.sequence])
+            for entry in entries
+        }
+    return splits
+
+
+def expand(paths: Sequence[str]) -> List[str]:
+    """Replace each folder of videos, or of folders of frames, by what is in
+    it.
+
+    Raises:
+        FileNotFoundError: There is nothing at a path.
+    """
+    expanded: List[str] = []
+    for path in paths:
+        check_exists(path)
+        below = []
+        if osp.isdir(path) and not list_frames(path):
+            below = list_sources(path)
+        expanded += below or [path]
+    return expanded
+
+
+def named_splits(sources: Dict[str, Sequence[Clip]]) -> Splits:
+    """Name each split's sequences after their files, all differently."""
+    splits: Splits = {}
+    for split, clips in sources.items():
+        names: Dict[str, Clip] = {}
+        for clip in clips:
+            check_exists(clip.path)
+            stem = re.sub(r'\W+', '_', stem_of(clip.path))
+            name, number = stem, 1
+            while name in names:
+                number += 1
+                name = f'{stem}_{number}'
+            names[name] = clip
+        if names:
+            splits[split] = names
+    if not splits:
+        raise ValueError('sources must name at least one video, found none')
+    return splits
+
+
+def split_by_file(paths: Sequence[str], val_file: str) -> Splits:
+    """Split sources by a split file that names those to validate on; the
+    others are trained on.
+
+    Raises:
+        ValueError: The file names a source that is not there.
+    """
+    splits = named_splits(dict(train=[Clip(path) for path in paths]))
+    entries = {entry.sequence: entry for entry in read_split(val_file)}
+    missing = entries.keys() - splits['train'].keys()
+    if missing:
+        raise ValueError(f'{val_file} must name videos that are there, found '
+                         f'{", ".join(sorted(missing))}; there are '
+                         f'{", ".join(splits["train"])}')
+    train = {
+        name: clip
+        for name, clip in splits['train'].items() if name not in entries
+    }
+    val = {
+        name: entry.clip(splits['train'][name].path)
+        for name, entry in entries.items()
+    }
+    return dict(train=train, val=val) if train else dict(val=val)
+
+
+def split_by_ratio(paths: Sequence[str],
+                   ratio: float = 0.25,
+                   count: Optional[int] = None) -> Splits:
+    """Hold out the last of several sources, or, of a single one, its last
+    frames.
+
+    Args:
+        paths (Sequence[str]): Videos or folders of frames.
+        ratio (float): Part to hold out, above 0 and below 1; of several
+            sources, the least whole number that is no smaller.
+            Default: 0.25.
+        count (int, optional): Number of sources to hold out instead, if
+            there are several. Default: None.
+    """
+    if not 0 < ratio < 1:
+        raise ValueError(f'ratio must be above 0 and below 1, got {ratio}')
+    if not paths:
+        raise ValueError('paths must name at least one video, found none')
+    if len(paths) == 1:
+        return named_splits(_split_in_time(paths[0], ratio))
+    held = math.ceil(ratio * len(paths)) if count is None else count
+    if not 0 < held < len(paths):
+        raise ValueError(
+            f'from 1 to {len(paths) - 1} of {len(paths)} videos must be held '
+            f'out, got {held}')
+    return named_splits(
+        dict(
+            train=[Clip(path) for path in paths[:-held]],
+            val=[Clip(path) for path in paths[-held:]]))
+
+
+def _split_in_time(path: str, ratio: float) -> Dict[str, List[Clip]]:
+    frames = sum(1 for _ in read_clip(Clip(path)))
+    split = frames - math.floor(ratio * frames)
+    if min(split, frames - split) < MIN_FRAMES:
+        least = math.ceil(MIN_FRAMES / min(ratio, 1 - ratio))
+        raise ValueError(
+            f'{path} must have at least {least} frames to be split in time, '
+            f'found {frames}; use a longer video or a second one')
+    return dict(train=[Clip(path, 0, split)], val=[Clip(path, split, frames)])
+
+
+def limit(splits: Splits, frames: Dict[str, Optional[int]]) -> Splits:
+    """Keep each sequence's first so many frames, by split."""
+
+    def first(clip: Clip, most: Optional[int]) -> Clip:
+        if most is None:
+            return clip
+        stop = clip.start + most
+        return clip._replace(
+            stop=stop if clip.stop is None else min(stop, clip.stop))
+
+    return {
+        split: {
+            name: first(clip, frames.get(split))
+            for name, clip in clips.items()
+        }
+        for split, clips in splits.items()
+    }

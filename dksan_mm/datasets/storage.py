@@ -1,0 +1,261 @@
+"""Frames of a data set on disk: a PNG each, or a memory map a sequence.
+
+``<folder>/<sequence>/<frame>.png``, 8-bit RGB, or ``<folder>/<sequence>.npy``,
+(T, H, W, 3) uint8 RGB, NumPy's format. Frames are called 00000000, 00000001,
+...; both hold the same pixels. Of a memory map only the pixels that are used
+are read from the disk, and nothing is decoded.
+"""
+import os
+import os.path as osp
+from functools import lru_cache
+from typing import List, NamedTuple, Optional, Tuple
+
+import cv2
+import numpy as np
+from numpy.lib import format as npy
+from PIL import Image
+
+from .sources import read_image
+
+STORAGES = ('png', 'memmap')
+
+
+class Listing(NamedTuple):
+    """What a sequence is on disk."""
+    path: str  # folder or .npy file
+    storage: str
+    names: List[str]  # of files, or of frames in the map, '00000000.png'
+
+
+def memmap_path(folder: str, sequence: str) -> str:
+    """Return where a sequence's memory map is, if it has one."""
+    return osp.join(folder, f'{sequence}.npy')
+
+
+def list_sequence(folder: str, sequence: str) -> Listing:
+    """Return what a sequence is on disk.
+
+    Raises:
+        FileNotFoundError: There is neither a folder nor a memory map.
+        ValueError: There are both, or the map is damaged.
+    """
+    frames, mapped = osp.join(folder, sequence), memmap_path(folder, sequence)
+    if osp.isdir(frames) and osp.exists(mapped):
+        raise ValueError(f'sequence {sequence} must be stored once in '
+                         f'{folder}, found {frames} and {mapped}; remove one')
+    if osp.exists(mapped):
+        count = len(open_memmap(mapped))
+        return Listing(mapped, 'memmap',
+                       [f'{i:08d}.png' for i in range(count)])
+    if not osp.isdir(frames):
+        raise FileNotFoundError(f'neither {frames} nor {mapped} exists')
+    return Listing(frames, 'png', sorted(os.listdir(frames)))
+
+
+def open_memmap(path: str) -> np.ndarray:
+    """Return a sequence's memory map, (T, H, W, 3) uint8 RGB, read-only.
+
+    Raises:
+        ValueError: The file is not such a map, or is not whole.
+    """
+    return _open_memmap(path, os.stat(path).st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _open_memmap(path: str, changed: int) -> np.ndarray:
+    """Open a map; one that was written anew is opened anew."""
+    try:
+        frames = np.load(path, mmap_mode='r')
+    except (OSError, ValueError) as error:
+        raise ValueError(f'{path} must be a whole .npy file, found: {error}; '
+                         'run the converter again') from error
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
+        raise ValueError(
+            f'{path} must hold frames, (T, H, W, 3) uint8, found '
+            f'{frames.shape} {frames.dtype}; run the converter again')
+    return frames
+
+
+def read_mapped(path: str) -> Optional[np.ndarray]:
+    """Return the frame that ``<folder>/<sequence>/<frame>.png`` stands for
+    from the sequence's memory map, read-only (H, W, 3) uint8 RGB; None where
+    there is no map.
+
+    Raises:
+        ValueError: The map has no such frame.
+    """
+    folder, name = osp.split(path)
+    mapped = f'{folder}.npy'
+    if not osp.exists(mapped):
+        return None
+    frames = open_memmap(mapped)
+    number = osp.splitext(name)[0]
+    if not number.isdigit() or int(number) >= len(frames):
+        raise ValueError(f'{mapped} must hold frame {number}, found '
+                         f'{len(frames)} frames; run the converter again')
+    return frames[int(number)]
+
+
+def frame_size(path: str) -> Tuple[int, int]:
+    """Return (width, height) of the frame ``<folder>/<sequence>/<frame>.png``
+    in either storage, from the file's header.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    image = read_mapped(path)
+    if image is not None:
+        return image.shape[1], image.shape[0]
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except OSError as error:
+        raise ValueError(f'{path} must be a readable image, found: {error}; '
+                         'restore or convert the file again') from error
+
+
+def read_frame(folder: str, sequence: str, frame: str) -> np.ndarray:
+    """Return one frame, (H, W, 3) uint8 RGB, in either storage.
+
+    Raises:
+        ValueError: It is missing or damaged.
+    """
+    path = osp.join(folder, sequence, f'{frame}.png')
+    image = read_mapped(path)
+    return read_image(path) if image is None else image
+
+
+class OutputError(OSError):
+    """An output cannot be written."""
+
+
+def _output_error(path: str, error: Exception) -> OutputError:
+    return OutputError(
+        f'{path} could not be written: {error}. Free disk space, or choose '
+        'a folder that can be written to, then run the same command again: '
+        'it goes on where it stopped')
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        OutputError: The disk is full, the folder read-only, ...
+    """
+    partial = f'{path}.partial'
+    try:
+        os.makedirs(osp.dirname(path) or '.', exist_ok=True)
+        with open(partial, 'wb') as file:
+            file.write(data)
+        os.replace(partial, path)
+    except OSError as error:
+        _remove(partial)
+        raise _output_error(path, error) from error
+
+
+def encode_png(frame: np.ndarray) -> bytes:
+    """Return an (H, W, 3) uint8 RGB frame as a PNG file."""
+    return cv2.imencode('.png', cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1]
+
+
+class PNGWriter:
+    """Writes a sequence's frames that are not there yet, a PNG each.
+
+    Args:
+        folder (str): Folder of sequences.
+        sequence (str): Its name.
+    """
+
+    def __init__(self, folder: str, sequence: str) -> None:
+        self.folder = osp.join(folder, sequence)
+        self.count = 0
+
+    def write(self, frame: np.ndarray) -> None:
+        """Write the next frame, (H, W, 3) uint8 RGB."""
+        path = osp.join(self.folder, f'{self.count:08d}.png')
+        if not osp.exists(path):
+            write_whole(path, encode_png(frame))
+        self.count += 1
+
+    def close(self) -> None:
+        """Remove what a run that was killed left."""
+        for name in os.listdir(self.folder):
+            if name.endswith('.partial'):
+                _remove(osp.join(self.folder, name))
+
+    def abort(self) -> None:
+        """Keep what is written: it is whole."""
+
+
+class MemmapWriter:
+    """Writes a sequence as one ``.npy`` file, which gets its name when it is
+    whole.
+
+    It is written, not mapped: on a full disk a mapping would end the process.
+
+    Args:
+        folder (str): Folder of sequences.
+        sequence (str): Its name.
+    """
+
+    def __init__(self, folder: str, sequence: str) -> None:
+        self.path = memmap_path(folder, sequence)
+        self.partial = f'{self.path}.partial'
+        self.file = None
+        self.shape = (0, )
+        self.count = 0
+
+    def write(self, frame: np.ndarray) -> None:
+        """Write the next frame, (H, W, 3) uint8 RGB."""
+        try:
+            if self.file is None:
+                os.makedirs(osp.dirname(self.path), exist_ok=True)
+                self.file = open(self.partial, 'wb')
+                self.shape = frame.shape
+                self._write_header()
+            self.file.write(np.ascontiguousarray(frame))
+        except OSError as error:
+            self.abort()
+            raise _output_error(self.path, error) from error
+        self.count += 1
+
+    def _write_header(self) -> None:
+        # NumPy leaves room in the header for the first axis to grow
+        npy.write_array_header_1_0(
+            self.file,
+            dict(
+                descr='|u1',
+                fortran_order=False,
+                shape=(self.count, *self.shape)))
+
+    def close(self) -> None:
+        """Give the file its name."""
+        try:
+            start = self.file.tell()
+            self.file.seek(0)
+            self._write_header()
+            self.file.seek(start)
+            self.file.close()
+            os.replace(self.partial, self.path)
+        except OSError as error:
+            self.abort()
+            raise _output_error(self.path, error) from error
+
+    def abort(self) -> None:
+        """Remove what is written."""
+        try:
+            if self.file is not None:
+                self.file.close()
+        except OSError:
+            pass  # the disk is full still; it is being reported already
+        _remove(self.partial)
+
+
+WRITERS = dict(png=PNGWriter, memmap=MemmapWriter)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.remove(path)
+    except OSError:
+        pass  # it is not there, or what is wrong is being reported already

@@ -1,0 +1,167 @@
+"""Measure how fast a config's training data are loaded.
+
+    python tools/analysis_tools/benchmark_dataloader.py CONFIG \
+        [--data-root ROOT ...] [--workers N] [--samples N] [--repeat N]
+
+One line a data set: samples a second and core, and what a frame takes on the
+disk. Several roots (the same data in another storage, say) take turns, and are
+compared with the first. Files are read once before, and so come from memory
+where it suffices: what is measured is decoding, cropping and flipping.
+"""
+import argparse
+import math
+import os
+import os.path as osp
+import sys
+from typing import Any, Dict, List, Optional
+
+import cv2
+import torch
+from mmagic.registry import DATASETS
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from dksan_mm._benchmark import (alternate, hardware, make_table, number,
+                                 show_hardware, summary, write_json)
+from dksan_mm.engine.cli import use_data_root
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Measure how fast training data are loaded')
+    parser.add_argument('config', help='training config')
+    parser.add_argument(
+        '--data-root',
+        nargs='+',
+        default=[None],
+        help="data sets of a converter. Default: the config's")
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=0,
+        help='processes of the data loader; 0 loads in this process, without '
+        'a data loader. Default: 0')
+    parser.add_argument(
+        '--samples', type=int, default=64, help='in a round. Default: 64')
+    parser.add_argument(
+        '--repeat', type=int, default=5, help='rounds. Default: 5')
+    parser.add_argument('--out', help='file for the results, .json')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config')
+    args = parser.parse_args()
+    for name, least in (('workers', 0), ('samples', 1), ('repeat', 1)):
+        if getattr(args, name) < least:
+            parser.error(f'--{name} must be at least {least}, got '
+                         f'{getattr(args, name)}')
+    return args
+
+
+class Contestant:
+    """A data set and the way its samples are drawn."""
+
+    def __init__(self, args: argparse.Namespace, root: Optional[str]) -> None:
+        cfg = Config.fromfile(args.config)
+        if root is not None:
+            use_data_root(cfg, root)
+        cfg.merge_from_dict(args.cfg_options or {})
+        loader = cfg.get('train_dataloader')
+        if loader is None:
+            raise ValueError(f'{args.config} must have a train_dataloader, '
+                             'found none; name a config that trains')
+        init_default_scope(cfg.get('default_scope', 'mmagic'))
+        self.root = loader.dataset.data_root
+        self.dataset = DATASETS.build(loader.dataset)
+        # drawn as in training, the same for all contestants
+        self.dataset.augmentation_seed = self.drawn = 0
+        self.samples = args.samples
+        self.loader = None
+        if args.workers:
+            loader.update(
+                dataset=self.dataset,
+                num_workers=args.workers,
+                persistent_workers=True)
+            batches = math.ceil(args.samples / loader.batch_size)
+            self.samples = batches * loader.batch_size
+            self.loader = iter(Runner.build_dataloader(loader, seed=0))
+
+    def run(self) -> None:
+        """Load so many samples."""
+        count = 0
+        while count < self.samples:
+            if self.loader is not None:
+                count += len(next(self.loader)['inputs'])
+                continue
+            # indices beyond the length are further draws; a prime's multiples
+            # go through all sequences
+            self.dataset[self.drawn * 7919]
+            self.drawn, count = self.drawn + 1, count + 1
+
+    def bytes_a_frame(self) -> float:
+        """Return what an HR frame takes on the disk."""
+        folder = self.dataset.data_prefix['gt']
+        total = sum(
+            osp.getsize(osp.join(path, name))
+            for path, _, names in os.walk(folder) for name in names)
+        return total / len(self.dataset)
+
+
+def measure(args: argparse.Namespace) -> List[Dict[str, Any]]:
+    """Let the contestants take turns; return a row for each."""
+    contestants = [Contestant(args, root) for root in args.data_root]
+    times = alternate({c.root: c.run
+                       for c in contestants}, torch.device('cpu'), args.repeat)
+    rows: List[Dict[str, Any]] = []
+    for contestant in contestants:
+        found = summary(times[contestant.root])
+        rate = 1e3 * contestant.samples / found['median_ms']
+        rows.append(
+            dict(
+                data_root=contestant.root,
+                samples=contestant.samples,
+                samples_per_second=rate,
+                samples_per_second_and_core=rate / max(args.workers, 1),
+                bytes_per_hr_frame=contestant.bytes_a_frame(),
+                **found))
+    return rows
+
+
+def show(rows: List[Dict[str, Any]]) -> None:
+    """Print the table."""
+    table = [[
+        'data', 'samples/s', 'samples/s and core', 'over the first',
+        'MB an HR frame'
+    ]]
+    for row in rows:
+        rate = row['samples_per_second']
+        table.append([
+            row['data_root'],
+            number(rate),
+            number(row['samples_per_second_and_core']),
+            number(rate / rows[0]['samples_per_second']),
+            number(row['bytes_per_hr_frame'] / 1e6)
+        ])
+    print(make_table(table))
+
+
+def main() -> None:
+    args = parse_args()
+    # one core a process, whatever the machine
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    found = hardware(torch.device('cpu'))
+    show_hardware(found)
+    try:
+        rows = measure(args)
+    except (OSError, ValueError) as error:
+        sys.exit(f'benchmark_dataloader.py: {error}')
+    show(rows)
+    if args.out:
+        write_json(args.out, dict(hardware=found, rows=rows))
+
+
+if __name__ == '__main__':
+    main()

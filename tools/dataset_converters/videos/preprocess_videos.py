@@ -1,0 +1,89 @@
+"""Make a data set of LR and HR frames from any videos or folders of frames.
+
+    python tools/dataset_converters/videos/preprocess_videos.py OUT \
+        --name NAME (--videos PATH ... | --train PATH ... --val PATH ...)
+
+A path is a video, a folder of frames, or a folder of such. What it writes is
+in the layout that configs/dksan_vid3oc_x16.py reads, with any scale.
+"""
+import argparse
+import os.path as osp
+
+from dksan_mm.datasets.cli import add_arguments, run
+from dksan_mm.datasets.sources import Clip
+from dksan_mm.datasets.splits import (Splits, expand, limit, named_splits,
+                                      split_by_file, split_by_ratio)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Make a data set of LR and HR frames from videos')
+    parser.add_argument('out', help='folder to write')
+    parser.add_argument(
+        '--name', help="the data set's name. Default: the folder's")
+    parser.add_argument(
+        '--videos',
+        nargs='+',
+        default=[],
+        help='videos, folders of frames, or folders of such, to be split')
+    split = parser.add_mutually_exclusive_group()
+    split.add_argument(
+        '--val-ratio',
+        type=float,
+        help='part of --videos to validate on: the last ones, or the end of '
+        'a single one. Default: 0.25')
+    split.add_argument(
+        '--val-count',
+        type=int,
+        help='number of --videos to validate on, the last ones; a single '
+        'one is split in time')
+    split.add_argument(
+        '--val-file',
+        help='split file that names those of --videos to validate on')
+    parser.add_argument(
+        '--train',
+        nargs='+',
+        default=[],
+        help='instead of --videos: those to train on')
+    parser.add_argument(
+        '--val',
+        nargs='+',
+        default=[],
+        help='instead of --videos: those to validate and test on')
+    parser.add_argument(
+        '--max-frames',
+        type=int,
+        help='train on the first so many frames of each. Default: all')
+    parser.add_argument(
+        '--max-val-frames',
+        type=int,
+        help='validate and test on the first so many. Default: all')
+    add_arguments(parser)
+    args = parser.parse_args()
+    if bool(args.videos) == bool(args.train or args.val) and not args.check:
+        parser.error('give --videos, or --train and --val')
+    if not args.name:
+        args.name = osp.basename(osp.abspath(args.out))
+    args.parser = parser
+    return args
+
+
+def make_splits(args: argparse.Namespace) -> Splits:
+    """Return the splits that the arguments describe."""
+    if args.val_file:
+        splits = split_by_file(expand(args.videos), args.val_file)
+    elif args.videos:
+        splits = split_by_ratio(
+            expand(args.videos), args.val_ratio or 0.25, args.val_count)
+    else:
+        splits = named_splits(
+            dict(
+                train=[Clip(path) for path in expand(args.train)],
+                val=[Clip(path) for path in expand(args.val)]))
+    return limit(splits, dict(train=args.max_frames, val=args.max_val_frames))
+
+
+if __name__ == '__main__':
+    arguments = parse_args()
+    run(arguments.parser, arguments, arguments.out, arguments.name,
+        lambda: make_splits(arguments))
