@@ -8,12 +8,15 @@ from .checkpoint import allow_mmengine_checkpoints  # noqa: E402
 from .checkpoint import check_checkpoint  # noqa: E402
 from .distributed import InferenceWrapper  # noqa: E402
 from .distributed import finish_launcher, prepare_launcher  # noqa: E402
+from .evaluation_hooks import ResultHook  # noqa: E402
+from .evaluation_hooks import SaveFramesHook, SelfEnsembleHook  # noqa: E402
 from .loops import ResumableTrainLoop  # noqa: E402
 from .memory import keep_freed_memory  # noqa: E402
 from .optim import CPUAmpOptimWrapper  # noqa: E402
 
 __all__ = [
     'CPUAmpOptimWrapper', 'InferenceWrapper', 'ResumableTrainLoop',
+    'SaveFramesHook', 'SelfEnsembleHook', 'ResultHook',
     'allow_mmengine_checkpoints', 'check_checkpoint', 'finish_launcher',
     'keep_freed_memory', 'prepare_launcher'
 ]

@@ -8,8 +8,10 @@ from typing import Iterator, Optional
 from mmengine.config import Config, DictAction
 from mmengine.runner import find_latest_checkpoint
 
+from dksan_mm.datasets.conversion import read_metadata
 from .checkpoint import CheckpointMismatchError, check_checkpoint
 from .distributed import prepare_launcher
+from .evaluation_sets import read_test_sets, write_test_sets
 from .memory import keep_freed_memory
 
 
@@ -17,6 +19,10 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that MMagic's train.py and test.py both have."""
     parser.add_argument(
         '--work-dir', help='folder for logs, checkpoints and results')
+    parser.add_argument(
+        '--data-root',
+        help='use this data set alone, of a converter in '
+        "tools/dataset_converters, instead of the config's")
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -42,6 +48,8 @@ def load_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
+    if args.data_root:
+        use_data_root(cfg, args.data_root)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     if args.work_dir:
@@ -50,6 +58,35 @@ def load_config(args: argparse.Namespace) -> Config:
         name = osp.splitext(osp.basename(args.config))[0]
         cfg.work_dir = osp.join('work_dirs', name)
     return cfg
+
+
+def use_data_root(cfg: Config, root: str) -> None:
+    """Train, validate and test on one data set only.
+
+    Args:
+        cfg (Config): It is changed. Of several test data sets the first one
+            stays, with this root; its metrics lose their prefix.
+        root (str): Folder that a converter wrote.
+
+    Raises:
+        FileNotFoundError: There is no data set.
+    """
+    metadata = read_metadata(root)
+    if metadata is None:
+        raise FileNotFoundError(
+            f'--data-root must be a data set that a converter wrote, found no '
+            f'metadata.json in {root}; make it with tools/dataset_converters')
+    loaders = [cfg.get('train_dataloader'), cfg.get('val_dataloader')]
+    if cfg.get('test_dataloader'):
+        test_set = read_test_sets(cfg)[0]
+        for metric in test_set.metrics:
+            metric.pop('prefix', None)
+        write_test_sets(cfg, [test_set])
+        loaders.append(cfg.test_dataloader[0])
+    for loader in filter(None, loaders):
+        loader.dataset.data_root = root
+        loader.dataset.metainfo = dict(
+            dataset_type=metadata['name'], task_name='vsr')
 
 
 def prepare(cfg: Config) -> None:

@@ -1,9 +1,15 @@
-"""Metrics that MMagic lacks."""
+"""Metrics that MMagic lacks, and the files of results."""
 from dksan_mm import _compat
 
 _compat.check_environment()
 
 # isort: split
-from .sequence_metrics import SequencePSNR, SequenceSSIM  # noqa: E402
+from .lpips import SequenceLPIPS  # noqa: E402
+from .sequence_metrics import SequencePSNR  # noqa: E402
+from .sequence_metrics import SequenceQuality, SequenceSSIM  # noqa: E402
+from .temporal import SequenceTOF  # noqa: E402
 
-__all__ = ['SequencePSNR', 'SequenceSSIM']
+__all__ = [
+    'SequenceLPIPS', 'SequencePSNR', 'SequenceQuality', 'SequenceSSIM',
+    'SequenceTOF'
+]

@@ -1,41 +1,19 @@
 """PSNR and SSIM by sequence, as the paper's tables have them."""
-import os.path as osp
-from collections import defaultdict
-from typing import Dict, List, Sequence
+from itertools import product
+from typing import Any, Dict, Mapping, Optional, Sequence
 
-import numpy as np
 from mmagic.evaluation import PSNR, SSIM
 from mmagic.registry import METRICS
+from torch import Tensor
 
+from .frame_metric import FrameMetric, channel_order
+from .quality import luma, psnr, ssim
 
-class _BySequence:
-    """Makes a sample-wise metric of MMagic report each sequence's mean over
-    frames and, as the average, the unweighted mean over sequences."""
-
-    def process(self, data_batch: Sequence[dict],
-                data_samples: Sequence[dict]) -> None:
-        """Process a batch; the sequence is the folder of the HR frame."""
-        start = len(self.results)
-        super().process(data_batch, data_samples)
-        for result, sample in zip(self.results[start:], data_samples):
-            path = sample['gt_path']
-            path = path if isinstance(path, str) else path[0]
-            result['sequence'] = osp.basename(osp.dirname(path))
-
-    def compute_metrics(self, results: List[dict]) -> Dict[str, float]:
-        """Return ``{metric: average, metric/000: ..., metric/001: ...}``."""
-        sequences = defaultdict(list)
-        for result in results:
-            sequences[result['sequence']].append(result[self.metric])
-        means = {
-            f'{self.metric}/{name}': float(np.mean(values))
-            for name, values in sorted(sequences.items())
-        }
-        return {self.metric: float(np.mean(list(means.values()))), **means}
+_COLORS = ('RGB', 'Y')
 
 
 @METRICS.register_module()
-class SequencePSNR(_BySequence, PSNR):
+class SequencePSNR(FrameMetric, PSNR):
     """:class:`mmagic.evaluation.PSNR` in dB, by sequence.
 
     Arguments are the same: RGB without a border crop by default. The average
@@ -44,6 +22,66 @@ class SequencePSNR(_BySequence, PSNR):
 
 
 @METRICS.register_module()
-class SequenceSSIM(_BySequence, SSIM):
+class SequenceSSIM(FrameMetric, SSIM):
     """:class:`mmagic.evaluation.SSIM`, by sequence, as
     :class:`SequencePSNR`."""
+
+
+@METRICS.register_module()
+class SequenceQuality(FrameMetric):
+    """PSNR (dB) and SSIM by sequence, in several colour spaces and with
+    several borders cut off, for tests.
+
+    Names are ``PSNR`` and ``SSIM``, followed by ``_Y`` for luma (BT.601, as
+    MATLAB's ``rgb2ycbcr``) and by ``_crop16`` for a border. ``PSNR`` and
+    ``SSIM`` are those of :class:`SequencePSNR` and :class:`SequenceSSIM`, to
+    float32's rounding; here all is in float64. As there, restored frames are
+    clipped to [0, 255] and not rounded to 8 bits, which is MMagic's way.
+
+    A frame too small for a border (no pixel, or no window of 11x11 pixels,
+    left) has None there, and means leave it out.
+
+    Args:
+        crop_borders (Sequence[int]): Pixels cut off each side, at least 0.
+            Default: (0, 16), 16 being a common choice at this scale.
+        color_spaces (Sequence[str]): Of 'RGB' and 'Y'. Default: both.
+        **kwargs: ``prefix`` and others of MMagic's sample-wise metrics.
+
+    Raises:
+        ValueError: An argument breaks its rule.
+    """
+
+    metric = 'PSNR'
+
+    def __init__(self,
+                 crop_borders: Sequence[int] = (0, 16),
+                 color_spaces: Sequence[str] = _COLORS,
+                 **kwargs) -> None:
+        super().__init__(**kwargs)
+        if not crop_borders or any(border < 0 for border in crop_borders):
+            raise ValueError('crop_borders must be numbers of at least 0, '
+                             f'got {crop_borders}')
+        if not color_spaces or set(color_spaces) - set(_COLORS):
+            raise ValueError(f'color_spaces must be some of {_COLORS}, '
+                             f'got {color_spaces}')
+        self.crop_borders = tuple(crop_borders)
+        self.color_spaces = tuple(color_spaces)
+
+    def measure(self, gt: Tensor, pred: Tensor,
+                sample: Mapping[str, Any]) -> Dict[str, Optional[float]]:
+        """Return the frame's numbers by name."""
+        images = [image.numpy() for image in (gt, pred)]
+        if channel_order(sample) == 'BGR':
+            images = [image[::-1] for image in images]
+        found = {}
+        for color in self.color_spaces:
+            pair = images if color == 'RGB' else [luma(i) for i in images]
+            found[color] = (psnr(*pair, self.crop_borders),
+                            ssim(*pair, self.crop_borders))
+        values = {}
+        for border, color in product(self.crop_borders, self.color_spaces):
+            suffix = '' if color == 'RGB' else f'_{color}'
+            suffix += f'_crop{border}' if border else ''
+            for name, by_border in zip(('PSNR', 'SSIM'), found[color]):
+                values[f'{name}{suffix}'] = by_border[border]
+        return values

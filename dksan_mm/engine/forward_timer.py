@@ -1,0 +1,41 @@
+"""Time of a network's forward passes."""
+import time
+from typing import Any, List
+
+import torch
+from torch import nn
+
+
+class ForwardTimer:
+    """Measures a network's forward passes, the device's work included.
+
+    Attributes:
+        seconds (list[float]): For every frame its share of its batch's time.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.seconds: List[float] = []
+        self._handles = [
+            network.register_forward_pre_hook(self._before),
+            network.register_forward_hook(self._after)
+        ]
+
+    def _before(self, network: nn.Module, inputs: tuple) -> None:
+        self._wait(inputs[0])
+        self._start = time.perf_counter()
+
+    def _after(self, network: nn.Module, inputs: tuple, output: Any) -> None:
+        self._wait(inputs[0])
+        count = len(inputs[0])
+        took = time.perf_counter() - self._start
+        self.seconds.extend([took / count] * count)
+
+    @staticmethod
+    def _wait(x: torch.Tensor) -> None:
+        if x.is_cuda:
+            torch.cuda.synchronize(x.device)
+
+    def close(self) -> None:
+        """Leave the network as it was."""
+        for handle in self._handles:
+            handle.remove()

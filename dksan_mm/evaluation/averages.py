@@ -1,0 +1,62 @@
+"""Numbers of frames, and their means by sequence and over sequences."""
+from statistics import fmean
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+Values = Dict[str, Optional[float]]
+# {sequence: [{'frame': name, metric: value, ...}, ...]}
+Frames = Dict[str, List[Dict[str, Any]]]
+
+
+def merge_frames(parts: Sequence[Sequence[Mapping[str, Any]]]) -> Frames:
+    """Return what several processes measured as one, sorted, without the
+    frames that a sampler gave out twice."""
+    frames = {
+        (result['sequence'], result['frame']): result
+        for part in parts
+        for result in part
+    }
+    merged: Frames = {}
+    for sequence, frame in sorted(frames):
+        values = dict(frames[sequence, frame])
+        del values['sequence']
+        merged.setdefault(sequence, []).append(values)
+    return merged
+
+
+def average_frames(frames: Frames) -> Tuple[Values, Dict[str, Values]]:
+    """Average over frames, and then over sequences without weights.
+
+    The sums are exact before they are rounded, so they depend on nothing but
+    the numbers. None (not measured) is left out; the mean of nothing is None.
+
+    Args:
+        frames (dict): ``{sequence: [{'frame': name, metric: value}, ...]}``.
+
+    Returns:
+        tuple[dict, dict]: ``{metric: average}`` and ``{sequence: {metric:
+        mean}}``.
+    """
+    names = metric_names(frames)
+    sequences = {
+        sequence: {
+            name: _mean([frame[name] for frame in members])
+            for name in names
+        }
+        for sequence, members in frames.items()
+    }
+    overall = {
+        name: _mean([means[name] for means in sequences.values()])
+        for name in names
+    }
+    return overall, sequences
+
+
+def metric_names(frames: Frames) -> List[str]:
+    """Return the metrics that frames have, in order."""
+    first = next(iter(frames.values()), [{}])[0]
+    return [name for name in first if name != 'frame']
+
+
+def _mean(values: Sequence[Optional[float]]) -> Optional[float]:
+    values = [value for value in values if value is not None]
+    return fmean(values) if values else None

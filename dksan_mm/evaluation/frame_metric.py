@@ -1,0 +1,161 @@
+"""What the metrics here share: one number a frame, averaged by sequence, the
+same from any number of processes."""
+import os.path as osp
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+from mmagic.evaluation.metrics.base_sample_wise_metric import \
+    BaseSampleWiseMetric
+from mmagic.evaluation.metrics.metrics_utils import obtain_data
+from mmengine.dist import all_gather_object
+from mmengine.evaluator import BaseMetric
+from torch import Tensor
+
+from .averages import Frames, average_frames, merge_frames
+
+
+def sample_key(sample: Mapping[str, Any]) -> Tuple[str, str]:
+    """Return the sequence and the frame that a data sample is of.
+
+    It is the data set's own ``key``, such as ``050/00000019``, where the
+    pipeline keeps it (``PackInputs(meta_keys=['key'])``), which holds for any
+    storage; else the folder and the stem of the HR frame's path.
+
+    Args:
+        sample (Mapping): A data sample, as a dict.
+
+    Returns:
+        tuple[str, str]: Such as ``('050', '00000019')``.
+
+    Raises:
+        KeyError: The sample has neither.
+    """
+    key = sample.get('key')
+    if key is None:
+        if 'gt_path' not in sample:
+            raise KeyError(
+                "a data sample must have 'key' or 'gt_path' to tell its "
+                "sequence, found neither; add meta_keys=['key'] to PackInputs")
+        path = sample['gt_path']
+        key = osp.splitext(path if isinstance(path, str) else path[0])[0]
+    folder, frame = osp.split(key)
+    return osp.basename(folder), frame
+
+
+class FrameMetric(BaseSampleWiseMetric):
+    """Base of metrics that report each sequence's mean over frames and, as
+    the average, the unweighted mean over sequences.
+
+    MMagic's metrics average over all frames. Theirs also rely on mmengine's
+    ``collect_results``, which supposes that every process has every n-th
+    sample. Here all processes' numbers are gathered whatever the sampler, put
+    in order and only then averaged, so that the result of two processes has
+    the same bits as that of one. A metric keeps numbers, never frames.
+
+    A subclass has ``process_image`` and ``metric`` as in MMagic, or
+    :meth:`measure` for several numbers a frame.
+
+    Attributes:
+        frame_results (dict): After :meth:`evaluate`, ``{sequence: [{'frame':
+            name, metric: value, ...}, ...]}`` of all processes, sorted.
+    """
+
+    frame_results: Optional[Frames] = None
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Measure a batch of data samples, of images (C, H, W) in [0, 255].
+
+        Raises:
+            ValueError: A prediction is not of its HR frame's shape.
+        """
+        for sample in data_samples:
+            sequence, frame = sample_key(sample)
+            gt = obtain_data(sample, self.gt_key, self.device)
+            pred = obtain_data(sample['output'], self.pred_key, self.device)
+            if gt.shape != pred.shape or gt.ndim != 3:
+                raise ValueError(
+                    f'{sequence}/{frame}: the restored frame must have the HR '
+                    f'shape (C, H, W), found {tuple(pred.shape)} against '
+                    f"{tuple(gt.shape)}; does the model's scale fit the data?")
+            values = self.measure(gt, pred, sample)
+            self.results.append(dict(sequence=sequence, frame=frame, **values))
+
+    def measure(self, gt: Tensor, pred: Tensor,
+                sample: Mapping[str, Any]) -> Dict[str, Optional[float]]:
+        """Return the frame's numbers by name; None is "cannot be told"."""
+        return {self.metric: float(self.process_image(gt, pred, None))}
+
+    def compute_metrics(self, results: List[dict]) -> Dict[str, float]:
+        """Return ``{metric: average, metric/000: ..., metric/001: ...}``."""
+        overall, sequences = average_frames(merge_frames([results]))
+        metrics = {}
+        for name, value in overall.items():
+            if value is not None:
+                metrics[name] = value
+                metrics.update({
+                    f'{name}/{sequence}': means[name]
+                    for sequence, means in sequences.items()
+                    if means[name] is not None
+                })
+        return metrics
+
+    def evaluate(self, size: Optional[int] = None) -> Dict[str, float]:
+        """Return :meth:`compute_metrics` of all processes' frames, in each of
+        them, with the prefix.
+
+        Args:
+            size (int, optional): Frames of the data set. Default: None, as
+                :meth:`prepare` found.
+
+        Raises:
+            RuntimeError: Frames are missing.
+        """
+        self.frame_results = merge_frames(all_gather_object(self.results))
+        self.results.clear()
+        found = sum(map(len, self.frame_results.values()))
+        size = getattr(self, 'size', found) if size is None else size
+        if found != size or not found:
+            raise RuntimeError(
+                f'{type(self).__name__} must measure all {size} frames of the '
+                f'data set, found {found}: the sampler or drop_last leaves '
+                "some out; use sampler=dict(type='SequenceSampler')")
+        results = [
+            dict(sequence=sequence, **values)
+            for sequence, frames in self.frame_results.items()
+            for values in frames
+        ]
+        metrics = self.compute_metrics(results)
+        prefix = f'{self.prefix}/' if self.prefix else ''
+        return {f'{prefix}{name}': value for name, value in metrics.items()}
+
+
+def channel_order(sample: Mapping[str, Any]) -> str:
+    """Return the order of a data sample's channels, 'RGB' or 'BGR'.
+
+    What MMagic's data preprocessor noted; it turns HR and restored frames to
+    BGR in tests, also where the network works in RGB.
+    """
+    return (sample.get('gt_img_output_channel_order') or 'BGR').upper()
+
+
+def to_rgb(image: Tensor, sample: Mapping[str, Any]) -> np.ndarray:
+    """Return a data sample's image, (C, H, W) in [0, 255], as 8-bit RGB,
+    (H, W, C), rounded, for files and for measures on 8 bits."""
+    array = image.detach().cpu().permute(1, 2, 0).numpy()
+    if array.dtype != np.uint8:
+        array = np.rint(array.astype(np.float32)).clip(0, 255).astype(np.uint8)
+    if channel_order(sample) == 'BGR':
+        array = array[..., ::-1]
+    return np.ascontiguousarray(array)
+
+
+def join_frames(metrics: Sequence[BaseMetric]) -> Frames:
+    """Return the numbers of all metrics by sequence, frame by frame."""
+    joined: Frames = {}
+    for metric in metrics:
+        found = getattr(metric, 'frame_results', None) or {}
+        for sequence, frames in found.items():
+            places = joined.setdefault(sequence, [{} for _ in frames])
+            for place, values in zip(places, frames):
+                place.update(values)
+    return joined

@@ -1,0 +1,123 @@
+"""LPIPS, where its weights are at hand."""
+import os.path as osp
+from typing import Any, Dict, Mapping, Optional
+
+import torch
+import torchvision
+from mmagic.registry import METRICS
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from .frame_metric import FrameMetric, channel_order
+
+# net: torchvision's entry with the address of its ImageNet weights
+_BACKBONES = {
+    'alex': 'AlexNet_Weights',
+    'vgg': 'VGG16_Weights',
+    'squeeze': 'SqueezeNet1_1_Weights',
+}
+
+
+def find_weights(net: str = 'alex', weights: Optional[str] = None) -> str:
+    """Return the file with the backbone's ImageNet weights.
+
+    Args:
+        net (str): 'alex', 'vgg' or 'squeeze'.
+        weights (str, optional): The file. Default: None, where torchvision
+            keeps what it downloads (``$TORCH_HOME/hub/checkpoints``).
+            Nothing is downloaded here.
+
+    Raises:
+        ValueError: ``net`` is none of these.
+        FileNotFoundError: The file is not there; the message says where to
+            get it.
+    """
+    if net not in _BACKBONES:
+        raise ValueError(f'net must be one of {list(_BACKBONES)}, got {net!r}')
+    address = getattr(torchvision.models, _BACKBONES[net]).IMAGENET1K_V1.url
+    name = osp.basename(address)
+    path = weights or osp.join(torch.hub.get_dir(), 'checkpoints', name)
+    if not osp.isfile(path):
+        raise FileNotFoundError(
+            f'LPIPS needs the ImageNet weights of its network {net!r}, found '
+            f'no file {path}; fetch {address} and put it there, or name it: '
+            f'tools/test.py --lpips path/to/{name}')
+    return path
+
+
+def build_lpips(net: str, weights: str) -> nn.Module:
+    """Return LPIPS v0.1 with its linear layers, which the package ``lpips``
+    brings, on torchvision's backbone of the file ``weights``.
+
+    Raises:
+        ImportError: The package is not installed.
+        ValueError: The file does not hold the backbone's weights.
+    """
+    try:
+        import lpips
+    except ImportError as error:
+        raise ImportError('SequenceLPIPS needs the package lpips, found none: '
+                          'pip install lpips') from error
+    model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+    try:
+        found = torch.load(weights, map_location='cpu', weights_only=True)
+        # lpips cuts torchvision's "features" into slices; numbers stay
+        model.net.load_state_dict({
+            key:
+            found[f'features.{key.split(".", 1)[1]}']
+            for key in model.net.state_dict()
+        })
+    except Exception as error:
+        raise ValueError(
+            f'{weights} must hold the weights of torchvision for LPIPS with '
+            f'{net!r}, found: {type(error).__name__}: {error}; fetch it again'
+        ) from error
+    return model.eval().requires_grad_(False)
+
+
+@METRICS.register_module()
+class SequenceLPIPS(FrameMetric):
+    """LPIPS v0.1 by sequence; lower is better.
+
+    Zhang et al., "The Unreasonable Effectiveness of Deep Features as a
+    Perceptual Metric", CVPR 2018, by the authors' package. Whole RGB frames,
+    not rounded, on the model's device.
+
+    Args:
+        net (str): Backbone: 'alex' (the authors' choice for comparing),
+            'vgg' or 'squeeze'. Default: 'alex'.
+        weights (str, optional): File with the backbone's weights, as
+            :func:`find_weights`, which nothing downloads. Default: None.
+        **kwargs: ``prefix`` and others of MMagic's sample-wise metrics.
+
+    Raises:
+        FileNotFoundError: The weights are not there.
+        ValueError: ``net`` or the file breaks its rule.
+        ImportError: The package ``lpips`` is not installed.
+    """
+
+    metric = 'LPIPS'
+
+    def __init__(self,
+                 net: str = 'alex',
+                 weights: Optional[str] = None,
+                 **kwargs) -> None:
+        super().__init__(**kwargs)
+        # here and not on first use: an error now costs no test
+        self.network = build_lpips(net, find_weights(net, weights))
+
+    def prepare(self, module: nn.Module, dataloader: DataLoader) -> None:
+        """Go to the device of the model."""
+        super().prepare(module, dataloader)
+        self.device = self.data_preprocessor.device
+        self.network.to(self.device)
+
+    @torch.no_grad()
+    def measure(self, gt: Tensor, pred: Tensor,
+                sample: Mapping[str, Any]) -> Dict[str, Optional[float]]:
+        """Return the frame's LPIPS."""
+        images = [image[None].float() for image in (gt, pred)]
+        if channel_order(sample) == 'BGR':
+            images = [image.flip(1) for image in images]
+        gt, pred = (image / 127.5 - 1 for image in images)
+        return dict(LPIPS=float(self.network(gt, pred)))

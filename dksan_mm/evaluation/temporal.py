@@ -1,0 +1,142 @@
+"""How well restored frames move: tOF."""
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+import cv2
+import numpy as np
+from mmagic.registry import METRICS
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from .frame_metric import FrameMetric, sample_key, to_rgb
+
+_CURE = ("a process must get whole sequences in order: set the data loader's "
+         "sampler=dict(type='SequenceSampler'), or leave SequenceTOF out "
+         '(tools/test.py --no-temporal)')
+
+
+class _Frame(NamedTuple):
+    sequence: str
+    number: int
+    gt: np.ndarray
+    pred: np.ndarray
+
+
+@METRICS.register_module()
+class SequenceTOF(FrameMetric):
+    """tOF: how far the motion between restored frames is from the motion
+    between HR frames, in pixels; lower is better.
+
+    Of Chu et al., "Learning temporal coherence via self-supervision for
+    GAN-based video generation" (TecoGAN), SIGGRAPH 2020: the dense optical
+    flow (Farneback) from the previous frame to this one is computed on HR and
+    on restored frames, and the mean length of the difference of the two is
+    the frame's tOF. It was chosen because it needs no learned weights, and
+    because flicker and wobbling edges, which PSNR of single frames hardly
+    notices, count at once. Flow parameters and the norm are those of the
+    authors' code; unlike there, the whole frame counts.
+
+    Flow is read on 8-bit grey images, so here, and only here, restored frames
+    are rounded. A sequence's first frame has None. The two flows of a
+    1920x1072 frame take about a second on a core of a current server; leave
+    the metric out where that is too much. The previous frame is all it keeps.
+
+    Args:
+        **kwargs: ``prefix`` and others of MMagic's sample-wise metrics.
+
+    Raises:
+        ValueError: On testing: a process does not get whole sequences in
+            order, or frame names are not numbers.
+    """
+
+    metric = 'tOF'
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self._previous: Optional[_Frame] = None
+
+    def prepare(self, module: nn.Module, dataloader: DataLoader) -> None:
+        """Check, before anything is tested, that sequences come in order."""
+        super().prepare(module, dataloader)
+        self._previous = None
+        dataset = dataloader.dataset
+        if not hasattr(dataset, 'get_data_info'):
+            return
+        samples = [dataset.get_data_info(i) for i in range(len(dataset))]
+        if all('key' in sample for sample in samples):
+            keys = [sample_key(sample) for sample in samples]
+            check_order(keys, [keys[i] for i in dataloader.sampler])
+
+    def measure(self, gt: Tensor, pred: Tensor,
+                sample: Mapping[str, Any]) -> Dict[str, Optional[float]]:
+        """Return the frame's tOF, None for the first of a sequence."""
+        sequence, name = sample_key(sample)
+        grey = [
+            cv2.cvtColor(to_rgb(image, sample), cv2.COLOR_RGB2GRAY)
+            for image in (gt, pred)
+        ]
+        before, now = self._previous, _Frame(sequence, _number(name), *grey)
+        self._previous = now
+        if before is None or before.sequence != sequence:
+            return dict(tOF=None)
+        if now.number != before.number + 1:
+            raise ValueError(
+                f'{sequence}/{name}: the frame before it must be number '
+                f'{now.number - 1}, found {before.number}; {_CURE}')
+        difference = _flow(before.gt, now.gt) - _flow(before.pred, now.pred)
+        length = np.sqrt(np.square(difference, dtype=np.float64).sum(-1))
+        return dict(tOF=float(length.mean()))
+
+    def evaluate(self, size: Optional[int] = None) -> Dict[str, float]:
+        """As :class:`FrameMetric`; no frame but a sequence's first may lack
+        the one before it."""
+        metrics = super().evaluate(size)
+        self._previous = None
+        for sequence, frames in self.frame_results.items():
+            for frame in frames[1:]:
+                if frame['tOF'] is None:
+                    raise ValueError(
+                        f'{sequence}/{frame["frame"]}: the frame before it '
+                        f'was not in the same process; {_CURE}')
+        return metrics
+
+
+def check_order(keys: List[Tuple[str, str]], order: List[Tuple[str,
+                                                               str]]) -> None:
+    """Raise unless ``order``, one process's share of ``keys``, has whole
+    beginnings of sequences, frame after frame.
+
+    Args:
+        keys (list[tuple[str, str]]): Sequence and frame of all samples.
+        order (list[tuple[str, str]]): Those that this process gets.
+
+    Raises:
+        ValueError: It does not.
+    """
+    firsts: Dict[str, int] = {}
+    for sequence, name in keys:
+        number = _number(name)
+        firsts[sequence] = min(firsts.get(sequence, number), number)
+    before: Tuple[Optional[str], int] = (None, 0)
+    for sequence, name in order:
+        number = _number(name)
+        if number != firsts[sequence] and before != (sequence, number - 1):
+            raise ValueError(f'{sequence}/{name} must follow frame number '
+                             f'{number - 1}, found it behind '
+                             f'{before[0]}/{before[1]}; {_CURE}')
+        before = (sequence, number)
+
+
+def _number(name: str) -> int:
+    try:
+        return int(name)
+    except ValueError:
+        raise ValueError(
+            f'a frame must be named by its number for SequenceTOF, found '
+            f'{name!r}; rename the frames, or leave the metric out') from None
+
+
+def _flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the flow between (H, W) uint8 images, (H, W, 2) in pixels."""
+    # pyramid factor, levels, window, iterations, polynomial's size and sigma
+    return cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 15, 3, 5,
+                                        1.2, 0)

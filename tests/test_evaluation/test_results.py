@@ -1,0 +1,185 @@
+"""Files of results: written, read, compared."""
+import copy
+import json
+import math
+
+import pytest
+
+from dksan_mm.datasets.storage import OutputError
+from dksan_mm.evaluation.averages import average_frames
+from dksan_mm.evaluation.results import (check_same_data, read_result,
+                                         read_results, write_result)
+
+
+def make_result(name='vid3oc', **others):
+    """Return a result of two sequences, of two frames and one."""
+    frames = {
+        '050': [
+            dict(frame='00000000', PSNR=20.5, tOF=None),
+            dict(frame='00000001', PSNR=float('inf'), tOF=0.125)
+        ],
+        '051': [dict(frame='00000007', PSNR=30.1, tOF=None)]
+    }
+    overall, sequences = average_frames(frames)
+    result = dict(
+        schema=1,
+        system='DKSAN',
+        config='configs/dksan_vid3oc_x16.py',
+        dataset=dict(name=name, metadata=None, gt_crc='0123abcd'),
+        scale=16,
+        parameters=7,
+        seconds_per_frame=0.5,
+        hardware='a CPU',
+        software=dict(torch='2.11.0'),
+        self_ensemble=None,
+        metrics=overall,
+        sequences=sequences,
+        frames=frames)
+    return {**result, **others}
+
+
+def test_averages():
+    frames = make_result()['frames']
+    frames['050'][1]['PSNR'] = 21.5
+    overall, sequences = average_frames(frames)
+    assert sequences == {
+        '050': dict(PSNR=21, tOF=0.125),
+        '051': dict(PSNR=30.1, tOF=None)
+    }
+    assert overall == dict(PSNR=(21 + 30.1) / 2, tOF=0.125)
+
+
+def test_average_does_not_depend_on_order():
+    values = [1e16, 1.0, -1e16, 0.1] * 3
+    frames = [dict(frame=str(i), x=value) for i, value in enumerate(values)]
+    forward, _ = average_frames(dict(a=frames))
+    backward, _ = average_frames(dict(a=frames[::-1]))
+    assert forward == backward == dict(x=pytest.approx(3.3 / 12, rel=1e-15))
+
+
+def test_what_is_written_is_read(tmp_path):
+    result = make_result()
+    write_result(str(tmp_path / 'new' / 'folder'), result)
+    path = tmp_path / 'new' / 'folder' / 'vid3oc.json'
+    assert read_result(str(path)) == dict(result, file=str(path))
+    assert math.isinf(result['metrics']['PSNR'])
+
+    def refuse(constant):
+        raise AssertionError(f'{constant} is not JSON')
+
+    text = path.read_text()
+    assert json.loads(text, parse_constant=refuse)['metrics']['PSNR'] == 'inf'
+    assert {p.name
+            for p in path.parent.iterdir()} == {'vid3oc.json', 'vid3oc.csv'}
+
+
+def test_csv(tmp_path):
+    write_result(str(tmp_path), make_result())
+    assert (tmp_path / 'vid3oc.csv').read_text() == ('''\
+sequence,frame,PSNR,tOF
+050,00000000,20.5,
+050,00000001,inf,0.125
+051,00000007,30.1,
+050,mean,inf,0.125
+051,mean,30.1,
+average,mean,inf,0.125
+''')
+
+
+def test_folders_and_files_are_read(tmp_path):
+    for folder, name in (('a', 'vid3oc'), ('a', 'intvid'), ('b', 'vid3oc')):
+        write_result(str(tmp_path / folder), make_result(name))
+    found = read_results(
+        [str(tmp_path / 'a'),
+         str(tmp_path / 'b' / 'vid3oc.json')])
+    assert [(r['dataset']['name'], r['folder'])
+            for r in found] == [('intvid', str(tmp_path / 'a')),
+                                ('vid3oc', str(tmp_path / 'a')),
+                                ('vid3oc', str(tmp_path / 'b'))]
+    check_same_data(found)
+
+
+def test_sources_that_have_no_results(tmp_path):
+    with pytest.raises(ValueError, match='found none.*--result-dir'):
+        read_results([str(tmp_path)])
+    with pytest.raises(FileNotFoundError, match='a.json does not exist'):
+        read_results([str(tmp_path / 'a.json')])
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(schema=2), 'found schema 2'),
+    (dict(schema=None), 'found schema None'),
+    (dict(metrics=3), "found 3 as 'metrics'"),
+    (dict(frames={}), 'other sequences'),
+    (dict(sequences={}), 'other sequences'),
+    (dict(frames={
+        '050': [],
+        '051': []
+    }), "frames of '050'"),
+    (dict(frames={
+        '050': [3],
+        '051': []
+    }), "frames of '050'"),
+    (dict(sequences={
+        '050': {},
+        '051': {}
+    }), "a mean of '050'"),
+    (dict(dataset=dict(name='vid3oc')), "no 'gt_crc'"),
+])
+def test_files_of_another_kind_are_refused(tmp_path, change, message):
+    path = tmp_path / 'a.json'
+    write_result(str(tmp_path), make_result('a'))
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ValueError, match=message) as error:
+        read_result(str(path))
+    assert str(path) in str(error.value) and 'tools/test.py' in str(
+        error.value)
+
+
+@pytest.mark.parametrize('text', ['', '[1', '{"metrics": 1}', '[]', '\xff'])
+def test_damaged_files_are_refused(tmp_path, text):
+    (tmp_path / 'a.json').write_bytes(text.encode('latin1'))
+    with pytest.raises(ValueError, match='a.json must be'):
+        read_result(str(tmp_path / 'a.json'))
+
+
+def other_crc(result):
+    result['dataset']['gt_crc'] = 'ffffffff'
+
+
+def other_scale(result):
+    result['scale'] = 8
+
+
+def other_frames(result):
+    del result['frames']['050'][0]
+
+
+def other_sequences(result):
+    result['frames']['052'] = result['frames'].pop('051')
+
+
+@pytest.mark.parametrize('change, message', [
+    (other_crc, 'gt_crc 0123abcd and ffffffff'),
+    (other_scale, 'scales 16 and 8'),
+    (other_frames, '2 and 1 frames of 050'),
+    (other_sequences, 'such as 051 in one of them only'),
+])
+def test_results_of_different_data_are_refused(change, message):
+    first = dict(make_result(), file='a/vid3oc.json')
+    second = dict(copy.deepcopy(make_result()), file='b/vid3oc.json')
+    change(second)
+    with pytest.raises(ValueError, match=message) as error:
+        check_same_data([first, make_result('intvid'), second])
+    for file in ('a/vid3oc.json', 'b/vid3oc.json'):
+        assert file in str(error.value)
+    second['dataset']['name'] = 'other'  # then they may differ
+    check_same_data([first, second])
+
+
+def test_nothing_half_written_is_left(tmp_path):
+    """A target that cannot be written: here a folder has the file's name."""
+    (tmp_path / 'vid3oc.csv').mkdir()
+    with pytest.raises(OutputError, match='vid3oc.csv'):
+        write_result(str(tmp_path), make_result())
+    assert [p.name for p in tmp_path.iterdir()] == ['vid3oc.csv']
