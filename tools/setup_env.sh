@@ -101,6 +101,20 @@ setup_pins() {
     setup_mmcv
 }
 
+# for the tests of tools/report.py's page; without it they are skipped
+setup_browser() {
+    if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then
+        return
+    fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        printf '== Set-up: %s\n' 'install Chromium, for the tests of the report'
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install \
+            -y -qq --no-install-recommends chromium chromium-driver >/dev/null &&
+            return
+    fi
+    printf '== Set-up: %s\n' 'there is no Chromium: the tests that look at the report in a browser are skipped (Debian: apt-get install chromium chromium-driver)'
+}
+
 setup_main() {
     local want=${1:-runtime} stamp files
     files=("$SETUP_ROOT"/requirements/*.txt "$SETUP_ROOT/tools/setup_env.sh"
@@ -118,6 +132,7 @@ setup_main() {
             'check the network, then call again' \
             python -m pip install -q -r "$SETUP_ROOT/requirements/tests.txt" \
             -r "$SETUP_ROOT/requirements/onnx.txt"
+        setup_browser
     fi
     setup_run "install dksan_mm, with its C++ kernels (half a minute)" \
         'see the messages above' \

@@ -1,0 +1,91 @@
+"""Pictures in the manner of the paper's Figures 5 and 6."""
+from typing import List, Tuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from .report_data import TRUTH, View
+from .report_frames import crop_psnr
+from .tables_formats import show_value
+
+PANEL = 540  # height of the crops in all, without captions, pixels
+GAP = 12
+INK, PAPER, FRAME = (24, 24, 24), (255, 255, 255), (226, 60, 40)
+
+
+def figure(view: View) -> Image.Image:
+    """Return a figure: the whole frame at left, crops at right.
+
+    The whole frame is the ground truth, or the last system where there is
+    none; a box marks the crop, the view's first place. Under each crop stand
+    its system, the PSNR of the crop, and that of the whole frame in
+    brackets.
+
+    Args:
+        view (View): With at least one place.
+
+    Returns:
+        Image.Image: RGB.
+    """
+    box = view.places[0]
+    columns = min(-(-len(view.images) // 2), 4)
+    lines = -(-len(view.images) // columns)
+    size = (PANEL - (lines - 1) * GAP) // lines
+    font = ImageFont.load_default(max(size // 15, 13))
+    caption = int(font.size * 3)
+    height = lines * (size + caption) + (lines + 1) * GAP
+    whole = _whole(view, height - 2 * GAP - caption)
+    left = GAP + whole.width
+    canvas = Image.new('RGB', (left + columns * (size + GAP) + GAP, height),
+                       PAPER)
+    canvas.paste(whole, (GAP, GAP))
+    draw = ImageDraw.Draw(canvas)
+    _centred(draw, (GAP + whole.width // 2, GAP + whole.height + 6),
+             [f'{view.sequence}_{view.frame}'], font)
+    crops = [box.cut(image) for image in view.images]
+    for i, (crop, lines_below) in enumerate(zip(crops, captions(view, crops))):
+        x = left + GAP + (i % columns) * (size + GAP)
+        y = GAP + (i // columns) * (size + caption + GAP)
+        picture = Image.fromarray(np.ascontiguousarray(crop))
+        canvas.paste(picture.resize((size, size), Image.NEAREST), (x, y))
+        _centred(draw, (x + size // 2, y + size + 6), lines_below, font)
+    return canvas
+
+
+def captions(view: View, crops: List[np.ndarray]) -> List[List[str]]:
+    """Return the lines under each crop: the label, then PSNR in dB."""
+    below = []
+    for label, crop, value in zip(view.labels, crops, view.psnr):
+        lines = [label]
+        if value is not None:
+            text = f'({show_value(value, "PSNR")} dB)'
+            if view.labels[-1] == TRUTH:
+                inside = show_value(crop_psnr(crop, crops[-1]), 'PSNR')
+                text = f'{inside} {text}'
+            lines.append(text)
+        below.append(lines)
+    return below
+
+
+def _whole(view: View, height: int) -> Image.Image:
+    """Return the whole frame at a height, the crop's place boxed."""
+    image = Image.fromarray(np.ascontiguousarray(view.images[-1]))
+    scale = height / image.height
+    image = image.resize((max(round(image.width * scale), 1), height),
+                         Image.LANCZOS if scale < 1 else Image.NEAREST)
+    top, left, side = (round(value * scale) for value in view.places[0])
+    corners: Tuple[int, ...] = (left, top, left + side - 1, top + side - 1)
+    ImageDraw.Draw(image).rectangle(corners, outline=FRAME, width=3)
+    return image
+
+
+def _centred(draw: ImageDraw.ImageDraw, position: Tuple[int, int],
+             lines: List[str], font: ImageFont.FreeTypeFont) -> None:
+    """Write lines, centred below a position (x, y)."""
+    x, y = position
+    for i, line in enumerate(lines):
+        draw.text((x, y + int(i * font.size * 1.25)),
+                  line,
+                  fill=INK,
+                  font=font,
+                  anchor='ma')

@@ -1,0 +1,80 @@
+"""Names, tables and curves of the report: what needs no pictures."""
+import math
+from typing import List, Sequence
+
+from .tables_columns import column_of, config_stem, show_count, show_seconds
+from .tables_formats import best_of, show_value
+
+
+def system_names(results: Sequence[dict]) -> List[str]:
+    """Return a distinct display name for each result.
+
+    It is the result's system name; where that is only the config's name, its
+    column's in the tables. What is still ambiguous gets its folder added.
+    """
+    names = [
+        column_of(r) if r['system'] == config_stem(r) else r['system']
+        for r in results
+    ]
+    for extra in ('system', 'folder'):
+        names = [
+            f'{name} ({result[extra]})'
+            if names.count(name) > 1 and result[extra] != name else name
+            for name, result in zip(names, results)
+        ]
+    return names
+
+
+def summary(results: Sequence[dict], names: Sequence[str]) -> dict:
+    """Return the table of all systems and metrics, the best in bold."""
+    metrics = list(
+        dict.fromkeys(key for result in results for key in result['metrics']))
+    columns = []
+    for metric in metrics:
+        texts = [show_value(r['metrics'].get(metric), metric) for r in results]
+        columns.append(list(zip(texts, best_of(texts, metric))))
+    rows = []
+    for i, (result, name) in enumerate(zip(results, names)):
+        cells = [column[i] for column in columns]
+        others = [
+            show_count(result['parameters']),
+            show_seconds(result['seconds_per_frame']), result['hardware'],
+            _training(result)
+        ]
+        rows.append({
+            'name': name,
+            'cells': [*cells, *((text, False) for text in others)]
+        })
+    head = ['System', *metrics, 'Parameters', 's/frame', 'Hardware', 'Weights']
+    return {'head': head, 'rows': rows}
+
+
+def _training(result: dict) -> str:
+    """Return a result's checkpoint, iterations and ensemble in words."""
+    parts = [result['checkpoint'] or 'none']
+    if result['iterations'] is not None:
+        parts.append(f'{result["iterations"]} iterations')
+    ensemble = result.get('self_ensemble')
+    if ensemble:
+        parts.append(f'self-ensemble x{ensemble["spatial"]}' +
+                     (', temporal' if ensemble.get('temporal') else ''))
+    return ', '.join(parts)
+
+
+def about_data(result: dict) -> List[List[str]]:
+    """Return a data set's facts and metadata, as names and texts."""
+    dataset = result['dataset']
+    facts = [['ground truth', dataset['gt_folder']],
+             ['low resolution', dataset['lr_folder']],
+             ['annotation', dataset['annotation']],
+             ['checksum of the ground truth', dataset['gt_crc']]]
+    metadata = dataset['metadata']
+    if metadata is None:
+        return facts + [['metadata', 'none beside the data']]
+    return facts + [[str(key), str(value)] for key, value in metadata.items()]
+
+
+def series(result: dict, sequence: str) -> List[object]:
+    """Return the PSNR of each frame in dB for JSON; 'inf' where equal."""
+    values = [row['PSNR'] for row in result['frames'][sequence]]
+    return ['inf' if math.isinf(value) else value for value in values]

@@ -1,0 +1,163 @@
+"""What a result file's system is called, and its numbers in words."""
+import os.path as osp
+import re
+from dataclasses import dataclass, field
+from typing import Dict, Optional
+
+from .paper import HARDWARE, PaperTable
+
+#: Metrics of which less is better; of all others more is.
+LOWER_IS_BETTER = ('tOF', 'LPIPS')
+
+#: The first part of a config's name to its column; "-small" and the like,
+#: between the two, count for nothing.
+SYSTEMS = {
+    'bicubic': 'Bicubic',
+    'edvr': 'EDVR',
+    'dksan': 'DKSAN',
+    'basicvsr-pp': 'BasicVSR++',
+}
+#: The second part, for ablations of DKSAN.
+VARIANTS = {
+    'backbone': 'Backbone',
+    'wo-align-dksa': 'w/o Alignment & DKSA',
+    'wo-dksa': 'w/o DKSA',
+}
+#: A config that gives each column's result, for the notes.
+CONFIGS = {
+    'Bicubic': 'bicubic',
+    'EDVR': 'edvr',
+    'DKSAN': 'dksan',
+    **{
+        column: f'dksan_{stem}'
+        for stem, column in VARIANTS.items()
+    }
+}
+_STEM = re.compile(
+    rf'({"|".join(map(re.escape, SYSTEMS))})(?:-[^_]*)?'
+    rf'(?:_({"|".join(map(re.escape, VARIANTS))}))?(?:_|$)', re.IGNORECASE)
+
+
+@dataclass
+class Column:
+    """One column of numbers.
+
+    Attributes:
+        system (str): Its heading, such as 'EDVR'.
+        source (str): 'paper' or 'ours'.
+        values (dict): Sequence, and 'Average', to a metric's value.
+        parameters, seconds, hardware (str): As shown; '-' where unknown.
+    """
+
+    system: str
+    source: str
+    values: Dict[str, float] = field(default_factory=dict)
+    parameters: str = '-'
+    seconds: str = '-'
+    hardware: str = '-'
+
+
+def config_stem(result: dict) -> str:
+    """Return the name of a result's config, without folder and ending."""
+    return osp.splitext(osp.basename(result['config']))[0]
+
+
+def column_of(result: dict, names: Optional[Dict[str, str]] = None) -> str:
+    """Return the column that a result belongs in.
+
+    The first of these that gives one:
+
+    1. ``names``, by the result's system name or its config's stem;
+    2. the system name, if it is a column's (in any case);
+    3. the config's stem, by :data:`SYSTEMS` and :data:`VARIANTS`:
+       ``dksan-small_wo-dksa_clips_x16`` gives 'w/o DKSA';
+    4. the system name as it is.
+
+    A self-ensemble's column has a '+' appended in cases 2 and 3: it is never
+    put under the paper's single-run numbers.
+
+    Args:
+        result (dict): As :func:`read_result` returns it.
+        names (dict, optional): System name or stem to column.
+
+    Returns:
+        str: The column's heading.
+    """
+    names, system, stem = names or {}, result['system'], config_stem(result)
+    for name in (system, stem):
+        if name in names:
+            return names[name]
+    columns = {c.casefold(): c for c in [*CONFIGS, *SYSTEMS.values()]}
+    column = columns.get(system.casefold())
+    match = _STEM.match(stem)
+    if column is None and match:
+        base, variant = (part and part.lower() for part in match.groups())
+        column = SYSTEMS[base]
+        if column == 'DKSAN' and variant:
+            column = VARIANTS[variant]
+    if column is None:
+        return system
+    return f'{column}+' if result.get('self_ensemble') else column
+
+
+def paper_column(paper: PaperTable, name: str) -> Column:
+    """Return a system's published numbers."""
+    index = paper.columns.index(name)
+    values = {sequence: row[index] for sequence, row in paper.psnr.items()}
+    values['Average'] = paper.average[index]
+    hardware = HARDWARE if name in paper.seconds else '-'
+    return Column(name, 'paper', values, paper.parameters.get(name, '-'),
+                  paper.seconds.get(name, '-'), hardware)
+
+
+def our_column(result: Optional[dict], name: str, metric: str) -> Column:
+    """Return a result's numbers, or a column of dashes."""
+    if result is None:
+        return Column(name, 'ours')
+    values = {
+        s: m[metric]
+        for s, m in result['sequences'].items() if m.get(metric) is not None
+    }
+    if result['metrics'].get(metric) is not None:
+        values['Average'] = result['metrics'][metric]
+    return Column(name, 'ours', values, show_count(result['parameters']),
+                  show_seconds(result['seconds_per_frame']),
+                  result['hardware'])
+
+
+def show_count(number: int) -> str:
+    """Return a number of parameters as the paper writes it: '29.48M'."""
+    for size, letter in ((1e6, 'M'), (1e3, 'k')):
+        if number >= size:
+            return f'{number / size:.2f}{letter}'
+    return str(number)
+
+
+def show_seconds(seconds: Optional[float]) -> str:
+    """Return seconds to two places, or to two digits where they are few;
+    '-' for a time that was not measured."""
+    if seconds is None:
+        return '-'
+    return f'{seconds:.2f}' if seconds >= 0.1 else f'{seconds:.2g}'
+
+
+def unit(metric: str) -> str:
+    """Return what follows a metric's name, such as ' in dB'."""
+    if metric.startswith('PSNR'):
+        return ' in dB'
+    return ', lower is better' if metric in LOWER_IS_BETTER else ''
+
+
+def describe_data(result: dict) -> str:
+    """Return a result's data in words: name, amount and scale."""
+    return f'{result["dataset"]["name"]}, {describe_amount(result)}'
+
+
+def describe_amount(result: dict) -> str:
+    """Return how many sequences and frames a result is of, and the scale."""
+    lengths = sorted({len(frames) for frames in result['frames'].values()})
+    number = len(result['sequences'])
+    span = ' to '.join(
+        str(n) for n in dict.fromkeys((lengths[0], lengths[-1])))
+    return (f'{number} sequence{"s" * (number != 1)} of {span} '
+            f'frame{"s" * (lengths[-1] != 1)}, x{result["scale"]}')

@@ -1,0 +1,207 @@
+"""Tables as Markdown, for GitHub, and as LaTeX, with booktabs."""
+import math
+import re
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
+
+from .tables import Table
+from .tables_columns import LOWER_IS_BETTER, Column
+
+_LATEX = {
+    '\\': r'\textbackslash{}',
+    '~': r'\textasciitilde{}',
+    '^': r'\textasciicircum{}',
+    '<': r'\textless{}',
+    '>': r'\textgreater{}',
+    '|': r'\textbar{}',
+    '"': r'\textquotedbl{}',
+    **{
+        letter: f'\\{letter}'
+        for letter in '&%$#_{}'
+    }
+}
+
+
+class Cell(NamedTuple):
+    """A cell's text, plain, and whether it is the best of its row."""
+
+    text: str
+    bold: bool = False
+
+
+def show_value(value: Optional[float], metric: str) -> str:
+    """Return a metric's value as tables show it: PSNR to 0.01, others to
+    0.0001; '-' for none and the sign of infinity for equal frames."""
+    if value is None:
+        return '-'
+    if math.isinf(value):
+        return '\u221e'
+    return f'{value:.2f}' if metric.startswith('PSNR') else f'{value:.4f}'
+
+
+def best_of(texts: Sequence[str], metric: str) -> List[bool]:
+    """Return which of a row's values are the best of at least two.
+
+    They are compared as printed, so that equal numbers are marked alike.
+    """
+    numbers = [
+        None if text == '-' else float(text.replace('\u221e', 'inf'))
+        for text in texts
+    ]
+    there = [number for number in numbers if number is not None]
+    if len(there) < 2:
+        return [False] * len(numbers)
+    best = (min if metric in LOWER_IS_BETTER else max)(there)
+    return [number == best for number in numbers]
+
+
+def value_row(table: Table, name: str) -> List[Cell]:
+    """Return one sequence's values, or 'Average', the best of the paper's
+    and the best of ours in bold."""
+    texts = [
+        show_value(column.values.get(name), table.metric)
+        for column in table.columns
+    ]
+    bold = [False] * len(texts)
+    for source in ('paper', 'ours'):
+        which = [
+            i for i, column in enumerate(table.columns)
+            if column.source == source
+        ]
+        marks = best_of([texts[i] for i in which], table.metric)
+        for i, mark in zip(which, marks):
+            bold[i] = mark
+    return [Cell(text, mark) for text, mark in zip(texts, bold)]
+
+
+def rows(table: Table) -> List[List[Cell]]:
+    """Return all rows under the headings, each with its name and scale."""
+    body = [[Cell(name),
+             Cell(f'x{table.scale}'), *value_row(table, name)]
+            for name in [*table.sequences, 'Average']]
+    for name, key in (('Parameters', 'parameters'),
+                      ('Runtime (s/f)', 'seconds'), ('Hardware', 'hardware')):
+        body.append([
+            Cell(name),
+            Cell('-'), *(Cell(getattr(c, key)) for c in table.columns)
+        ])
+    return body
+
+
+def escape_markdown(text: str) -> str:
+    """Return text that GitHub shows as it is, also in a table's cell."""
+    text = re.sub(r'&(?=#?\w+;)', '&amp;', ' '.join(text.split()))
+    # an underscore between letters or digits is no markup
+    text = re.sub(r'(?<!\w)_|_(?!\w)', r'\\_',
+                  re.sub(r'([\\`*\[\]|~])', r'\\\1', text))
+    return text.replace('<', '&lt;')
+
+
+def markdown(tables: Sequence[Table], left_out: Sequence[str]) -> str:
+    """Return tables as Markdown, with the lines on those left out."""
+    blocks = []
+    for table in tables:
+        head = ['Video', 'Scale'
+                ] + [f'{c.system}, {c.source}' for c in table.columns]
+        lines = [f'**{escape_markdown(table.title)}**', '']
+        lines.append(_markdown_row(map(escape_markdown, head)))
+        lines.append(
+            _markdown_row(['---', '---'] + ['---:'] * len(table.columns)))
+        for row in rows(table):
+            lines.append(
+                _markdown_row(
+                    _emphasise(cell, escape_markdown, '**{}**')
+                    for cell in row))
+        lines.append('')
+        lines += [f'- {escape_markdown(note)}' for note in table.notes]
+        blocks.append('\n'.join(lines))
+    if left_out:
+        blocks.append('\n'.join(f'- {escape_markdown(x)}' for x in left_out))
+    return '\n\n'.join(blocks) + '\n'
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f'| {" | ".join(cells)} |'
+
+
+def _emphasise(cell: Cell, escape: Callable[[str], str], form: str) -> str:
+    """Return a cell's escaped text, in bold where it is the best."""
+    text = escape(cell.text)
+    return form.format(text) if cell.bold else text
+
+
+def escape_latex(text: str) -> str:
+    """Return text that LaTeX sets as it is, in text mode."""
+    text = ''.join(_LATEX.get(letter, letter) for letter in text)
+    return text.replace('\u221e', r'$\infty$')
+
+
+def latex(tables: Sequence[Table], left_out: Sequence[str]) -> str:
+    """Return tables as LaTeX, one ``table`` environment each."""
+    lines = [
+        r'% In the preamble: \usepackage[T1]{fontenc} '
+        r'\usepackage{booktabs}'
+    ]
+    lines += [f'% {" ".join(line.split())}' for line in left_out]
+    for table in tables:
+        lines += ['', *_latex_table(table)]
+    return '\n'.join(lines) + '\n'
+
+
+def _latex_table(table: Table) -> List[str]:
+    """Return one table's lines.
+
+    Hardware is a letter, explained below: its names would be the widest
+    cells of the table.
+    """
+    letters: Dict[str, str] = {}
+    body = []
+    for row in rows(table):
+        if row[0].text == 'Hardware':
+            row = [
+                Cell(_letter(cell.text, letters)) if i > 1 else cell
+                for i, cell in enumerate(row)
+            ]
+        if row[0].text == 'Average':
+            body.append(r'\midrule')
+        cells = [
+            _emphasise(cell, escape_latex, r'\textbf{{{}}}') for cell in row
+        ]
+        body.append(' & '.join(cells) + r' \\')
+    notes = [
+        *table.notes,
+        *(f'{letter}: {name}.' for name, letter in letters.items())
+    ]
+    number = len(table.columns)
+    return [
+        r'\begin{table}[t]', r'\centering\small',
+        rf'\caption{{{escape_latex(table.title)}}}',
+        rf'\begin{{tabular}}{{ll{"r" * number}}}', r'\toprule',
+        *_latex_head(table.columns), r'\midrule', *body, r'\bottomrule',
+        r'\end{tabular}', '', r'\smallskip',
+        r'\begin{minipage}{\linewidth}\footnotesize',
+        *(escape_latex(note) + r'\par'
+          for note in notes), r'\end{minipage}', r'\end{table}'
+    ]
+
+
+def _letter(name: str, letters: Dict[str, str]) -> str:
+    """Return the letter that stands for a hardware's name."""
+    if name == '-':
+        return name
+    return letters.setdefault(name, f'({chr(ord("a") + len(letters))})')
+
+
+def _latex_head(columns: Sequence[Column]) -> List[str]:
+    """Return the two heading lines: systems, then paper and ours."""
+    systems = list(dict.fromkeys(c.system for c in columns))
+    top, rules, start = [], [], 3
+    for system in systems:
+        width = sum(c.system == system for c in columns)
+        top.append(rf'\multicolumn{{{width}}}{{c}}{{{escape_latex(system)}}}')
+        rules.append(rf'\cmidrule(lr){{{start}-{start + width - 1}}}')
+        start += width
+    sources = ' & '.join(c.source for c in columns)
+    return [
+        rf' & & {" & ".join(top)} \\', ''.join(rules),
+        rf'Video & Scale & {sources} \\'
+    ]

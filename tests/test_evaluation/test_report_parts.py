@@ -1,0 +1,237 @@
+"""The report's parts: which frames and places are shown, and how."""
+import base64
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+from result_files import make_result
+
+from dksan_mm.evaluation.report import render
+from dksan_mm.evaluation.report_data import (TRUTH, View, compared, make_view,
+                                             shared_frames)
+from dksan_mm.evaluation.report_figures import captions, figure
+from dksan_mm.evaluation.report_frames import (Box, choose_frames, crop_side,
+                                               data_uri, find_places,
+                                               read_truth)
+from dksan_mm.evaluation.report_summary import summary, system_names
+
+
+def picture(height, width, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def save(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), image[..., ::-1])
+
+
+def saved_result(folder, frames, size=(20, 30), **others):
+    """Return a result of 5 frames with pictures of some."""
+    result = make_result({'a': {'PSNR': [20.] * 5}}, **others)
+    for t in frames:
+        save(folder / f'frames/clips/a/{t:08d}.png', picture(*size, seed=t))
+    return dict(result, folder=str(folder))
+
+
+# Frames
+
+
+def test_frames_are_spread_evenly():
+    """One is the middle; the nearest available ones are taken."""
+    frames = [f'{t:03d}' for t in range(9)]
+    assert choose_frames(frames, frames, 1) == ['004']
+    assert choose_frames(frames, frames, 3) == ['001', '004', '007']
+    assert choose_frames(frames[::6], frames, 1) == ['006']
+    assert choose_frames(frames[::6], frames, 5) == ['000', '006']
+    assert choose_frames(frames, frames, 0) == []
+    assert choose_frames([], frames, 2) == []
+
+
+def test_frames_that_all_have(tmp_path):
+    first = saved_result(tmp_path / 'x', [0, 2, 4])
+    second = saved_result(tmp_path / 'y', [1, 2, 3, 4])
+    assert shared_frames([first, second], 'a') == ['00000002', '00000004']
+    third = saved_result(tmp_path / 'z', [1])
+    with pytest.raises(ValueError, match='z/frames.*--save-frames'):
+        shared_frames([first, third], 'a')
+
+
+def test_truth_in_both_storages(tmp_path):
+    """PNG folders and memory maps give the same pixels; neither gives
+    None."""
+    frames = np.stack([picture(5, 7, seed) for seed in range(3)])
+    np.save(tmp_path / 'mapped.npy', frames)
+    for t, frame in enumerate(frames):
+        save(tmp_path / f'png/{t:08d}.png', frame)
+        for sequence in ('mapped', 'png'):
+            truth = read_truth(str(tmp_path), sequence, f'{t:08d}')
+            assert np.array_equal(truth, frame)
+    assert read_truth(str(tmp_path), 'none', '00000000') is None
+    (tmp_path / 'png/00000001.png').write_bytes(b'no picture')
+    with pytest.raises(ValueError, match='00000001.png'):
+        read_truth(str(tmp_path), 'png', '00000001')
+
+
+def test_other_sizes_are_refused(tmp_path):
+    results = [
+        saved_result(tmp_path / 'x', [2]),
+        saved_result(tmp_path / 'y', [2], size=(30, 20))
+    ]
+    with pytest.raises(ValueError, match=r'one size.*\(30, 20\) for B'):
+        make_view(results, ['A', 'B'], 'a', '00000002', str(tmp_path))
+
+
+# Places
+
+
+def test_places_are_where_frames_differ():
+    """The squares found are those that were changed, the greatest change
+    first, and they do not overlap."""
+    first = picture(60, 90) // 2
+    second = first.copy()
+    second[3:19, 70:86] += 30
+    second[40:56, 20:36] += 90
+    places = find_places(first, second, 16, 3)
+    assert places[:2] == [Box(40, 20, 16), Box(3, 70, 16)]
+    for i, one in enumerate(places):
+        for other in places[:i]:
+            assert max(abs(one.top - other.top),
+                       abs(one.left - other.left)) >= 16
+
+
+def test_places_fill_a_small_frame():
+    frame = picture(16, 33)
+    assert len(find_places(frame, frame, 16, 3)) == 2
+    assert find_places(frame[:, :16], frame[:, :16], 16, 3) == [Box(0, 0, 16)]
+
+
+@pytest.mark.parametrize('size,side', [((1072, 1920), 176), ((480, 854), 80),
+                                       ((64, 300), 16), ((9, 300), 9)])
+def test_crop_side(size, side):
+    assert crop_side(*size) == side
+
+
+def test_baseline_is_compared_with_the_best():
+    results = [
+        make_result({'a': {
+            'PSNR': [value]
+        }}) for value in (30., 20., 22.)
+    ]
+    assert compared(results) == 2
+    assert compared(results[:1]) == 1  # the ground truth, after one system
+
+
+# Pictures
+
+
+def test_data_uris():
+    """Lossless ones give back each pixel; others are WebP, near it."""
+    image = cv2.resize(picture(5, 7), (70, 50))
+    for lossless, kind in ((True, 'png'), (False, 'webp')):
+        uri = data_uri(image, lossless)
+        head, _, data = uri.partition(',')
+        assert head == f'data:image/{kind};base64'
+        decoded = cv2.imdecode(
+            np.frombuffer(base64.b64decode(data), np.uint8),
+            cv2.IMREAD_COLOR)[..., ::-1]
+        difference = np.abs(decoded.astype(int) - image)
+        assert difference.max() == 0 if lossless else difference.mean() < 10
+
+
+def view(number, truth=True):
+    images = [picture(32, 48, seed) for seed in range(number)]
+    labels = [f'S{i}' for i in range(number)]
+    values = [20. + i for i in range(number)]
+    if truth:
+        labels[-1], values[-1] = TRUTH, None
+    return View('a', '00000003', labels, images, values, [Box(8, 20, 16)])
+
+
+@pytest.mark.parametrize('number', [1, 2, 4, 7])
+def test_figure_shows_all(number):
+    """Each crop is somewhere in the figure, enlarged, in its colours."""
+    shown = view(number)
+    array = np.asarray(figure(shown)).astype(int)
+    for image in shown.images:
+        colour = image[8, 20].astype(int)
+        assert (np.abs(array - colour).sum(2) == 0).sum() > 100
+
+
+def test_figure_captions():
+    """PSNR of the crop, and of the frame in brackets; without ground truth
+    only the latter."""
+    shown = view(2)
+    crops = [box.cut(image) for image in shown.images
+             for box in shown.places]  # yapf: disable
+    error = np.mean((crops[0].astype(float) - crops[1])**2)
+    text = f'{10 * np.log10(255**2 / error):.2f} (20.00 dB)'
+    assert captions(shown, crops) == [['S0', text], [TRUTH]]
+    assert captions(view(1, truth=False), crops[:1]) == [['S0', '(20.00 dB)']]
+
+
+# Names and tables
+
+
+def test_names_are_distinct():
+    """A name that was given stays; a config's becomes its column's."""
+    frames = {'a': {'PSNR': [1.]}}
+
+    def result(system, config, folder):
+        return dict(
+            make_result(frames, system=system, config=config), folder=folder)
+
+    results = [
+        result('bicubic_x16', 'bicubic_x16.py', 'r/a'),
+        result('mine', 'dksan_x16.py', 'r/b'),
+        result('dksan_x16', 'dksan_x16.py', 'r/c'),
+        result('dksan-small_x16', 'dksan-small_x16.py', 'r/d'),
+        result('mine', 'dksan_x16.py', 'r/e')
+    ]
+    assert system_names(results) == [
+        'Bicubic', 'mine (r/b)', 'DKSAN (dksan_x16)',
+        'DKSAN (dksan-small_x16)', 'mine (r/e)'
+    ]
+
+
+def test_summary_marks_the_best():
+    results = [
+        make_result({'a': {
+            'PSNR': [value],
+            'tOF': [value]
+        }}) for value in (20., 21.)
+    ]
+    table = summary(results, ['A', 'B'])
+    assert table['head'][:3] == ['System', 'PSNR', 'tOF']
+    cells = [row['cells'][:2] for row in table['rows']]
+    assert cells == [[('20.00', False), ('20.0000', True)],
+                     [('21.00', True), ('21.0000', False)]]
+
+
+# The page
+
+
+def test_page_escapes_what_files_hold():
+    """Markup in a name ends no element, and the data come back whole; a
+    name that looks like the template's places is left alone."""
+    payload = {
+        'title': '<b>&</b> <!--data-->',
+        'groups': [{
+            'name': '</script><script>alert(1)</script><!--style-->'
+        }]
+    }
+    page = render(payload)
+    assert '<script>alert' not in page and '<b>' not in page
+    assert '&lt;b&gt;&amp;&lt;/b&gt;' in page
+    assert page.count('</script>') == 2
+    data = re.search(r'id="data">(.*?)</script>', page, re.S).group(1)
+    assert json.loads(data) == payload
+
+
+def test_page_names_no_other_place():
+    """But for the names of XML, no address is in it."""
+    page = render({'title': 'x', 'groups': []})
+    addresses = set(re.findall(r'https?://[^\'"\s)]*', page))
+    assert addresses == {'http://www.w3.org/2000/svg'}

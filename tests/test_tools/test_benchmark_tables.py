@@ -1,0 +1,64 @@
+"""tools/benchmark_tables.py from result files to a table's file."""
+import os.path as osp
+import sys
+
+import pytest
+from conftest import ROOT
+from result_files import make_result, write
+
+sys.path.insert(0, osp.join(ROOT, 'tools'))
+import benchmark_tables  # noqa: E402
+
+
+def run_tool(monkeypatch, *arguments):
+    """Run the tool's main in this process."""
+    monkeypatch.setattr(sys, 'argv',
+                        ['benchmark_tables.py', *map(str, arguments)])
+    benchmark_tables.main()
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Return folders with a result each, of two systems on the same data."""
+    for name, value in (('bicubic', 20.), ('mine', 21.)):
+        result = make_result({'a': {
+            'PSNR': [value, value]
+        }},
+                             system=name,
+                             config=f'{name}_clips_x16.py')
+        write(tmp_path / name, result)
+    return tmp_path / 'bicubic', tmp_path / 'mine'
+
+
+def test_prints_markdown(folders, monkeypatch, capsys):
+    """A folder and a file both serve; --system names a column."""
+    run_tool(monkeypatch, folders[0], folders[1] / 'clips.json', '--system',
+             'mine=DKSAN')
+    lines = capsys.readouterr().out.splitlines()
+    assert '| Video | Scale | Bicubic, ours | DKSAN, ours |' in lines
+    assert '| a | x16 | 20.00 | **21.00** |' in lines
+
+
+def test_writes_by_ending(folders, monkeypatch, tmp_path, capsys):
+    """FILE.tex is LaTeX, others Markdown, --format wins; nothing else is
+    left beside them."""
+    out = tmp_path / 'tables'
+    run_tool(monkeypatch, *folders, '-o', out / 'a.tex')
+    run_tool(monkeypatch, *folders, '-o', out / 'a.md')
+    run_tool(monkeypatch, *folders, '-o', out / 'b.md', '--format', 'latex')
+    assert '1 table' in capsys.readouterr().out
+    texts = {path.name: path.read_text() for path in out.iterdir()}
+    assert set(texts) == {'a.tex', 'a.md', 'b.md'}
+    assert texts['a.tex'] == texts['b.md'] and r'\toprule' in texts['a.tex']
+    assert '| --- |' in texts['a.md']
+
+
+def test_errors_are_one_line(folders, monkeypatch, tmp_path):
+    other = make_result({'a': {'PSNR': [20.]}}, system='other')
+    write(tmp_path / 'other', other)
+    with pytest.raises(SystemExit, match='same data.*frames of a'):
+        run_tool(monkeypatch, *folders, tmp_path / 'other')
+    with pytest.raises(SystemExit, match='nowhere does not exist'):
+        run_tool(monkeypatch, tmp_path / 'nowhere')
+    with pytest.raises(SystemExit, match="NAME=COLUMN.*found 'mine'"):
+        run_tool(monkeypatch, *folders, '--system', 'mine')

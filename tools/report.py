@@ -1,0 +1,77 @@
+"""Write a page to look at: tables, plots, sliders and zoomed crops.
+
+    python tools/test.py CONFIG CHECKPOINT --result-dir DIR --save-frames
+    python tools/report.py work_dirs/results/bicubic work_dirs/results/dksan \
+        -o report
+
+report/index.html is one file that needs no network; report/figures has a
+picture for each shown frame in the manner of the paper's Figures 5 and 6.
+The first system named is the baseline that the others are compared with.
+"""
+import argparse
+import os.path as osp
+import sys
+from typing import Dict, List
+
+from dksan_mm.evaluation.report import write_report
+from dksan_mm.evaluation.results import read_results
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Write a page with tables, plots, sliders and crops')
+    parser.add_argument(
+        'results',
+        nargs='+',
+        metavar='RESULT_DIR',
+        help='of tools/test.py --result-dir, with --save-frames for pictures')
+    parser.add_argument(
+        '-o', '--out', default='report', help='folder; default: report')
+    parser.add_argument(
+        '--gt',
+        action='append',
+        default=[],
+        metavar='[NAME=]DIR',
+        help='ground truth, of the data set NAME; default: as the results say')
+    parser.add_argument(
+        '--max-frames',
+        type=int,
+        default=1,
+        metavar='N',
+        help='frames to show of each sequence, spread evenly; default: 1, '
+        'the middle one; 0: no pictures')
+    parser.add_argument(
+        '--title', default='Video super-resolution', help='heading')
+    return parser.parse_args()
+
+
+def read_folders(arguments: List[str]) -> Dict[str, str]:
+    """Read [NAME=]DIR arguments; the name '' stands for all data sets."""
+    folders = {}
+    for argument in arguments:
+        name, _, folder = argument.rpartition('=')
+        if osp.isdir(argument):  # its own name may hold a '='
+            name, folder = '', argument
+        if not osp.isdir(folder):
+            raise ValueError('--gt must be [NAME=]DIR with a folder that '
+                             f'exists, found {argument!r}')
+        folders[name] = folder
+    return folders
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        notes = write_report(
+            read_results(args.results), args.out, read_folders(args.gt),
+            args.max_frames, args.title)
+    except (OSError, ValueError) as error:
+        sys.exit(f'report.py: {error}')
+    for note in notes:
+        print(f'report.py: {note}')
+    page = osp.join(args.out, 'index.html')
+    print(f'{page}: {osp.getsize(page) / 1e6:.1f} MB')
+
+
+if __name__ == '__main__':
+    main()
