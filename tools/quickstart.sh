@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # bash tools/quickstart.sh [VIDEO ...]
 # Train a small DKSAN x16 on a CPU, test it against bicubic, and write a table
-# and a picture into work_dirs/quickstart. With two videos or more (files or
+# and a page with pictures into work_dirs/quickstart. With two videos or more (files or
 # folders of frames, at least 256x256) the last one is held out for the test;
 # one video is split into its first three quarters and its last quarter. With
 # none, short clips are rendered from photographs that installed packages ship.
@@ -32,38 +32,38 @@ if [ -e "$OUT/table.md" ]; then
 fi
 rm -rf "$OUT"
 mkdir -p "$OUT"
+CONVERTER=$ROOT/tools/dataset_converters/videos/preprocess_videos.py
 if [ $# -eq 0 ]; then
     python "$ROOT/tools/dataset_converters/render_demo_clips.py" "$OUT/clips"
-    python "$ROOT/tools/dataset_converters/prepare_videos.py" "$OUT/data" \
+    python "$CONVERTER" "$OUT/data" --name quickstart \
         --train "$OUT"/clips/train/* --val "$OUT"/clips/val/*
 else
-    (cd "$CALLER" && python \
-        "$ROOT/tools/dataset_converters/prepare_videos.py" "$OUT/data" \
-        --hold-out "$@" --max-frames 60 --max-val-frames 24)
+    (cd "$CALLER" && python "$CONVERTER" "$OUT/data" --name quickstart \
+        --videos "$@" --val-count 1 --max-frames 60 --max-val-frames 24)
 fi
-DATA="test_dataloader.dataset.data_root=$OUT/data"
+DATA=(--data-root "$OUT/data")
 
 step 'Train the small DKSAN'
-python "$ROOT/tools/train.py" "$CONFIG" --work-dir "$OUT/dksan" \
-    --cfg-options "train_dataloader.dataset.data_root=$OUT/data" \
-    "val_dataloader.dataset.data_root=$OUT/data" "$DATA"
+python "$ROOT/tools/train.py" "$CONFIG" --work-dir "$OUT/dksan" "${DATA[@]}"
 CHECKPOINT=$(cat "$OUT/dksan/last_checkpoint")
 
 step 'Test bicubic'
 python "$ROOT/tools/test.py" "$BICUBIC" --work-dir "$OUT/bicubic" \
-    --out "$OUT/bicubic.json" --cfg-options "$DATA"
+    "${DATA[@]}" --system bicubic --out "$OUT/bicubic.json" \
+    --result-dir "$OUT/results/bicubic" --save-frames
 
 step 'Test the small DKSAN'
 python "$ROOT/tools/test.py" "$CONFIG" "$CHECKPOINT" --work-dir "$OUT/dksan" \
-    --out "$OUT/dksan.json" --cfg-options "$DATA"
+    "${DATA[@]}" --system 'DKSAN (small)' --out "$OUT/dksan.json" \
+    --result-dir "$OUT/results/dksan" --save-frames
 
-step 'Draw a picture'
-python "$ROOT/tools/analysis_tools/compare_frames.py" "$OUT/comparison.png" \
-    "bicubic=$BICUBIC" "DKSAN=$CONFIG:$CHECKPOINT" --cfg-options "$DATA"
+step 'Write the page'
+python "$ROOT/tools/report.py" "$OUT/results/bicubic" "$OUT/results/dksan" \
+    -o "$OUT/report" --title 'DKSAN: quick start'
 
 step 'Results'
 python "$ROOT/tools/analysis_tools/print_results.py" \
     "bicubic=$OUT/bicubic.json" "DKSAN=$OUT/dksan.json" | tee "$OUT/table.md"
-printf '\nTable: %s\nPicture: %s\nCheckpoint: %s\nTime: %d s\n' \
-    "$OUT/table.md" "$OUT/comparison.png" "$CHECKPOINT" \
+printf '\nTable: %s\nPage: %s\nCheckpoint: %s\nTime: %d s\n' \
+    "$OUT/table.md" "$OUT/report/index.html" "$CHECKPOINT" \
     $((SECONDS - started))

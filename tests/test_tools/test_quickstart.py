@@ -3,11 +3,11 @@ import json
 import sys
 
 import mmcv
-import pytest
-from conftest import ROOT, write_dataset
+from conftest import ROOT
 from test_tools.test_train_test import run
 
 ANALYSIS = 'tools/analysis_tools'
+CONVERTER = 'tools/dataset_converters/videos/preprocess_videos.py'
 
 
 def write_results(path, **values):
@@ -70,39 +70,6 @@ def test_table_of_different_data(tmp_path):
     assert "the same sequences, found ['y'] for b" in result.stderr
 
 
-@pytest.fixture
-def val_data(tmp_path):
-    write_dataset(
-        tmp_path / 'data', dict(val={'clip': 7}), scale=16, size=(4, 5))
-    return tmp_path / 'data'
-
-
-def test_picture(tmp_path, val_data):
-    out = run(sys.executable, f'{ANALYSIS}/compare_frames.py',
-              tmp_path / 'picture.png',
-              'bicubic=configs/bicubic_vid3oc_x16.py', '--cfg-options',
-              f'test_dataloader.dataset.data_root={val_data}').stdout
-    assert 'frame clip/00000003' in out
-    picture = mmcv.imread(str(tmp_path / 'picture.png'))
-    truth = mmcv.imread(str(val_data / 'val/GT/clip/00000003.png'))
-    assert picture.shape == (64 + 24, 3 * 80 + 2 * 8, 3)
-    assert (picture[24:, -80:] == truth).all()
-
-
-def test_picture_of_no_sequence(tmp_path, val_data):
-    result = run(
-        sys.executable,
-        f'{ANALYSIS}/compare_frames.py',
-        tmp_path / 'picture.png',
-        'bicubic=configs/bicubic_vid3oc_x16.py',
-        '--sequence',
-        'other',
-        '--cfg-options',
-        f'test_dataloader.dataset.data_root={val_data}',
-        check=False)
-    assert "--sequence must be one of ['clip']" in result.stderr
-
-
 def test_demo_clips_become_a_data_set(tmp_path):
     run(sys.executable, 'tools/dataset_converters/render_demo_clips.py',
         tmp_path / 'clips')
@@ -111,27 +78,14 @@ def test_demo_clips_become_a_data_set(tmp_path):
         for split in ('train', 'val')
     }
     assert len(clips['train']) == 6 and len(clips['val']) == 2
-    run(sys.executable, 'tools/dataset_converters/prepare_videos.py',
-        tmp_path / 'data', '--train', *clips['train'], '--val', *clips['val'])
+    run(sys.executable, CONVERTER, tmp_path / 'data', '--train',
+        *clips['train'], '--val', *clips['val'])
     first, last = (
         mmcv.imread(str(
             tmp_path / f'data/val/BIx16/coffee/{index:08d}.png')).astype(float)
         for index in (0, 23))
     assert first.shape == (18, 24, 3)
     assert abs(first - last).mean() > 5  # the camera moved
-
-
-def test_prepare_videos_says_what_is_wrong(tmp_path):
-    result = run(
-        sys.executable,
-        'tools/dataset_converters/prepare_videos.py',
-        tmp_path / 'data',
-        '--hold-out',
-        tmp_path / 'none.mp4',
-        check=False)
-    assert result.returncode == 1
-    assert result.stderr.startswith('prepare_videos.py: ')
-    assert 'none.mp4 must be a video' in result.stderr
 
 
 def test_check_env():
