@@ -49,12 +49,12 @@ CHECKPOINT=$(cat "$OUT/dksan/last_checkpoint")
 
 step 'Test bicubic'
 python "$ROOT/tools/test.py" "$BICUBIC" --work-dir "$OUT/bicubic" \
-    "${DATA[@]}" --system bicubic --out "$OUT/bicubic.json" \
+    "${DATA[@]}" --system bicubic \
     --result-dir "$OUT/results/bicubic" --save-frames
 
 step 'Test the small DKSAN'
 python "$ROOT/tools/test.py" "$CONFIG" "$CHECKPOINT" --work-dir "$OUT/dksan" \
-    "${DATA[@]}" --system 'DKSAN (small)' --out "$OUT/dksan.json" \
+    "${DATA[@]}" --system 'DKSAN (small)' \
     --result-dir "$OUT/results/dksan" --save-frames
 
 step 'Write the page'
@@ -62,8 +62,9 @@ python "$ROOT/tools/report.py" "$OUT/results/bicubic" "$OUT/results/dksan" \
     -o "$OUT/report" --title 'DKSAN: quick start'
 
 step 'Results'
-python "$ROOT/tools/analysis_tools/print_results.py" \
-    "bicubic=$OUT/bicubic.json" "DKSAN=$OUT/dksan.json" | tee "$OUT/table.md"
+for metric in PSNR SSIM; do
+    python "$ROOT/tools/benchmark_tables.py" "$OUT"/results/* --metric $metric
+done | tee "$OUT/table.md"
 printf '\nTable: %s\nPage: %s\nCheckpoint: %s\nTime: %d s\n' \
     "$OUT/table.md" "$OUT/report/index.html" "$CHECKPOINT" \
     $((SECONDS - started))

@@ -46,7 +46,8 @@ def make_tables(
 
     Returns:
         tuple[list[Table], list[str]]: Tables 1 to 3, then those of other
-        data; and a line for each table of the paper that is left out.
+        data; and a line for each table of the paper that is left out,
+        where some result is of the paper's data.
 
     Raises:
         ValueError: Results of one data set are of different data, two
@@ -59,11 +60,12 @@ def make_tables(
         name = result['dataset']['name']
         groups.setdefault(name.casefold(), []).append(result)
     tables, left_out = [], []
+    on_papers_data = not groups.keys().isdisjoint(t.dataset for t in TABLES)
     for paper in TABLES:
         columns = _assign(groups.get(paper.dataset, []), paper.columns, names)
         if any(column in columns for column in paper.columns):
             tables.append(_table(columns, paper.columns, paper, metric))
-        else:
+        elif on_papers_data:
             left_out.append(
                 f'Table {paper.number} is left out: no result of '
                 f'{", ".join(paper.columns)} on {paper.dataset}. Write them '
