@@ -195,8 +195,18 @@ def _start(out: str, tasks: Sequence[_Task],
                 f'{out} must be of the same settings to be completed, found '
                 f'{key} {earlier.get(key)!r} instead of {expected[key]!r}; '
                 'remove it or choose another folder')
-    write_whole(in_progress, _to_json(expected))
     records = dict((earlier or {}).get('sequences', {}))
+    strange = sorted(key
+                     for key in records.keys() - {task.key
+                                                  for task in tasks}
+                     if key.split('/')[0] in {task.folder
+                                              for task in tasks})
+    if strange:
+        raise FileExistsError(
+            f'{out} must be of the same sequences to be completed, found '
+            f'{strange[0]} there, which is not among the sources; remove it '
+            'or choose another folder')
+    write_whole(in_progress, _to_json(expected))
     for task in tasks:
         if osp.isfile(task.record):
             records[task.key] = _read_json(task.record)

@@ -68,6 +68,12 @@ class VideoSRDataset(BasicFramesDataset):
         kwargs.setdefault('num_output_frames', 1)
         super().__init__(*args, num_input_frames=num_input_frames, **kwargs)
 
+    @classmethod
+    def _load_metainfo(cls, metainfo: Optional[dict] = None) -> dict:
+        """Take values as they are: mmengine would read a file, or fail on a
+        folder, that happens to be called like one."""
+        return {**cls.METAINFO, **(metainfo or {})}
+
     def load_data_list(self) -> List[dict]:
         """Check the folders and the annotation, list the samples, then check
         their frames."""

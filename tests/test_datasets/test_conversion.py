@@ -287,6 +287,18 @@ def test_other_settings_are_refused(tmp_path, change):
     assert files_below(out) == before
 
 
+def test_other_sequences_are_refused(tmp_path):
+    """They would stand beside the new ones, unnoticed."""
+    a, b = ([write_folder(tmp_path / name, make_frames())] for name in 'ab')
+    out = make_set(tmp_path / 'out', splits_of(train=a))
+    before = files_below(out)
+    with pytest.raises(FileExistsError, match='same sequences.*train/a there'):
+        make_set(out, splits_of(train=b))
+    assert files_below(out) == before
+    make_set(out, splits_of(train=a, val=b))
+    assert verify(str(out)) == []
+
+
 def test_target_in_use(tmp_path):
     splits = splits_of(train=[write_folder(tmp_path / 'v', make_frames())])
     (tmp_path / 'out').mkdir()

@@ -312,6 +312,14 @@ def test_faults_are_found_at_once(folder, damage, kwargs, error, message):
         make_dataset(folder, **kwargs)
 
 
+def test_folder_called_like_the_data_set(folder, monkeypatch):
+    """mmengine by itself reads a file of that name as annotation."""
+    (folder / 'vid3oc').mkdir()
+    monkeypatch.chdir(folder)
+    metainfo = dict(dataset_type='vid3oc', task_name='vsr')
+    assert make_dataset(folder, metainfo=metainfo).metainfo == metainfo
+
+
 def test_checks_of_frames_can_be_left_out(folder):
     rewrite(folder / 'train/GT/001/00000005.png', (32, 50))
     assert len(make_dataset(folder, check_frames=False)) == 16

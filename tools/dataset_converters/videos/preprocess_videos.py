@@ -30,6 +30,7 @@ def parse_args() -> argparse.Namespace:
     split.add_argument(
         '--val-ratio',
         type=float,
+        default=0.25,
         help='part of --videos to validate on: the last ones, or the end of '
         'a single one. Default: 0.25')
     split.add_argument(
@@ -74,7 +75,7 @@ def make_splits(args: argparse.Namespace) -> Splits:
         splits = split_by_file(expand(args.videos), args.val_file)
     elif args.videos:
         splits = split_by_ratio(
-            expand(args.videos), args.val_ratio or 0.25, args.val_count)
+            expand(args.videos), args.val_ratio, args.val_count)
     else:
         splits = named_splits(
             dict(

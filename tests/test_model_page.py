@@ -1,0 +1,169 @@
+"""The model page, the metafile and the data sets' pages say what is true."""
+import glob
+import os.path as osp
+import re
+import shlex
+from urllib.parse import urlparse
+
+import pytest
+import torch
+import yaml
+from conftest import ROOT
+from mmagic.registry import MODELS
+from mmengine.config import Config
+
+from dksan_mm.evaluation.paper import TABLE_1, TABLE_2, TABLE_3
+
+MODEL_PAGE = 'configs/README.md'
+PAGES = [MODEL_PAGE] + [
+    f'tools/dataset_converters/{name}/README.md'
+    for name in ('vid3oc', 'intvid', 'videos')
+]
+METAFILE = 'configs/metafile.yml'
+# papers and code; what is installed comes by the tools of this repository
+HOSTS = {'arxiv.org', 'openreview.net', 'github.com'}
+# for option names that a tool's own file does not hold
+SHARED = ('dksan_mm/datasets/cli.py', 'dksan_mm/engine/cli.py')
+BEHIND = {'dist_train.sh': 'tools/train.py', 'dist_test.sh': 'tools/test.py'}
+
+
+def read(path):
+    with open(osp.join(ROOT, path)) as file:
+        return file.read()
+
+
+def full_size_configs():
+    paths = glob.glob(osp.join(ROOT, 'configs', '*_vid3oc_x16.py'))
+    return sorted(osp.relpath(path, ROOT) for path in paths)
+
+
+def count_parameters(config):
+    with torch.device('meta'):
+        model = MODELS.build(Config.fromfile(osp.join(ROOT, config)).model)
+    return sum(p.numel() for p in model.parameters())
+
+
+def commands_of(text):
+    """Return the commands of a page's bash blocks, as lists of words."""
+    blocks = re.findall(r'```bash\n(.*?)```', text, re.DOTALL)
+    lines = '\n'.join(blocks).replace('\\\n', ' ').splitlines()
+    return [words for line in lines if (words := shlex.split(line, True))]
+
+
+@pytest.fixture(scope='module')
+def metafile():
+    return yaml.safe_load(read(METAFILE))
+
+
+@pytest.mark.parametrize('page', PAGES)
+class TestPage:
+
+    def test_paths_exist(self, page):
+        text = re.sub(r'https?://\S+', '', read(page))
+        named = re.findall(r'\b(?:configs|tools|dksan_mm)/[\w./-]*\w', text)
+        assert named
+        gone = {p for p in named if not osp.exists(osp.join(ROOT, p))}
+        assert not gone
+
+    def test_relative_links_exist(self, page):
+        links = re.findall(r'\]\(([^)]+)\)', read(page))
+        folder = osp.join(ROOT, osp.dirname(page))
+        local = {k.split('#')[0] for k in links if '://' not in k} - {''}
+        assert local
+        assert not {k for k in local if not osp.exists(osp.join(folder, k))}
+
+    def test_commands_know_their_options(self, page):
+        commands = commands_of(read(page))
+        assert commands
+        for words in commands:
+            tools = [w for w in words if w.startswith('tools/')]
+            if not tools:
+                assert words[0] in ('cp', 'echo')
+                continue
+            name = osp.basename(tools[0])
+            source = read(BEHIND.get(name, tools[0]))
+            source += ''.join(map(read, SHARED))
+            for word in words:
+                if re.fullmatch(r'--?[a-z][\w-]*', word):
+                    assert f"'{word}'" in source, f'{tools[0]} {word}'
+
+    def test_links_lead_to_known_hosts(self, page):
+        urls = re.findall(r'https?://[^\s)}>]+', read(page))
+        assert {urlparse(url).hostname for url in urls} <= HOSTS
+
+
+def test_cross_references():
+    """Every page about data is reached from the model page."""
+    for page in PAGES[1:]:
+        assert f'(../{page})' in read(MODEL_PAGE)
+
+
+def test_parameters_of_the_page():
+    rows = re.findall(r'^\| \[[\w-]+\]\(([\w-]+\.py)\) \|[^|]+\| ([\d,]+) \|',
+                      read(MODEL_PAGE), re.MULTILINE)
+    configs = glob.glob(osp.join(ROOT, 'configs', '*.py'))
+    assert {name for name, _ in rows} == set(map(osp.basename, configs))
+    for name, number in rows:
+        assert count_parameters(f'configs/{name}') == int(
+            number.replace(',', '')), name
+
+
+def test_numbers_of_the_paper():
+    """Averages and times are the paper's, in its order."""
+    text = read(MODEL_PAGE)
+
+    def row(label):
+        line = re.search(rf'^\| {re.escape(label)}.*$', text, re.MULTILINE)
+        return [cell.strip() for cell in line[0].split('|')[2:-1]]
+
+    def printed(table):
+        return [f'{value:.2f}' for value in table.average]
+
+    assert row('the paper\'s Tables 1 and 2') == list(TABLE_1.columns)
+    assert row('Vid3oC validation') == printed(TABLE_1)
+    assert row('IntVID, 10 sequences') == printed(TABLE_2)
+    assert row('the paper\'s Table 3') == list(TABLE_3.columns)
+    assert row('IntVID |') == printed(TABLE_3)
+    times = re.findall(r'^\| seconds a frame \|(.*)\|$', text, re.MULTILINE)
+    assert len(times) == 2
+    for table, line in zip((TABLE_1, TABLE_3), times):
+        expected = [table.seconds.get(name, '') for name in table.columns]
+        assert [cell.strip() for cell in line.split('|')] == expected
+
+
+class TestMetafile:
+
+    def test_index_imports_it(self):
+        assert METAFILE in yaml.safe_load(read('model-index.yml'))['Import']
+
+    def test_has_every_config_of_full_size(self, metafile):
+        configs = [model['Config'] for model in metafile['Models']]
+        assert sorted(configs) == full_size_configs()
+
+    @pytest.mark.parametrize('config', full_size_configs())
+    def test_model(self, metafile, config):
+        model = next(m for m in metafile['Models'] if m['Config'] == config)
+        assert model['Name'] == Config.fromfile(osp.join(
+            ROOT, config)).experiment_name
+        assert model['Metadata']['Parameters'] == count_parameters(config)
+        trained = model['Metadata']['Parameters'] > 0
+        assert ('Training Data' in model['Metadata']) == trained
+        # mim goes through it without asking whether it is there
+        assert isinstance(model['Results'], list)
+
+    def test_collections(self, metafile):
+        """Every trained model is in one, none is empty, pages exist."""
+        used = {
+            m['In Collection']
+            for m in metafile['Models'] if m['Metadata']['Parameters']
+        }
+        assert used == {c['Name'] for c in metafile['Collections']}
+        for collection in metafile['Collections']:
+            assert osp.isfile(osp.join(ROOT, collection['README']))
+            url = urlparse(collection['Paper']['URL'])
+            assert url.scheme == 'https' and url.hostname in HOSTS
+
+    def test_weights_and_page_agree(self, metafile):
+        weights = any('Weights' in model for model in metafile['Models'])
+        page = ' '.join(read(MODEL_PAGE).split())
+        assert ('no pretrained weights yet' in page) != weights
