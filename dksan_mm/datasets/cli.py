@@ -4,7 +4,9 @@ import os.path as osp
 import sys
 from typing import Callable, Optional
 
-from .conversion import CROPS, Settings, convert
+from .conversion import convert
+from .layout import Settings
+from .reduction import CROPS
 from .splits import Splits, numbered_splits
 from .storage import STORAGES
 from .verification import verify

@@ -1,43 +1,20 @@
 """Raw videos and frames made into data sets in MMagic's layout."""
-import json
 import os
 import os.path as osp
 import shutil
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Sequence
 
-import numpy as np
-from mmagic.datasets.transforms import MATLABLikeResize
 from mmengine.utils import track_parallel_progress, track_progress
 
 import dksan_mm
+from .layout import Settings, lr_folder, read_json, read_metadata, to_json
+from .reduction import MIN_LR_SIZE, crop_frame, reduce_frame
 from .sources import Clip, read_clip
 from .splits import MIN_FRAMES, Splits
-from .storage import STORAGES, WRITERS, list_sequence, memmap_path, write_whole
+from .storage import WRITERS, list_sequence, memmap_path, write_whole
 
-# the least LR side
-MIN_LR_SIZE = 16
-CROPS = ('bottom-right', 'centre')
-KERNEL = ('MATLAB imresize(x, 1/{scale}, "bicubic"): antialiased, mirrored at '
-          'the borders, rounded to 8 bits once')
 # records of the sequences that are whole, while others are not
 _RECORDS = '.conversion'
-
-
-class Settings(NamedTuple):
-    """What decides the pixels of a data set, and how they are stored."""
-    name: str
-    scale: int = 16
-    crop: str = 'bottom-right'
-    storage: str = 'png'
-
-    def metadata(self) -> Dict[str, Any]:
-        """Return what is written beside the data."""
-        return dict(
-            name=self.name,
-            scale=self.scale,
-            crop=f'{self.crop}, to a multiple of {self.scale}',
-            kernel=KERNEL.format(scale=self.scale),
-            storage=self.storage)
 
 
 class _Task(NamedTuple):
@@ -63,37 +40,6 @@ class _Task(NamedTuple):
 
     def folder_of(self, kind: str) -> str:
         return osp.join(self.out, self.folder, kind)
-
-
-def lr_folder(scale: int) -> str:
-    """Return the name of the folder of LR frames, ``BIx16``."""
-    return f'BIx{scale}'
-
-
-def reduce_frame(hr: np.ndarray, scale: int) -> np.ndarray:
-    """Return a frame as MATLAB's ``im2uint8(imresize(im2double(hr), 1 /
-    scale, 'bicubic'))``, by MMagic's :class:`MATLABLikeResize`: within 1e-4
-    grey levels of the definition before it is rounded.
-
-    Args:
-        hr (np.ndarray): (H, W, 3) uint8, sides multiples of ``scale``.
-        scale (int): At least 1.
-
-    Returns:
-        np.ndarray: (H / scale, W / scale, 3) uint8.
-    """
-    lr = MATLABLikeResize(keys=['image'], scale=1 / scale)(dict(image=hr))
-    # MATLAB rounds halves upwards
-    return np.clip(np.floor(lr['image'] + 0.5), 0, 255).astype(np.uint8)
-
-
-def crop_frame(frame: np.ndarray, scale: int, crop: str) -> np.ndarray:
-    """Return a frame cropped to a multiple of ``scale``: at the bottom and
-    right, or on all sides alike."""
-    height, width = (side - side % scale for side in frame.shape[:2])
-    top, left = ((side % scale) // 2 if crop == 'centre' else 0
-                 for side in frame.shape[:2])
-    return np.ascontiguousarray(frame[top:top + height, left:left + width])
 
 
 def convert(out: str,
@@ -132,7 +78,7 @@ def convert(out: str,
             :func:`~dksan_mm.datasets.sources.read_clip`'s, is smaller than 16
             LR pixels on a side or shorter than ``min_frames``.
     """
-    _check_settings(settings)
+    settings.check()
     folders = _folders(splits)
     tasks = [
         _Task(clip, out, split, sequence, settings)
@@ -149,20 +95,6 @@ def convert(out: str,
         print()
         done.update(zip((task.key for task in todo), records))
     _finish(out, splits, folders, settings, done)
-
-
-def _check_settings(settings: Settings) -> None:
-    for name, rule in (('crop', CROPS), ('storage', STORAGES)):
-        value = getattr(settings, name)
-        if value not in rule:
-            raise ValueError(f'{name} must be one of {", ".join(rule)}, got '
-                             f'{value!r}')
-    if settings.scale < 1:
-        raise ValueError(f'scale must be at least 1, got {settings.scale}')
-    if not settings.name or not all(c.isalnum() or c in '-_.'
-                                    for c in settings.name):
-        raise ValueError('name must be of letters, digits, "-", "_" and ".", '
-                         f'got {settings.name!r}')
 
 
 def _folders(splits: Splits) -> Dict[str, str]:
@@ -182,7 +114,7 @@ def _start(out: str, tasks: Sequence[_Task],
     in_progress = osp.join(out, _RECORDS, 'settings.json')
     expected = settings.metadata()
     if earlier is None and osp.isfile(in_progress):
-        earlier = _read_json(in_progress)
+        earlier = read_json(in_progress)
     if earlier is None:
         if osp.isdir(out) and os.listdir(out):
             raise FileExistsError(
@@ -206,15 +138,15 @@ def _start(out: str, tasks: Sequence[_Task],
             f'{out} must be of the same sequences to be completed, found '
             f'{strange[0]} there, which is not among the sources; remove it '
             'or choose another folder')
-    write_whole(in_progress, _to_json(expected))
+    write_whole(in_progress, to_json(expected))
     for task in tasks:
         if osp.isfile(task.record):
-            records[task.key] = _read_json(task.record)
+            records[task.key] = read_json(task.record)
     done = {}
     for task in tasks:
         record = records.get(task.key)
         if record and {**record, **_origin(task.clip)} == record:
-            write_whole(task.origin, _to_json(_origin(task.clip)))
+            write_whole(task.origin, to_json(_origin(task.clip)))
             if _is_whole(task, record):
                 done[task.key] = record
     return done
@@ -265,14 +197,14 @@ class _Convert:
             width=size[1],
             height=size[0],
             **_origin(task.clip))
-        write_whole(task.record, _to_json(record))
+        write_whole(task.record, to_json(record))
         return record
 
     @staticmethod
     def _clear(task: _Task, kinds: Sequence[str]) -> None:
         """Remove frames that came from elsewhere; keep what a run that was
         stopped has written."""
-        expected = _to_json(_origin(task.clip))
+        expected = to_json(_origin(task.clip))
         if osp.isfile(task.origin):
             with open(task.origin, 'rb') as file:
                 if file.read() == expected:
@@ -329,28 +261,5 @@ def _finish(out: str, splits: Splits, folders: Dict[str, str],
     earlier = read_metadata(out) or {}
     for key in ('splits', 'sequences'):
         metadata[key] = {**earlier.get(key, {}), **metadata[key]}
-    write_whole(osp.join(out, 'metadata.json'), _to_json(metadata))
+    write_whole(osp.join(out, 'metadata.json'), to_json(metadata))
     shutil.rmtree(osp.join(out, _RECORDS), ignore_errors=True)
-
-
-def read_metadata(root: str) -> Optional[Dict[str, Any]]:
-    """Return what a data set's ``metadata.json`` says, None if it has none.
-
-    Raises:
-        ValueError: The file is damaged.
-    """
-    path = osp.join(root, 'metadata.json')
-    return _read_json(path) if osp.isfile(path) else None
-
-
-def _read_json(path: str) -> Dict[str, Any]:
-    try:
-        with open(path) as file:
-            return json.load(file)
-    except ValueError as error:
-        raise ValueError(f'{path} must be JSON, found: {error}; remove it and '
-                         'run the converter again') from error
-
-
-def _to_json(value: Dict[str, Any]) -> bytes:
-    return json.dumps(value, indent=2).encode() + b'\n'

@@ -6,7 +6,8 @@ from typing import Any, Dict, List, NamedTuple
 import numpy as np
 from mmengine.utils import track_parallel_progress, track_progress
 
-from .conversion import lr_folder, read_metadata, reduce_frame
+from .layout import lr_folder, read_metadata
+from .reduction import reduce_frame
 from .storage import Listing, list_sequence, read_frame
 
 

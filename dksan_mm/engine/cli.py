@@ -8,7 +8,7 @@ from typing import Iterator, Optional
 from mmengine.config import Config, DictAction
 from mmengine.runner import find_latest_checkpoint
 
-from dksan_mm.datasets.conversion import read_metadata
+from dksan_mm.datasets.layout import read_metadata
 from .checkpoint import CheckpointMismatchError, check_checkpoint
 from .distributed import prepare_launcher
 from .evaluation_sets import read_test_sets, write_test_sets

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 import dksan_mm
 from dksan_mm._benchmark import cpu_name
-from dksan_mm.datasets.conversion import read_metadata
+from dksan_mm.datasets.layout import read_metadata
 
 
 def describe_dataset(dataset: Dataset, name: str) -> Dict[str, Any]:

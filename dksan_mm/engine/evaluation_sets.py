@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from torch.utils.data import Dataset
 
-from dksan_mm.datasets.conversion import read_metadata
+from dksan_mm.datasets.layout import read_metadata
 
 
 class EvaluationSet(NamedTuple):

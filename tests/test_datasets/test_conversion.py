@@ -18,7 +18,9 @@ from raw_material import (make_frames, scene, write_folder, write_image,
                           write_video)
 
 from dksan_mm.datasets import conversion, storage
-from dksan_mm.datasets.conversion import Settings, convert, reduce_frame
+from dksan_mm.datasets.conversion import convert
+from dksan_mm.datasets.layout import Settings, to_json
+from dksan_mm.datasets.reduction import reduce_frame
 from dksan_mm.datasets.sources import Clip, read_image
 from dksan_mm.datasets.splits import Entry, named_splits
 from dksan_mm.datasets.storage import OutputError, read_frame
@@ -310,7 +312,8 @@ def test_target_in_use(tmp_path):
 
 SCRIPT = '''
 import sys
-from dksan_mm.datasets.conversion import Settings, convert
+from dksan_mm.datasets.conversion import convert
+from dksan_mm.datasets.layout import Settings
 from dksan_mm.datasets.sources import Clip
 convert(sys.argv[1], dict(train=dict(a=Clip(sys.argv[2]),
                                      b=Clip(sys.argv[3]))),
@@ -372,7 +375,7 @@ def test_full_disk(tmp_path, kind, path):
     settings = json.dumps(Settings('tiny', 4, storage=kind).metadata())
     (out / '.conversion').mkdir()
     (out / '.conversion/settings.json').write_text(settings)
-    origin = conversion._to_json(conversion._origin(splits['train']['v']))
+    origin = to_json(conversion._origin(splits['train']['v']))
     (out / '.conversion/train').mkdir()
     (out / '.conversion/train/v.json.origin').write_bytes(origin)
     os.symlink('/dev/full', out / f'{path}.partial')

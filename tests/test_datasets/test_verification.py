@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from raw_material import make_frames, write_folder, write_image
 
-from dksan_mm.datasets.conversion import Settings, convert
+from dksan_mm.datasets.conversion import convert
+from dksan_mm.datasets.layout import Settings
 from dksan_mm.datasets.sources import read_image
 from dksan_mm.datasets.splits import expand, split_by_ratio
 from dksan_mm.datasets.verification import verify

@@ -1,0 +1,71 @@
+"""What a data set of the converters says about itself."""
+import json
+import os.path as osp
+from typing import Any, Dict, NamedTuple, Optional
+
+from .reduction import CROPS
+from .storage import STORAGES
+
+KERNEL = ('MATLAB imresize(x, 1/{scale}, "bicubic"): antialiased, mirrored at '
+          'the borders, rounded to 8 bits once')
+
+
+class Settings(NamedTuple):
+    """What decides the pixels of a data set, and how they are stored."""
+    name: str
+    scale: int = 16
+    crop: str = 'bottom-right'
+    storage: str = 'png'
+
+    def metadata(self) -> Dict[str, Any]:
+        """Return what is written beside the data."""
+        return dict(
+            name=self.name,
+            scale=self.scale,
+            crop=f'{self.crop}, to a multiple of {self.scale}',
+            kernel=KERNEL.format(scale=self.scale),
+            storage=self.storage)
+
+    def check(self) -> None:
+        """Raise ValueError if a setting breaks its rule."""
+        for name, rule in (('crop', CROPS), ('storage', STORAGES)):
+            value = getattr(self, name)
+            if value not in rule:
+                raise ValueError(
+                    f'{name} must be one of {", ".join(rule)}, got '
+                    f'{value!r}')
+        if self.scale < 1:
+            raise ValueError(f'scale must be at least 1, got {self.scale}')
+        if not self.name or not all(c.isalnum() or c in '-_.'
+                                    for c in self.name):
+            raise ValueError(
+                'name must be of letters, digits, "-", "_" and ".", '
+                f'got {self.name!r}')
+
+
+def lr_folder(scale: int) -> str:
+    """Return the name of the folder of LR frames, ``BIx16``."""
+    return f'BIx{scale}'
+
+
+def read_metadata(root: str) -> Optional[Dict[str, Any]]:
+    """Return what a data set's ``metadata.json`` says, None if it has none.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    path = osp.join(root, 'metadata.json')
+    return read_json(path) if osp.isfile(path) else None
+
+
+def read_json(path: str) -> Dict[str, Any]:
+    try:
+        with open(path) as file:
+            return json.load(file)
+    except ValueError as error:
+        raise ValueError(f'{path} must be JSON, found: {error}; remove it and '
+                         'run the converter again') from error
+
+
+def to_json(value: Dict[str, Any]) -> bytes:
+    return json.dumps(value, indent=2).encode() + b'\n'
