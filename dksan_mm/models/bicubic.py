@@ -19,6 +19,8 @@ class BicubicUpsampler(nn.Module):
         scale (int): At least 1. Default: 16.
     """
 
+    # of a window it needs the middle alone
+    num_frames = 1
     # pixels on either side that the cubic reaches
     _REACH = 2
 

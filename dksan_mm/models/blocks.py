@@ -12,6 +12,7 @@ from mmagic.models.editors.cain.cain_net import ChannelAttentionLayer
 from torch import Tensor, nn
 
 from dksan_mm.ops import DeformKernelConv2dPack
+from .strips import in_strips, is_watched
 
 # of every leaky ReLU in the network
 NEGATIVE_SLOPE = 0.1
@@ -22,15 +23,10 @@ def leaky_relu() -> nn.LeakyReLU:
     return nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
 
 
-def _must_not_overwrite() -> bool:
-    """Whether autograd watches, or a compiler, which plans memory itself."""
-    return torch.is_grad_enabled() or torch.compiler.is_compiling()
-
-
 def add(x: Tensor, to: Tensor) -> Tensor:
     """Return ``x + to``, in the memory of ``to``, which nobody else may hold,
     unless gradients are recorded or the model is compiled."""
-    return x + to if _must_not_overwrite() else to.add_(x)
+    return x + to if is_watched() else to.add_(x)
 
 
 def addcmul(x: Tensor,
@@ -41,7 +37,7 @@ def addcmul(x: Tensor,
     """Return ``x + value * factor * by``, in the memory of ``out``, one of
     the three, which nobody else may hold, unless gradients are recorded or the
     model is compiled."""
-    if _must_not_overwrite():
+    if is_watched():
         return torch.addcmul(x, factor, by, value=value)
     return torch.addcmul(x, factor, by, value=value, out=out)
 
@@ -104,7 +100,8 @@ class RCAB(ResidualBlockNoBN):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C, H, W)."""
-        out = self.conv2(self.relu(self.conv1(x)))
+        out = in_strips(
+            lambda rows: self.conv2(self.relu(self.conv1(rows))), x, halo=2)
         if self.attention is None:
             return add(x, out)
         # ChannelAttentionLayer.forward, with the skip in the same pass

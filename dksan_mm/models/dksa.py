@@ -1,8 +1,11 @@
 """Spatial attention by deformable kernels, Fig. 3 of the paper."""
+from typing import Optional
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import DKCBlock, addcmul, leaky_relu
+from .strips import empty_map, row_strips, scaled
 
 
 class DKSA(nn.Module):
@@ -49,6 +52,25 @@ class DKSA(nn.Module):
         attention = self.dkc_layers(self.head(x))
         if self.tail is not None:
             attention = self.tail(attention)
+        strips = row_strips(attention, halo=2, scale=2)
+        # an odd height is not twice the attention's; no level but the first
+        # has one
+        if strips is None or x.shape[-2] % 2:
+            return self._attend(x, attention)
+        out: Optional[Tensor] = None
+        for rows, around, core in strips:
+            part = self._attend(x[..., scaled(around, 2), :],
+                                attention[..., around, :])
+            part = part[..., scaled(core, 2), :]
+            if out is None:
+                out = empty_map(part, x.shape[-2])
+            out[..., scaled(rows, 2), :] = part
+            del part  # before the next one is there
+        return out
+
+    def _attend(self, x: Tensor, attention: Tensor) -> Tensor:
+        """Return (N, C, H, W) changed by what is known of it at half its
+        size."""
         attention = F.interpolate(
             attention, size=x.shape[-2:], mode='bilinear', align_corners=False)
         mask = self.conv_mask(attention).sigmoid_()

@@ -1,9 +1,8 @@
 """The DKSAN network, Fig. 1 of the paper."""
-from typing import Optional, Sequence, Tuple, Union
+from typing import Iterable, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
-from mmagic.models.archs import PixelShufflePack
 from mmagic.models.utils import make_layer
 from mmagic.registry import MODELS
 from mmengine.model import BaseModule
@@ -12,90 +11,8 @@ from torch import Tensor, nn
 from .blocks import RCAB, PointwiseConv2d, add, leaky_relu, use_channels_last
 from .dkc_align import DKCAlign
 from .dksa import DKSA
-
-
-class Reconstruction(nn.Module):
-    """Reconstruction of one level, Fig. 3a: ``x + DKSA(RCABs(x))``, eq. 12.
-
-    Args:
-        mid_channels (int): Channels C.
-        num_blocks (int): RCABs.
-        dksa (nn.Module, optional): The level's spatial attention.
-            Default: None, none.
-        **rcab_cfg: Further arguments of :class:`RCAB`.
-    """
-
-    def __init__(self,
-                 mid_channels: int,
-                 num_blocks: int,
-                 dksa: Optional[nn.Module] = None,
-                 **rcab_cfg) -> None:
-        super().__init__()
-        self.rcabs = make_layer(
-            RCAB, num_blocks, mid_channels=mid_channels, **rcab_cfg)
-        self.dksa = dksa
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, C, H, W)."""
-        out = self.rcabs(x)
-        if self.dksa is not None:
-            out = self.dksa(out)
-        return add(x, out)
-
-
-class Upscale(nn.Module):
-    """Upscale module of one level, Fig. 4: conv, PixelShuffle(2), LReLU,
-    conv to RGB.
-
-    The last convolution starts at zero, so that an untrained network is the
-    bicubic cascade (the paper names no initial weights).
-
-    Args:
-        mid_channels (int): Channels C.
-        out_channels (int): Channels of the image. Default: 3.
-    """
-
-    def __init__(self, mid_channels: int, out_channels: int = 3) -> None:
-        super().__init__()
-        self.upsample = PixelShufflePack(
-            mid_channels, mid_channels, 2, upsample_kernel=3)
-        self.lrelu = leaky_relu()
-        self.conv_last = nn.Conv2d(mid_channels, out_channels, 3, padding=1)
-        nn.init.zeros_(self.conv_last.weight)
-        nn.init.zeros_(self.conv_last.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, out_channels, 2H, 2W).
-
-        The pixels are shuffled last instead of before the activation and the
-        last convolution, where there are 4C channels of them: what it computes
-        is the same.
-        """
-        x = self.lrelu(self.upsample.upsample_conv(x))
-        weight = before_pixel_shuffle(self.conv_last.weight)
-        x = F.pixel_shuffle(F.conv2d(x, weight, padding=1), 2)
-        return x + self.conv_last.bias.view(-1, 1, 1)
-
-
-def before_pixel_shuffle(weight: Tensor) -> Tensor:
-    """Return the kernel that does before a pixel shuffle by two what a 3x3
-    kernel does behind it.
-
-    An output pixel sees 3x3 pixels, which lie, wherever it is among its 2x2,
-    in 3x3 of the pixels before the shuffle.
-
-    Args:
-        weight (Tensor): (C_out, C, 3, 3).
-
-    Returns:
-        Tensor: (4 * C_out, 4 * C, 3, 3), a quarter of it not zero.
-    """
-    placed = [
-        F.pad(weight, (1 + j, 2 - j, 1 + i, 2 - i)) for i in range(2)
-        for j in range(2)
-    ]
-    weight = F.pixel_unshuffle(torch.stack(placed, 1), 2).flatten(0, 1)
-    return weight.contiguous(memory_format=torch.channels_last)
+from .level import Reconstruction, Upscale
+from .strips import is_watched
 
 
 @MODELS.register_module()
@@ -225,21 +142,70 @@ class DKSANNet(BaseModule):
             ValueError: ``x`` has another shape than said.
         """
         x = self._check_input(x)
-        image = channels_last(x[:, self.num_frames // 2])
-        features = self.fuse_frames(x)
-        images = []
-        for level in range(self.num_levels):
-            if level:
-                features = self.extract_levels[level - 1](image)
-            residual = self.upscale[level](self.reconstruct[level](features))
+        images = self._enlarge(
+            self.fuse_frames(x), x[:, self.num_frames // 2], return_levels)
+        return tuple(images) if return_levels else images[-1]
+
+    def extract_features(self, frames: Tensor) -> Tensor:
+        """Return what the network knows of a frame before it sees others,
+        eq. 2; for :meth:`restore_features`.
+
+        Args:
+            frames (Tensor): (N, in_channels, H, W), RGB in [0, 1].
+
+        Returns:
+            Tensor: (N, C, H, W).
+        """
+        return self.extract(channels_last(frames))
+
+    def restore_features(self, features: Sequence[Tensor],
+                         image: Tensor) -> Tensor:
+        """Restore the middle frame of a window whose features are there.
+
+        Where autograd does not watch, it has the bits of :meth:`forward`, if
+        features were extracted in batches of the same N.
+
+        Args:
+            features (Sequence[Tensor]): :meth:`extract_features` of each of
+                the T frames, (N, C, H, W).
+            image (Tensor): The middle frame, (N, in_channels, H, W).
+
+        Returns:
+            Tensor: (N, in_channels, scale * H, scale * W).
+        """
+        return self._enlarge(self._fuse(features), image)[-1]
+
+    def _enlarge(self,
+                 features: Tensor,
+                 image: Tensor,
+                 keep: bool = False) -> List[Tensor]:
+        """Return the images of all levels, or the last, eqs. 5 to 8.
+
+        Args:
+            features (Tensor): F_fusion, (N, C, H, W).
+            image (Tensor): The middle frame, (N, in_channels, H, W).
+            keep (bool): Whether to return all.
+        """
+        images = [channels_last(image)]
+        for level, upscale in enumerate(self.upscale):
+            # no name for features of this level: each map is to be freed as
+            # soon as it can be
+            residual = upscale(
+                self.reconstruct[level](self.extract_levels[level - 1]
+                                        (images[-1]) if level else features))
             # over the enlarged image: under autocast the residual is short
-            image = add(
-                residual,
-                F.interpolate(
-                    image, scale_factor=2, mode='bicubic',
-                    align_corners=False))
-            images.append(image)
-        return tuple(images) if return_levels else image
+            images.append(
+                add(
+                    residual,
+                    F.interpolate(
+                        images[-1],
+                        scale_factor=2,
+                        mode='bicubic',
+                        align_corners=False)))
+            del residual
+            if not keep or not level:
+                del images[0]
+        return images
 
     def fuse_frames(self, x: Tensor) -> Tensor:
         """Extract, align and fuse the frames, eqs. 2 to 4.
@@ -250,11 +216,19 @@ class DKSANNet(BaseModule):
         Returns:
             Tensor: F_fusion, (N, C, H, W).
         """
-        frames = self.num_frames
+        if not is_watched():
+            # PyTorch's kernels round by the size of the batch: features kept
+            # from window to window are to have the same bits
+            return self._fuse([self.extract_features(f) for f in x.unbind(1)])
         # frame by frame, so that each frame's features are one block of
         # memory: (T * N, C, H, W)
-        features = self.extract(channels_last(x.transpose(0, 1).flatten(0, 1)))
-        features = list(features.unflatten(0, (frames, -1)).unbind())
+        features = self.extract_features(x.transpose(0, 1).flatten(0, 1))
+        return self._fuse(features.unflatten(0, (self.num_frames, -1)))
+
+    def _fuse(self, features: Iterable[Tensor]) -> Tensor:
+        """Align and fuse the features of T frames, (N, C, H, W) each."""
+        features = list(features)
+        frames = self.num_frames
         if self.align is not None:
             middle = frames // 2
             reference = features.pop(middle)

@@ -1,6 +1,7 @@
 """EDVR at x16, the network that the paper compares DKSAN with."""
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
+import torch
 from mmagic.models.editors.edvr.edvr_net import EDVRNet, PCDAlignment
 from mmagic.registry import MODELS
 from torch import Tensor
@@ -9,6 +10,7 @@ from .blocks import use_channels_last
 from .dkc_align import GuidedDeformConv
 from .extreme import (ExtremeUpsampling, check_window, middle_frames,
                       pad_to_multiple)
+from .strips import is_watched
 
 
 @MODELS.register_module()
@@ -60,6 +62,9 @@ class ExtremeEDVRNet(ExtremeUpsampling, EDVRNet):
         ValueError: An argument breaks the rules above.
     """
 
+    # pixels of a frame to one of the smallest features
+    feature_stride = 4
+
     def __init__(self,
                  in_channels: int = 3,
                  out_channels: int = 3,
@@ -106,15 +111,56 @@ class ExtremeEDVRNet(ExtremeUpsampling, EDVRNet):
             ValueError: ``x`` has another shape than said.
         """
         check_window(x, self.in_channels, self.num_frames)
-        height, width = (self.scale * side for side in x.shape[3:])
         x = middle_frames(x, self.num_frames)
+        image = x[:, self.num_frames // 2]
+        if not is_watched():
+            # PyTorch's kernels round by the size of the batch: features kept
+            # from window to window are to have the same bits
+            return self.restore_features(
+                [self.extract_features(frame) for frame in x.unbind(1)], image)
         # frame by frame, so that each frame's features are one block of
         # memory: (T * N, C, H, W)
-        frames = pad_to_multiple(x.transpose(0, 1).flatten(0, 1), 4)
-        image = self._middle(frames)
-        features = self.fuse_frames(self.extract_pyramid(frames))
-        out = self.enlarge(self.reconstruction(features), image)
-        return out[..., :height, :width]
+        pyramid = self.extract_features(x.transpose(0, 1).flatten(0, 1))
+        return self._restore(pyramid, image)
+
+    def extract_features(self, frames: Tensor) -> List[Tensor]:
+        """Return what the network knows of a frame before it sees others; for
+        :meth:`restore_features`.
+
+        Args:
+            frames (Tensor): (N, in_channels, H, W), RGB in [0, 1].
+
+        Returns:
+            list[Tensor]: (N, C, H', W'), H' and W' being H and W rounded up
+            to a multiple of 4, of half and of a quarter of that size.
+        """
+        return self.extract_pyramid(
+            pad_to_multiple(frames, self.feature_stride))
+
+    def restore_features(self, features: Sequence[Sequence[Tensor]],
+                         image: Tensor) -> Tensor:
+        """Restore the middle frame of a window whose features are there.
+
+        Where autograd does not watch, it has the bits of :meth:`forward`, if
+        features were extracted in batches of the same N.
+
+        Args:
+            features (Sequence[Sequence[Tensor]]): :meth:`extract_features` of
+                each of the T frames.
+            image (Tensor): The middle frame, (N, in_channels, H, W).
+
+        Returns:
+            Tensor: (N, out_channels, scale * H, scale * W).
+        """
+        return self._restore([torch.cat(level) for level in zip(*features)],
+                             image)
+
+    def _restore(self, pyramid: List[Tensor], image: Tensor) -> Tensor:
+        """Return the restored frame; ``pyramid`` is of (T * N, C, ...)."""
+        height, width = (self.scale * side for side in image.shape[2:])
+        features = self.reconstruction(self.fuse_frames(pyramid))
+        image = pad_to_multiple(image, self.feature_stride)
+        return self.enlarge(features, image)[..., :height, :width]
 
     def extract_pyramid(self, frames: Tensor) -> List[Tensor]:
         """Return the features of frames at three sizes.

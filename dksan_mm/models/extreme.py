@@ -1,12 +1,19 @@
 """What MMagic's x4 networks lack for larger scales, shared by the baselines.
 """
+from typing import Optional
+
 import torch.nn.functional as F
 from mmagic.models.archs import PixelShufflePack
 from torch import Tensor, nn
 
 from .blocks import add
+from .strips import empty_map, row_strips, scaled
 
 SCALES = (4, 8, 16)
+# rows that the layers behind a PixelShuffle see on either side: two 3x3
+# convolutions at the end, and before that, at half the size, one row for
+# itself and one for them
+_HALO = 2
 
 
 class ExtremeUpsampling:
@@ -57,11 +64,43 @@ class ExtremeUpsampling:
         Returns:
             Tensor: (N, C_out, scale * H, scale * W).
         """
-        for stage in (self.upsample1, self.upsample2, *self.upsample_more,
-                      self.conv_hr):
-            features = self.lrelu(stage(features))
+        strips = row_strips(features, _HALO, self.scale)
+        if strips is None:
+            residual = self._residual(features)
+        else:
+            residual: Optional[Tensor] = None
+            for rows, around, core in strips:
+                part = self._residual(features[..., around, :], core.start,
+                                      around.stop - rows.stop)
+                if residual is None:
+                    residual = empty_map(part, self.scale * image.shape[-2])
+                residual[..., scaled(rows, self.scale), :] = part
+                del part  # before the next one is there
         # over the enlarged image: under autocast the residual is short
-        return add(self.conv_last(features), self.img_upsample(image))
+        return add(residual, self.img_upsample(image))
+
+    def _residual(self, x: Tensor, above: int = 0, below: int = 0) -> Tensor:
+        """Return the residual of rows of features.
+
+        Args:
+            x (Tensor): (N, C, H, W).
+            above (int): ``_HALO`` if the image goes on above the rows, and so
+                many of them are there only to be seen, else 0.
+            below (int): The same below.
+
+        Returns:
+            Tensor: (N, C_out, scale * (H - above - below), scale * W).
+        """
+        # of twice the halo each stage spoils one half
+        for stage in (self.upsample1, self.upsample2, *self.upsample_more):
+            x = _trim(self.lrelu(stage(x)), above, below)
+        x = _trim(self.lrelu(self.conv_hr(x)), above // 2, below // 2)
+        return _trim(self.conv_last(x), above // 2, below // 2)
+
+
+def _trim(x: Tensor, above: int, below: int) -> Tensor:
+    """Return (N, C, H, W) without its first and last rows."""
+    return x[..., above:x.shape[-2] - below, :]
 
 
 def check_window(x: Tensor, channels: int, frames: int) -> None:

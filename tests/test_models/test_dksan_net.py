@@ -8,7 +8,7 @@ from dksan_mm.models import DKSANNet
 from dksan_mm.models.blocks import RCAB, DKCBlock, PointwiseConv2d
 from dksan_mm.models.dkc_align import DKCAlign
 from dksan_mm.models.dksa import DKSA
-from dksan_mm.models.dksan_net import Upscale
+from dksan_mm.models.level import Upscale
 
 TINY = dict(
     mid_channels=4,
