@@ -1,0 +1,24 @@
+"""Restoration of videos: reading, writing and what lies between."""
+from dksan_mm import _compat
+
+_compat.check_environment()
+
+# isort: split
+from .inferencer import DKSANVideoInferencer  # noqa: E402
+from .loading import load_model  # noqa: E402
+from .restore_video import Summary, restore_video  # noqa: E402
+from .video_encoding import check_encoder, write_segment  # noqa: E402
+from .video_images import frame_name, write_frame  # noqa: E402
+from .video_joining import check_container, join_segments  # noqa: E402
+from .video_options import EncoderOptions  # noqa: E402
+from .video_probe import probe  # noqa: E402
+from .video_reading import read_frames  # noqa: E402
+from .video_source import SourceInfo  # noqa: E402
+from .window_restorer import WindowRestorer  # noqa: E402
+
+__all__ = [
+    'DKSANVideoInferencer', 'EncoderOptions', 'SourceInfo', 'Summary',
+    'WindowRestorer', 'check_container', 'check_encoder', 'frame_name',
+    'join_segments', 'load_model', 'probe', 'read_frames', 'restore_video',
+    'write_frame', 'write_segment'
+]

@@ -1,0 +1,235 @@
+"""A video to restore: its settings, its parts, its state on disk."""
+import hashlib
+import os
+import os.path as osp
+from dataclasses import asdict, fields
+from fractions import Fraction
+from inspect import signature
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+import av
+import torch
+from mmagic.models import BaseEditModel
+from torch import nn
+
+import dksan_mm
+from dksan_mm.datasets.sources import list_frames
+from dksan_mm.engine.evaluation_facts import file_sha256
+from .comparison import Comparison
+from .partial import PartialFolder
+from .targets import (FolderTarget, Segment, Target, VideoTarget,
+                      is_video_path, split_segments)
+from .video_io import EncoderOptions, SourceInfo, probe
+from .window_restorer import WindowRestorer
+
+
+class Job:
+    """A video to restore, its arguments checked. See
+    :func:`dksan_mm.apis.restore_video` for them and the errors.
+
+    Attributes:
+        info (SourceInfo): The source.
+        restorer (WindowRestorer): What restores it.
+        targets (list[Target]): What is written: the output, and with
+            ``compare`` the comparison.
+        segments (list[Segment]): All there are.
+        finished (bool): Whether the outputs are there.
+    """
+
+    def __init__(self, model: BaseEditModel, source: str, output: str,
+                 segment: int, compare: Optional[str], fps: Optional[Fraction],
+                 options: Mapping[str, Any]) -> None:
+        if segment < 1:
+            raise ValueError(
+                f'segment (--segment) must be at least 1, got {segment}')
+        restoring, encoding = split_options(options)
+        self.model = model
+        self.info = _probe(source, fps)
+        self.restorer = WindowRestorer(model, **restoring)
+        # windows of a batch begin where a segment does, whatever is resumed
+        batch = restoring['batch']
+        segment = -(-segment // batch) * batch
+        self.segments = split_segments(self.info.num_frames, segment)
+        self.finished = False
+        self._partial = PartialFolder(output)
+        self._encoder = EncoderOptions(**encoding)
+        self._choices = {
+            **restoring,
+            'segment': segment,
+            'compare': compare,
+            'device': None,  # its kind is among the hardware
+            'tile': None  # as max_memory has chosen it, below
+        }
+        self.targets = [self._target(output)]
+        if compare is not None:
+            self.targets.append(self._comparison(compare, output))
+        _check_places(source, [target.output for target in self.targets])
+
+    def _target(self, output: str) -> Target:
+        if not is_video_path(output):
+            return FolderTarget(output, self._partial, self.info)
+        return VideoTarget(output, self._partial, 'segment', self.info,
+                           self.restorer.scale, self._encoder)
+
+    def _comparison(self, mode: str, output: str) -> Target:
+        stem, suffix = osp.splitext(osp.normpath(output))
+        if not is_video_path(output):
+            stem, suffix = osp.normpath(output), '.mkv'
+        comparison = Comparison(mode, self.info, self.restorer.scale,
+                                type(self.model).__name__, self._device())
+        return VideoTarget(f'{stem}_compare{suffix}', self._partial, 'compare',
+                           comparison.info, self.restorer.scale, self._encoder,
+                           comparison.draw)
+
+    def begin(self, resume: bool, overwrite: bool) -> List[Segment]:
+        """Prepare the folder of segments; return those to restore."""
+        for target in self.targets:
+            target.check()
+        self._partial.lock()
+        if resume and self._partial.finish():
+            self.finished = True
+        elif not overwrite:
+            self.finished = self._is_there(resume)
+        if self.finished:
+            return []
+        self._partial.begin(self._settings(), resume, overwrite)
+        return [
+            segment for segment in self.segments
+            if not all(target.has(segment) for target in self.targets)
+        ]
+
+    def _is_there(self, resume: bool) -> bool:
+        """Return whether the outputs are there already.
+
+        Raises:
+            ValueError: They are, and are not to be: this is no resumed run,
+                or they are something else.
+        """
+        there = [
+            target for target in self.targets if osp.isfile(target.output)
+            or osp.isdir(target.output) and os.listdir(target.output)
+        ]
+        if there and not (resume and not self._partial.has_work()
+                          and len(there) == len(self.targets)):
+            raise ValueError(
+                f'{there[0].output} must not exist, found it; choose another '
+                'output, or replace it with --overwrite (overwrite=True)')
+        for target in there:
+            target.check_whole()
+        return bool(there)
+
+    def tile(self) -> Optional[int]:
+        """Return the side of the tiles, None for whole frames."""
+        return self.restorer.tile_for(self.info.height, self.info.width)
+
+    def publish(self) -> None:
+        """Make the outputs of the segments, and give them their names."""
+        # the main one last: where it is, all are
+        self._partial.publish([(target.join(self.segments), target.output)
+                               for target in reversed(self.targets)])
+        self.finished = True
+
+    def release(self) -> None:
+        """Let other runs go on with this video."""
+        self._partial.release()
+
+    def _device(self) -> torch.device:
+        """Return where the model is; the CPU if it has no parameters."""
+        return next(
+            (parameter.device for parameter in self.model.parameters()),
+            torch.device('cpu'))
+
+    def _settings(self) -> Dict[str, Any]:
+        """Return what the bits of the segments depend on."""
+        device = self._device()
+        on_gpu = device.type == 'cuda'
+        return dict(
+            source=_source_facts(self.info),
+            model=_model_facts(self.model),
+            tile=self.tile(),
+            encoder=asdict(self._encoder),
+            options=self._choices,
+            hardware=dict(
+                name=torch.cuda.get_device_name(device) if on_gpu else 'cpu',
+                threads=None if on_gpu else torch.get_num_threads()),
+            software=dict(
+                dksan_mm=dksan_mm.__version__,
+                torch=torch.__version__,
+                av=av.__version__))
+
+
+def _defaults() -> Dict[str, Any]:
+    """Return the options of WindowRestorer with their defaults."""
+    parameters = dict(signature(WindowRestorer).parameters)
+    parameters.pop('model')
+    return {name: entry.default for name, entry in parameters.items()}
+
+
+def split_options(options: Mapping[str, Any]) -> Tuple[dict, dict]:
+    """Return the options of WindowRestorer, defaults filled in, and those of
+    EncoderOptions that are given.
+
+    Raises:
+        TypeError: One is of neither.
+    """
+    restoring, encoding = _defaults(), {}
+    known = {field.name for field in fields(EncoderOptions)}
+    for name, value in options.items():
+        if name not in known and name not in restoring:
+            raise TypeError(f'options of restore_video must be of '
+                            f'{sorted({*restoring, *known})}, got {name!r}')
+        (encoding if name in known else restoring)[name] = value
+    return restoring, encoding
+
+
+def _probe(source: str, fps: Optional[Fraction]) -> SourceInfo:
+    if fps is None:
+        return probe(source)
+    if fps <= 0:
+        raise ValueError(f'fps (--fps) must be above 0, got {fps}')
+    info = probe(source, Fraction(fps))
+    if info.kind != 'frames':
+        raise ValueError('fps (--fps) must be left out for a video, which '
+                         f'has its own frame times, got {fps}')
+    return info
+
+
+def _check_places(source: str, outputs: List[str]) -> None:
+    for output in outputs:
+        if osp.exists(output) and osp.samefile(source, output):
+            raise ValueError(f'OUTPUT must be another file than INPUT, got '
+                             f'{output} for both')
+        folder = osp.dirname(osp.abspath(output))
+        if not osp.isdir(folder):
+            raise FileNotFoundError(
+                f'{output} must be in a folder that exists, found no '
+                f'{folder}; make it first')
+
+
+def _source_facts(info: SourceInfo) -> Dict[str, Any]:
+    """Return what tells a source from another, wherever it lies."""
+    if info.kind == 'frames':
+        digests = [
+            file_sha256(osp.join(info.path, name))
+            for name in list_frames(info.path)
+        ]
+        digest = hashlib.sha256(''.join(digests).encode()).hexdigest()
+    else:
+        digest = file_sha256(info.path)
+    return dict(sha256=digest, num_frames=info.num_frames, rate=str(info.rate))
+
+
+def _model_facts(model: nn.Module) -> Dict[str, Any]:
+    """Return what tells a model from another: network and weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        # as bytes: NumPy has no bfloat16
+        value = value.detach().cpu().contiguous().reshape(-1)
+        digest.update(value.view(torch.uint8).numpy().data)
+    config = getattr(model, 'cfg', None)
+    return dict(
+        type=type(model).__name__,
+        network=str(config.model.generator) if config is not None
+        and 'generator' in config.model else type(model.generator).__name__,
+        weights_sha256=digest.hexdigest())

@@ -1,0 +1,207 @@
+"""The folder beside an output that holds what is done of it so far."""
+import fcntl
+import json
+import os
+import os.path as osp
+import shutil
+from typing import IO, Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from dksan_mm.datasets.storage import OutputError, write_whole
+
+_SETTINGS = 'settings.json'
+_READY = 'ready.json'
+_LOCK = 'lock'
+
+
+class PartialFolder:
+    """``OUTPUT.partial``: finished segments, and the settings they are of.
+
+    Whatever moment a run is killed at, the folder can be gone on with: its
+    files get their names when they are whole, and outputs are moved to theirs
+    after a note of which files they are (``ready.json``), so that what was
+    moved already is recognised.
+
+    Args:
+        output (str): File or folder that is being made.
+    """
+
+    def __init__(self, output: str) -> None:
+        self.path = f'{osp.normpath(output)}.partial'
+        self._lock: Optional[IO[str]] = None
+
+    def file(self, name: str) -> str:
+        """Return the path of a file in it."""
+        return osp.join(self.path, name)
+
+    def has_work(self) -> bool:
+        """Return whether something is in it."""
+        return osp.isdir(self.path) and any(name != _LOCK
+                                            for name in os.listdir(self.path))
+
+    def lock(self) -> None:
+        """Make the folder if need be, and keep other runs out of it until
+        :meth:`release`, or this process's end.
+
+        Raises:
+            OutputError: It cannot be made, or another run works in it.
+        """
+        try:
+            os.makedirs(self.path, exist_ok=True)
+            self._lock = open(self.file(_LOCK), 'w')
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(
+                f'{self.path} must not be in use, found another run that '
+                'works in it; wait for its end, or stop it') from error
+        except OSError as error:
+            raise OutputError(
+                f'{self.path} could not be made: {error}; choose an output '
+                'in a folder that can be written to') from error
+
+    def release(self) -> None:
+        """Undo :meth:`lock`; the folder goes if nothing is in it."""
+        if self._lock is None:
+            return
+        self._lock.close()
+        self._lock = None
+        if not self.has_work():
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def begin(self, settings: Mapping[str, Any], resume: bool,
+              overwrite: bool) -> None:
+        """Let the folder hold the settings, and nothing of other ones.
+
+        Args:
+            settings (Mapping): What the bits of the segments depend on; JSON.
+            resume (bool): Whether to go on with what is there.
+            overwrite (bool): Whether to throw it away instead.
+
+        Raises:
+            ValueError: There is something, and neither is asked for; or it
+                is of other settings, or no run's at all.
+            OutputError: It cannot be written to.
+        """
+        if self.has_work() and not any(
+                osp.exists(self.file(name)) for name in (_SETTINGS, _READY)):
+            raise ValueError(
+                f'{self.path} must be the folder of an earlier run, found '
+                'files of something else; remove or rename it')
+        if self.has_work() and resume:
+            self._compare(settings)
+            return
+        if self.has_work() and not overwrite:
+            raise ValueError(
+                f'{self.path} must not exist when a video is begun, found '
+                'what an earlier run left; go on with it with --resume '
+                '(resume=True), or throw it away with --overwrite '
+                '(overwrite=True)')
+        self._clear()
+        write_whole(
+            self.file(_SETTINGS),
+            json.dumps(settings, indent=1).encode())
+
+    def _compare(self, settings: Mapping[str, Any]) -> None:
+        path = self.file(_SETTINGS)
+        cure = ('; use what it was begun with, or begin anew with --overwrite '
+                'instead of --resume')
+        try:
+            with open(path) as file:
+                begun = json.load(file)
+        except (OSError, ValueError) as error:
+            raise ValueError(f'{path} must hold the settings of what is in '
+                             f'its folder, found: {error}{cure}') from error
+        # as JSON has them: lists for tuples
+        found = json.loads(json.dumps(settings))
+        begun, found = _flatten(begun), _flatten(found)
+        unlike = [
+            f'{key} {json.dumps(found.get(key))} instead of '
+            f'{json.dumps(begun.get(key))}' for key in sorted({*begun, *found})
+            if begun.get(key) != found.get(key)
+        ]
+        if unlike:
+            raise ValueError(
+                f'--resume needs the settings that {self.path} was begun '
+                f'with, found {"; ".join(unlike)}{cure}')
+
+    def publish(self, made: Sequence[Tuple[str, str]]) -> None:
+        """Move what is made to its final place, and remove the rest.
+
+        Args:
+            made (Sequence[tuple[str, str]]): Pairs of path in this folder
+                and final path; what is at the latter is replaced.
+        """
+        notes = [
+            dict(
+                made=osp.relpath(source, self.path),
+                output=output,
+                identity=_identity(source)) for source, output in made
+        ]
+        write_whole(self.file(_READY), json.dumps(notes).encode())
+        self.finish()
+
+    def finish(self) -> bool:
+        """Do what remains of :meth:`publish` after a kill; return False if it
+        had not begun, or if its files are gone."""
+        try:
+            with open(self.file(_READY)) as file:
+                notes: List[Dict[str, Any]] = json.load(file)
+        except OSError:
+            return False
+        for note in notes:
+            if _identity(note['output']) == note['identity']:
+                continue
+            source = self.file(note['made'])
+            if _identity(source) != note['identity']:
+                return False
+            self._move(source, note['output'])
+        self._clear()
+        return True
+
+    def _move(self, source: str, output: str) -> None:
+        try:
+            if osp.isdir(output):  # a folder is not replaced by a rename
+                replaced = self.file('replaced')
+                shutil.rmtree(replaced, ignore_errors=True)
+                os.rename(output, replaced)
+            os.replace(source, output)
+        except OSError as error:
+            raise OutputError(
+                f'{output} could not be written: {error}; what is made is in '
+                f'{self.path}: remove what is in the way, then go on with '
+                '--resume') from error
+
+    def _clear(self) -> None:
+        """Remove all but the lock; the notes on the rest go last."""
+        last = [_SETTINGS, _READY]
+        names = [
+            name for name in os.listdir(self.path)
+            if name not in (*last, _LOCK)
+        ]
+        for name in [*names, *last]:
+            path = self.file(name)
+            if osp.isdir(path):
+                shutil.rmtree(path)
+            elif osp.lexists(path):
+                os.remove(path)
+
+
+def _flatten(settings: Any, prefix: str = '') -> Dict[str, Any]:
+    """Return nested settings with one key each, such as ``encoder.crf``."""
+    if not isinstance(settings, dict):
+        return {prefix: settings}
+    flat: Dict[str, Any] = {}
+    for key, value in settings.items():
+        flat.update(_flatten(value, f'{prefix}.{key}' if prefix else key))
+    return flat
+
+
+def _identity(path: str) -> Optional[List[int]]:
+    """Return what stays the same when a file or folder is moved within a
+    file system, None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    if osp.isdir(path):
+        return [found.st_ino]
+    return [found.st_ino, found.st_size, found.st_mtime_ns]

@@ -1,0 +1,164 @@
+"""Restoration of videos of any length."""
+import contextlib
+import time
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Iterable, List, Optional, Set, Tuple
+
+from mmagic.models import BaseEditModel
+from mmengine.dist import all_gather_object, get_dist_info
+
+from . import shards
+from .job import Job
+from .progress import show_progress
+from .stages import restore_segments
+from .targets import Segment
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What :func:`restore_video` did.
+
+    Attributes:
+        output (str): Where the restored video is.
+        comparison (str, optional): Where that with bicubic is.
+        frames (int): Of the video.
+        restored (int): Of these, frames that this run restored, in all
+            processes; the others were there already.
+        seconds (float): That this process took, all in all.
+        frames_per_second (float): Restored frames over these seconds.
+        cuts (tuple[int]): Numbers of the frames that begin a scene, of those
+            that this run restored.
+        segments (int): Of the video.
+        reused (int): Of these, segments that were there already.
+    """
+    output: str
+    comparison: Optional[str]
+    frames: int
+    restored: int
+    seconds: float
+    frames_per_second: float
+    cuts: Tuple[int, ...]
+    segments: int
+    reused: int
+
+
+def restore_video(model: BaseEditModel,
+                  source: str,
+                  output: str,
+                  *,
+                  segment: int = 48,
+                  resume: bool = False,
+                  overwrite: bool = False,
+                  compare: Optional[str] = None,
+                  fps: Optional[Fraction] = None,
+                  progress: bool = True,
+                  **options: Any) -> Summary:
+    """Restore a video, or a folder of frames, of any length.
+
+    Frames are decoded and encoded in threads of their own, beside the
+    network; a fixed number of them is in memory. The video is made in
+    segments, each a file of its own in ``OUTPUT.partial``, which in the end
+    become one file without encoding anew, with the source's sound,
+    subtitles, chapters and frame times. ``output`` gets its name when it is
+    whole. A run that was stopped, by whatever and whenever, loses at most the
+    segment that it was at.
+
+    In processes started by ``torchrun`` that have called
+    :func:`dksan_mm.apis.shards.join_processes`, each restores a part of the
+    segments; the result has the same bits.
+
+    Args:
+        model (BaseEditModel): Of :func:`load_model`.
+        source (str): Video, or folder of frames.
+        output (str): Video, by its suffix, or folder, for a PNG each frame.
+        segment (int): Frames of a segment, at least 1. More make a slightly
+            smaller file, fewer lose less. Default: 48.
+        resume (bool): Whether to go on with what a stopped run left, which
+            must have had the same settings. A finished output stays.
+        overwrite (bool): Whether to replace an output, and to throw away
+            what a stopped run left.
+        compare (str, optional): ``'split'`` or ``'side'``: also write a video
+            that shows bicubic interpolation at left and the result at right,
+            to ``<output>_compare<suffix>``; for a folder,
+            ``<output>_compare.mkv``.
+        fps (Fraction, optional): Frames per second of a folder of frames.
+            Default: 25. A video has its own.
+        progress (bool): Whether to show frames per second and time left.
+        **options: Those of :class:`WindowRestorer` (dtype, compile, batch,
+            tile, tile_overlap, max_memory, scene_threshold, ensemble, device)
+            and of :class:`EncoderOptions` (codec, crf, preset, pix_fmt,
+            lossless).
+
+    Returns:
+        Summary: What was done.
+
+    Raises:
+        FileNotFoundError: There is no source.
+        ValueError: The source is damaged or empty; the output exists, or
+            cannot have this size, codec or sound; a stopped run had other
+            settings; an option breaks its rule.
+        OutputError: The output cannot be written (full disk, ...).
+        KeyboardInterrupt: Of Ctrl-C; the state can be gone on with.
+    """
+    start = time.perf_counter()
+    job = Job(model, source, output, segment, compare, fps, options)
+    try:
+        # the first process looks what there is to do, and tells the others
+        todo = job.begin(resume, overwrite) if shards.is_first() else None
+        todo = shards.from_first(todo)
+        _check_tile(job)
+        cuts = _restore(job, shards.own_share(todo), todo, progress)
+        shards.wait_for_all()
+        if shards.is_first() and not job.finished:
+            job.publish()
+        shards.wait_for_all()
+    finally:
+        job.release()
+    return _summarise(job, todo, cuts, time.perf_counter() - start)
+
+
+def _restore(job: Job, share: List[Segment], todo: List[Segment],
+             progress: bool) -> Set[int]:
+    """Restore this process's share; return the cuts that all found."""
+    rank, processes = get_dist_info()
+    total, done = job.info.num_frames, job.info.num_frames - _count(todo)
+    label = 'restored'
+    if processes > 1:
+        total, done = _count(share), 0
+        label = f'restored by process 1 of {processes}'
+    bar = show_progress(total, done, progress and rank == 0 and share, label)
+    with contextlib.closing(bar):
+        restore_segments(job, share, bar.update)
+    return set().union(*all_gather_object(job.restorer.cuts))
+
+
+def _check_tile(job: Job) -> None:
+    """Raise ValueError if another kind of GPU would take other tiles than
+    the first process's."""
+    tile = job.tile()
+    first = shards.from_first(tile)
+    if tile != first:
+        raise ValueError(
+            'max_memory (--max-memory) must lead to the same tiles in all '
+            f'processes, found {tile} and {first}; give tile (--tile) instead')
+
+
+def _count(segments: Iterable[Segment]) -> int:
+    return sum(segment.stop - segment.start for segment in segments)
+
+
+def _summarise(job: Job, todo: List[Segment], cuts: Set[int],
+               seconds: float) -> Summary:
+    restored = _count(todo)
+    output, *others = (target.output for target in job.targets)
+    return Summary(
+        output=output,
+        comparison=others[0] if others else None,
+        frames=job.info.num_frames,
+        restored=restored,
+        seconds=seconds,
+        frames_per_second=restored / seconds,
+        cuts=tuple(sorted(cuts)),
+        segments=len(job.segments),
+        reused=len(job.segments) - len(todo))

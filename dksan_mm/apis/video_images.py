@@ -1,0 +1,37 @@
+"""Frames as single images."""
+import os.path as osp
+from typing import Optional
+
+import numpy as np
+
+from dksan_mm.datasets.storage import encode_png, write_whole
+from .video_source import SourceInfo, turn_upright
+
+
+def frame_name(index: int) -> str:
+    """Return the file name of a frame in a folder."""
+    return f'{index:08d}.png'
+
+
+def write_frame(folder: str,
+                index: int,
+                image: np.ndarray,
+                info: Optional[SourceInfo] = None) -> None:
+    """Write a frame as a PNG, whole or not at all.
+
+    Args:
+        folder (str): It is made if need be.
+        index (int): The frame's number, which is its name.
+        image (ndarray): (H, W, 3) RGB, uint8, or uint16 with 0 to 1023, which
+            the file's 16 bits hold as 0 to 65535.
+        info (SourceInfo, optional): The source, if the image is to be turned
+            and mirrored as that says. (The shape of pixels gets lost.)
+
+    Raises:
+        OutputError: The disk is full, the folder read-only, ...
+    """
+    if image.dtype == np.uint16:
+        image = image << 6 | image >> 4
+    if info is not None:
+        image = turn_upright(image, info)
+    write_whole(osp.join(folder, frame_name(index)), encode_png(image))

@@ -1,0 +1,157 @@
+"""What a restored video is encoded with."""
+from dataclasses import dataclass
+from typing import Dict, NamedTuple, Optional, Tuple
+
+from av.codec import Codec
+from av.codec.codec import UnknownCodecError
+from av.video.format import VideoFormat
+
+
+class _Coder(NamedTuple):
+    """How an encoder is told what the options say."""
+    options: Dict[str, str]  # always
+    crf: Optional[Tuple[str, float]] = None  # name, default
+    preset: Optional[Tuple[str, str]] = None
+    lossless: Optional[Dict[str, str]] = None  # bit-exact RGB by these ...
+    rgb8: str = 'gbrp'  # ... and formats
+    rgb10: Optional[str] = 'gbrp10le'
+
+
+# Groups of pictures are closed, and nothing depends on the number of CPUs.
+_CODERS = {
+    'libx264':
+    _Coder({}, ('crf', 17), ('preset', 'medium'), dict(qp='0'), 'rgb24', None),
+    'libx265':
+    _Coder({'x265-params': 'open-gop=0:log-level=error'}, ('crf', 19),
+           ('preset', 'medium'),
+           {'x265-params': 'open-gop=0:log-level=error:lossless=1'}),
+    'libsvtav1':
+    _Coder({'svtav1-params': 'lp=2'}, ('crf', 23), ('preset', '8')),
+    'libvpx-vp9':
+    _Coder(
+        dict(b='0', deadline='good'), ('crf', 20), ('cpu-used', '4'),
+        dict(lossless='1'), 'gbrp', None),
+    'ffv1':
+    _Coder(
+        dict(level='3', g='1', slices='4', slicecrc='1'),
+        lossless={},
+        rgb8='bgr0'),
+}
+STREAM_KINDS = ('audio', 'subtitle', 'video', 'attachment', 'data')
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """Codec and quality of a restored video.
+
+    Args:
+        codec (str): Of PyAV's encoders; ``'libx264'``, ``'libx265'``,
+            ``'libsvtav1'``, ``'libvpx-vp9'`` and ``'ffv1'`` have the options
+            below, others ``extra`` alone.
+        crf (float, optional): Constant quality, less is better. Default: 17,
+            19, 23 and 20 for the first four.
+        preset (str, optional): Speed: of libx264 and libx265 ``'ultrafast'``
+            to ``'veryslow'``, default ``'medium'``; of libsvtav1 13 to 0,
+            default 8; of libvpx-vp9 8 to 0, default 4.
+        pix_fmt (str, optional): Default: yuv420p, of 10 bits (yuv420p10le)
+            for a source of more than 8; with ``lossless`` RGB, which with
+            libx264 is the encoder libx264rgb.
+        lossless (bool): Keep all bits of the pixels. In the default formats
+            these are the restored frames' own; in others, converted ones.
+            Of 10 bits: libx265 and ffv1.
+        threads (int): Of the encoder. The bits may depend on it, so that it
+            is not chosen by the machine.
+        extra (tuple[tuple[str, str]]): Further options of the encoder, as in
+            FFmpeg; ``('qp', ...)`` and ``('b', ...)`` replace ``crf``.
+        leave_out (tuple[str]): Kinds of streams not to copy from the source:
+            ``'audio'``, ``'subtitle'``, ``'video'`` (further ones and cover
+            pictures), ``'attachment'``, ``'data'``.
+
+    Raises:
+        ValueError: An option has no such value.
+    """
+    codec: str = 'libx264'
+    crf: Optional[float] = None
+    preset: Optional[str] = None
+    pix_fmt: Optional[str] = None
+    lossless: bool = False
+    threads: int = 4
+    extra: Tuple[Tuple[str, str], ...] = ()
+    leave_out: Tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        try:
+            known = Codec(self.codec, 'w').type == 'video'
+        except UnknownCodecError:
+            known = False
+        if not known:
+            raise ValueError(
+                f'codec must be a video encoder of this PyAV, got '
+                f'{self.codec!r}; known are {", ".join(_CODERS)} and others')
+        for kind in self.leave_out:
+            if kind not in STREAM_KINDS:
+                raise ValueError(f'leave_out must hold some of {STREAM_KINDS}'
+                                 f', got {kind!r}')
+        if self.threads < 1:
+            raise ValueError(f'threads must be at least 1, got {self.threads}')
+        if self.lossless and self.crf is not None:
+            raise ValueError('crf must not be given with lossless, got '
+                             f'{self.crf}; leave one out')
+        self._check_supported()
+
+    def _check_supported(self) -> None:
+        coder = _CODERS.get(self.codec, _Coder({}))
+        for name in ('crf', 'preset', 'lossless'):
+            if getattr(self, name) not in (None, False) and (getattr(
+                    coder, name) is None):
+                able = [
+                    key for key, value in _CODERS.items()
+                    if getattr(value, name) is not None
+                ]
+                raise ValueError(
+                    f'{name} must be used with one of {", ".join(able)}, got '
+                    f'{getattr(self, name)!r} with codec {self.codec!r}; use '
+                    'extra, or another codec')
+
+    def pixel_format(self, bit_depth: int) -> str:
+        """Return the pixel format for frames of 8 or 10 bits.
+
+        Raises:
+            ValueError: There is no lossless one, or no such format.
+        """
+        if self.pix_fmt is not None:
+            try:
+                return VideoFormat(self.pix_fmt).name
+            except ValueError as error:
+                raise ValueError(
+                    f'pix_fmt must be one of FFmpeg\'s, got {self.pix_fmt!r};'
+                    ' the usual one is yuv420p') from error
+        if not self.lossless:
+            return 'yuv420p' if bit_depth == 8 else 'yuv420p10le'
+        coder = _CODERS[self.codec]
+        pix_fmt = coder.rgb8 if bit_depth == 8 else coder.rgb10
+        if pix_fmt is None:
+            raise ValueError(
+                f'lossless with {bit_depth} bits must use codec libx265 or '
+                f'ffv1, got {self.codec}; choose one of these')
+        return pix_fmt
+
+    def encoder(self, bit_depth: int) -> Tuple[str, Dict[str, str]]:
+        """Return the encoder's name and its options, as FFmpeg has them."""
+        coder = _CODERS.get(self.codec, _Coder({}))
+        options, extra = dict(coder.options), dict(self.extra)
+        if coder.crf and not (self.lossless or {'qp', 'b'} & {*extra}):
+            key, default = coder.crf
+            options[key] = str(default if self.crf is None else self.crf)
+        if coder.preset:
+            key, preset = coder.preset
+            options[key] = self.preset or preset
+        if self.lossless:
+            options.update(coder.lossless)
+        for key, value in extra.items():
+            joins = key.endswith('-params') and key in options
+            options[key] = f'{options[key]}:{value}' if joins else value
+        is_rgb = VideoFormat(self.pixel_format(bit_depth)).is_rgb
+        if self.codec == 'libx264' and is_rgb:
+            return 'libx264rgb', options
+        return self.codec, options

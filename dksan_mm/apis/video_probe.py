@@ -1,0 +1,175 @@
+"""Reading what a source of frames is, with the exact times of its frames."""
+import os.path as osp
+from fractions import Fraction
+from typing import Any, Dict, List, Tuple
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type
+from av.video.reformatter import ColorRange
+
+from dksan_mm.datasets.sources import IMAGE_SUFFIXES, check_exists, list_frames
+from dksan_mm.datasets.storage import frame_size
+from .video_scan import Scan, first_frame, scan_frames, scan_packets
+from .video_source import (BT709, MATRICES, SMPTE170M, UNSPECIFIED, SourceInfo,
+                           find_video_stream, open_video)
+
+# Of these formats a seek leads to a key frame at or before what is sought.
+_SEEKABLE = ('mov', 'matroska')
+
+
+def probe(path: str, rate: Fraction = Fraction(25)) -> SourceInfo:
+    """Return what a video file or a folder of frames is.
+
+    The frames of a video are counted from its packets, without decoding, but
+    where these do not tell (AVI, bare H.264, pictures before the first key
+    frame, ...); then it is decoded once. Of several videos in a file the
+    first that is no cover picture is meant. Of an AVI file the first frame
+    counts as shown at the time of the first packet.
+
+    Args:
+        path (str): The file or folder.
+        rate (Fraction): Frames per second of a folder.
+
+    Raises:
+        FileNotFoundError: There is nothing there.
+        ValueError: There is no video or no frame; the file is damaged or ends
+            early; times do not ascend; it is transparent; frames of a folder
+            differ in size, or a number is missing.
+    """
+    check_exists(path)
+    if osp.isdir(path):
+        return _probe_folder(path, Fraction(rate))
+    scan = scan_packets(path)
+    scan.first = first_frame(path) if scan.timed else None
+    if scan.first is None or scan.first.pts != scan.times[0]:
+        scan = scan_frames(path)
+    return _describe(path, scan)
+
+
+def _probe_folder(path: str, rate: Fraction) -> SourceInfo:
+    if rate <= 0:
+        raise ValueError(f'rate must be positive, got {rate}')
+    names = list_frames(path)
+    if not names:
+        raise ValueError(
+            f'{path} must be a video or a folder of frames, found no image '
+            f'in it; supported: {", ".join(IMAGE_SUFFIXES)}')
+    size = frame_size(osp.join(path, names[0]))
+    for name in names[1:]:
+        other = frame_size(osp.join(path, name))
+        if other != size:
+            raise ValueError(
+                f'{osp.join(path, name)} must be as large as the frames '
+                f'before it, {size[0]}x{size[1]}, found {other[0]}x{other[1]}'
+                '; split the folder there')
+    return SourceInfo(
+        path=path,
+        kind='frames',
+        width=size[0],
+        height=size[1],
+        num_frames=len(names),
+        times=tuple(range(len(names))),
+        last_duration=1,
+        time_base=1 / rate,
+        rate=rate,
+        names=tuple(names))
+
+
+def _describe(path: str, scan: Scan) -> SourceInfo:
+    with open_video(path) as container:
+        stream = find_video_stream(container)
+        # VP8 and VP9 keep it in another layer, which is not decoded
+        if any(key.lower() == 'alpha_mode' and value == '1'
+               for key, value in stream.metadata.items()):
+            raise ValueError(f'{path} must be opaque, found an alpha layer; '
+                             'draw it on a background first')
+        start = Fraction(0)
+        if container.format.flags & av.format.Flags.ts_discont.value:
+            start = Fraction(container.start_time or 0, av.time_base)
+        return SourceInfo(
+            path=path,
+            kind='video',
+            num_frames=len(scan.times),
+            times=tuple(scan.times),
+            last_duration=scan.last_duration,
+            time_base=stream.time_base,
+            rate=_average_rate(stream, scan.times),
+            sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
+            stream_index=stream.index,
+            start=start,
+            timed=scan.timed,
+            seekable=scan.timed
+            and container.format.name.startswith(_SEEKABLE),
+            **_describe_frame(path, scan.first))
+
+
+def _describe_frame(path: str, frame: av.VideoFrame) -> Dict[str, Any]:
+    rotation, mirrored = _orientation(frame)
+    return dict(
+        width=frame.width,
+        height=frame.height,
+        bit_depth=10 if _depth(frame) > 8 else 8,
+        pix_fmt=frame.format.name,
+        color_range=_range(frame),
+        colorspace=_matrix(path, frame),
+        primaries=frame.color_primaries,
+        trc=frame.color_trc,
+        rotation=rotation,
+        mirrored=mirrored,
+        has_alpha=any(part.is_alpha for part in frame.format.components),
+        interlaced=frame.interlaced_frame)
+
+
+def _depth(frame: av.VideoFrame) -> int:
+    return max(part.bits for part in frame.format.components)
+
+
+def _average_rate(stream: av.video.stream.VideoStream,
+                  times: List[int]) -> Fraction:
+    """Return the header's rate if frames' times bear it out, else theirs."""
+    stated = stream.average_rate
+    if len(times) < 2:
+        return stated or Fraction(25)
+    found = (len(times) - 1) / ((times[-1] - times[0]) * stream.time_base)
+    if stated and abs(stated / found - 1) < Fraction(1, 1000):
+        return stated
+    return found.limit_denominator(1001)
+
+
+def _range(frame: av.VideoFrame) -> int:
+    """Return the range of the output's colours: an RGB source has none."""
+    stated = None if frame.format.is_rgb else frame.color_range
+    return stated or ColorRange.MPEG.value
+
+
+def _matrix(path: str, frame: av.VideoFrame) -> int:
+    """Return the matrix of a frame's colours, by the rule of
+    :class:`SourceInfo`.
+
+    Raises:
+        ValueError: It is one that cannot be converted.
+    """
+    if frame.format.is_rgb:
+        return BT709
+    if frame.colorspace in MATRICES:
+        return frame.colorspace
+    if frame.colorspace not in (0, UNSPECIFIED, 3):  # RGB, ..., reserved
+        raise ValueError(
+            f"{path} must have a colour matrix of H.273's numbers "
+            f'{sorted(MATRICES)}, found {frame.colorspace}; convert it to '
+            'BT.709')
+    large = frame.width >= 1280 or frame.height > 576
+    return BT709 if large else SMPTE170M
+
+
+def _orientation(frame: av.VideoFrame) -> Tuple[int, bool]:
+    """Return degrees counter-clockwise, by quarters, and whether mirrored
+    after turning."""
+    side_data = frame.side_data.get(Type.DISPLAYMATRIX)
+    if side_data is None:
+        return 0, False
+    a, b, _, c, d = np.frombuffer(side_data, np.int32)[:5].astype(float)
+    mirrored = a * d - b * c < 0
+    angle = np.degrees(np.arctan2(-b, -a if mirrored else a))
+    return round(angle / 90) % 4 * 90, bool(mirrored)

@@ -1,0 +1,162 @@
+"""Reading frames of a source from any one on."""
+import os.path as osp
+from itertools import dropwhile
+from typing import Iterator, Optional
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from dksan_mm.datasets.sources import read_image
+from .video_source import (CURE, MATRICES, SourceInfo, find_video_stream,
+                           open_video)
+
+# Chroma is interpolated between its samples; the same bits on any CPU.
+ACCURATE = (
+    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+    | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP)
+_THREADS = 2  # each holds a frame
+
+
+def rgb_format(bit_depth: int) -> str:
+    """Return PyAV's name of the arrays that hold frames of 8 or 10 bits."""
+    return 'rgb24' if bit_depth == 8 else 'gbrp10le'
+
+
+def read_frames(info: SourceInfo,
+                start: int = 0,
+                stop: Optional[int] = None) -> Iterator[np.ndarray]:
+    """Yield frames ``start`` to before ``stop`` of a source, as coded (not
+    turned), in the order in which they are shown.
+
+    A frame has the same values wherever reading began. A few frames are in
+    memory at a time. Sources of more than 10 bits are reduced to 10. An
+    opaque alpha channel is dropped, and of interlaced video both fields stay
+    in a frame.
+
+    Args:
+        info (SourceInfo): The source.
+        start (int): From 0.
+        stop (int, optional): Default: to the end.
+
+    Yields:
+        ndarray: (H, W, 3) RGB, uint8, or uint16 with 0 to 1023 for a source
+        of 10 bits.
+
+    Raises:
+        ValueError: A frame is damaged, transparent, of another size than the
+            first, or not where ``info`` says.
+    """
+    stop = info.num_frames if stop is None else stop
+    if not 0 <= start <= stop <= info.num_frames:
+        raise ValueError(f'start and stop must be 0 <= start <= stop <= '
+                         f'{info.num_frames}, got {start} and {stop}')
+    if start == stop:
+        return
+    read = _read_images if info.kind == 'frames' else _read_video
+    yield from read(info, start, stop)
+
+
+def _read_video(info: SourceInfo, start: int,
+                stop: int) -> Iterator[np.ndarray]:
+    to_rgb = _ToRGB(info)
+    frames = _frames_from(info, start)
+    for index in range(start, stop):
+        frame = next(frames, None)
+        if frame is None or info.timed and frame.pts != info.times[index]:
+            raise ValueError(
+                f'frame {index} of {info.path} must be there, as its packets '
+                f'tell, but it cannot be decoded; {CURE}')
+        yield to_rgb(frame, index)
+
+
+def _read_images(info: SourceInfo, start: int,
+                 stop: int) -> Iterator[np.ndarray]:
+    for index in range(start, stop):
+        image = read_image(info.describe_frame(index))
+        _check_size(info, index, image.shape[1], image.shape[0])
+        yield image
+
+
+def _check_size(info: SourceInfo, index: int, width: int, height: int) -> None:
+    if (width, height) != (info.width, info.height):
+        raise ValueError(
+            f'{info.describe_frame(index)} must be as large as the first, '
+            f'{info.width}x{info.height}, found {width}x{height}; split '
+            f'{osp.basename(info.path)} there')
+
+
+def _frames_from(info: SourceInfo, start: int) -> Iterator[av.VideoFrame]:
+    """Return the frames from ``start`` on; where a seek does not lead to just
+    that one, from the beginning of the file."""
+    if not info.timed:
+        frames = _decode(info)
+        for _ in range(start):
+            next(frames, None)
+        return frames
+    target = info.times[start]
+    for sought in ([target] if info.seekable and start else []) + [None]:
+        frames = dropwhile(lambda frame: frame.pts < target,
+                           _decode(info, sought))
+        first = next(frames, None)
+        if first is not None and first.pts == target:
+            break
+    return _chain(first, frames)
+
+
+def _chain(first: Optional[av.VideoFrame],
+           rest: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    if first is not None:
+        yield first
+        del first  # else it stays in memory until the last one
+        yield from rest
+
+
+def _decode(info: SourceInfo,
+            sought: Optional[int] = None) -> Iterator[av.VideoFrame]:
+    """Decode from a key frame at or before a time, or from the beginning;
+    nothing if the seek led elsewhere."""
+    with open_video(info.path) as container:
+        stream = find_video_stream(container)
+        stream.thread_type = 'AUTO'
+        stream.thread_count = _THREADS
+        if sought is not None:
+            container.seek(sought, stream=stream)
+        for packet in container.demux(stream):
+            if sought is not None:
+                if not packet.is_keyframe or packet.pts > sought:
+                    return
+                sought = None
+            yield from packet.decode()
+
+
+class _ToRGB:
+    """Makes arrays of decoded frames, by the matrix and range of each."""
+
+    def __init__(self, info: SourceInfo) -> None:
+        self.info = info
+        self.format = rgb_format(info.bit_depth)
+        self.reformatter = VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame, index: int) -> np.ndarray:
+        _check_size(self.info, index, frame.width, frame.height)
+        if self.info.has_alpha:
+            self._check_opaque(frame, index)
+        matrix = None
+        if not frame.format.is_rgb and frame.colorspace not in MATRICES:
+            matrix = MATRICES[self.info.colorspace]
+        frame = self.reformatter.reformat(
+            frame,
+            format=self.format,
+            src_colorspace=matrix,
+            interpolation=ACCURATE,
+            threads=1)
+        return frame.to_ndarray()
+
+    def _check_opaque(self, frame: av.VideoFrame, index: int) -> None:
+        alpha = frame.reformat(format='rgba').to_ndarray()[..., 3].min()
+        if alpha < 255:
+            raise ValueError(
+                f'{self.info.describe_frame(index)} must be opaque, found '
+                f'alpha values down to {alpha}; draw it on a background '
+                'first')

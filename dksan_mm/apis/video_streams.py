@@ -1,0 +1,177 @@
+"""What is copied from a source beside its video, as it is: sound, subtitles,
+further videos, cover pictures, attachments, chapters and tags."""
+import os.path as osp
+from typing import Dict, Iterator, List, Optional, Tuple
+
+import av
+
+from .video_options import EncoderOptions
+from .video_source import SourceInfo, is_cover
+
+Pairs = List[Tuple[av.stream.Stream, av.stream.Stream]]
+# Formats that hold the time of every frame.
+_FORMATS = {
+    '.mp4': 'mp4',
+    '.m4v': 'mp4',
+    '.mov': 'mov',
+    '.mkv': 'matroska',
+    '.webm': 'webm',
+    '.ts': 'mpegts',
+}
+# Tags that tell of the source's file or coded pictures, not of what they show.
+_FILE_TAGS = ('major_brand', 'minor_version', 'compatible_brands', 'encoder')
+_CODED_TAGS = ('encoder', 'DURATION', 'BPS', 'NUMBER_OF_', '_STATISTICS_',
+               'SOURCE_ID')
+
+
+def output_format(output: str) -> str:
+    """Return FFmpeg's name of the format of an output, by its suffix.
+
+    Raises:
+        ValueError: There is none, or it cannot hold the time of every frame.
+    """
+    suffix = osp.splitext(output)[1].lower()
+    if suffix not in _FORMATS:
+        raise ValueError(
+            f'{output} must end in {", ".join(_FORMATS)}, formats that hold '
+            f'the time of every frame, found {suffix!r}; choose one of them')
+    return _FORMATS[suffix]
+
+
+def describe_stream(stream: av.stream.Stream) -> str:
+    """Return a stream's number, kind and codec, for messages."""
+    codec = getattr(stream, 'name', None) or 'unknown'
+    return f'stream {stream.index} ({stream.type}, {codec})'
+
+
+def _why_left_out(stream: av.stream.Stream, name: str,
+                  options: EncoderOptions) -> Optional[str]:
+    """Return why a stream is not copied, None if it is."""
+    if stream.type in options.leave_out:
+        return 'as asked'
+    if stream.type in ('data', 'unknown'):
+        return 'telemetry and other data are not copied'
+    if stream.type == 'attachment' and name != 'matroska':
+        return f'{name} holds no attachments'
+    if is_cover(stream) and name not in ('mp4', 'mov', 'matroska'):
+        return f'{name} holds no cover pictures'
+    return None
+
+
+def _is_kept_otherwise(source: av.container.InputContainer,
+                       stream: av.stream.Stream, info: SourceInfo) -> bool:
+    """Return whether a data stream is what chapters were read from, or the
+    time code that is among the video's tags, from which MP4 and MOV get one.
+    """
+    if stream.type != 'data':
+        return False
+    code = stream.metadata.get('timecode')
+    tags = source.streams[info.stream_index].metadata
+    return bool(source.chapters()) if stream.name == 'bin_data' else (
+        code is not None and code == tags.get('timecode'))
+
+
+def list_left_out(source: av.container.InputContainer, name: str,
+                  info: SourceInfo, options: EncoderOptions) -> List[str]:
+    """Return the streams that are not copied to a format, a line each with
+    the reason."""
+    reasons = [(stream, _why_left_out(stream, name, options))
+               for stream in source.streams
+               if stream.index != info.stream_index
+               and not _is_kept_otherwise(source, stream, info)]
+    return [
+        f'{describe_stream(stream)} of {info.path} is left out: {reason}'
+        for stream, reason in reasons if reason
+    ]
+
+
+def copy_streams(source: av.container.InputContainer,
+                 container: av.container.OutputContainer, name: str,
+                 info: SourceInfo, options: EncoderOptions) -> Pairs:
+    """Add a source's streams, chapters and tags to an output; return pairs of
+    streams with packets to copy.
+
+    Raises:
+        ValueError: The format cannot hold a stream.
+    """
+    pairs = []
+    for stream in source.streams:
+        if stream.index == info.stream_index or _why_left_out(
+                stream, name, options):
+            continue
+        if is_cover(stream) and name == 'matroska':
+            _attach_cover(container, info, stream)
+            continue
+        copy = _copy_stream(container, name, info, stream)
+        if stream.type != 'attachment':
+            pairs.append((stream, copy))
+    container.set_chapters(source.chapters())
+    container.metadata.update({
+        key: value
+        for key, value in source.metadata.items() if key not in _FILE_TAGS
+    })
+    return pairs
+
+
+def _copy_stream(container: av.container.OutputContainer, name: str,
+                 info: SourceInfo,
+                 stream: av.stream.Stream) -> av.stream.Stream:
+    try:
+        copy = container.add_stream_from_template(stream, opaque=True)
+    except ValueError as error:
+        raise ValueError(
+            f'{describe_stream(stream)} of {info.path} must be one that '
+            f'{name} can hold, found: {error}; choose .mkv (or .mp4 for its '
+            'own kinds), or leave it out (leave_out)') from error
+    copy.metadata.update(stream.metadata)
+    copy.disposition = stream.disposition
+    return copy
+
+
+def _attach_cover(container: av.container.OutputContainer, info: SourceInfo,
+                  stream: av.video.stream.VideoStream) -> None:
+    """Add a cover picture as an attachment, as Matroska has them."""
+    kind = dict(mjpeg='jpeg').get(stream.name, stream.name)
+    file_name = stream.metadata.get('filename', f'cover.{kind}')
+    with av.open(info.path, metadata_errors='surrogateescape') as again:
+        data = next(again.demux(again.streams[stream.index]))
+        container.add_attachment(file_name, f'image/{kind}', bytes(data))
+
+
+def video_tags(source: av.container.InputContainer,
+               info: SourceInfo) -> Dict[str, str]:
+    """Return the tags of the source's video that hold for its copy."""
+    return {
+        key: value
+        for key, value in source.streams[info.stream_index].metadata.items()
+        if not key.startswith(_CODED_TAGS)
+    }
+
+
+def _is_gap(packet: av.Packet) -> bool:
+    """Return whether a packet is the empty text between two of MP4's
+    subtitles. Their writer makes it by itself."""
+    return packet.stream.name == 'mov_text' and bytes(packet) == b'\0\0'
+
+
+def copy_packets(source: av.container.InputContainer, info: SourceInfo,
+                 pairs: Pairs) -> Iterator[av.Packet]:
+    """Yield the packets of a source's other streams as they are, for their
+    copies."""
+    if not pairs:
+        return
+    source.streams[info.stream_index].discard = av.stream.Discard.all
+    copies = {stream.index: copy for stream, copy in pairs}
+    into_mp4 = pairs[0][1].container.format.name in ('mp4', 'mov')
+    for packet in source.demux([stream for stream, _ in pairs]):
+        if packet.dts is None and packet.pts is None:
+            if not packet.size:  # the end of a stream
+                continue
+            packet.pts = packet.dts = 0  # a cover picture
+        if into_mp4 and _is_gap(packet):
+            continue
+        shift = round(info.start / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts - shift
+        packet.dts = None if packet.dts is None else packet.dts - shift
+        packet.stream = copies[packet.stream_index]
+        yield packet

@@ -1,0 +1,215 @@
+"""Restoration of a stream of frames, window by window."""
+from typing import Any, Dict, Iterator, Optional, Set
+
+import numpy as np
+import torch
+from torch import nn
+
+from dksan_mm.models import SelfEnsemble
+from dksan_mm.models.strips import DEFAULT_STRIP_BYTES
+from . import scene_cuts, tiles
+from .window_network import (DTYPES, STRIPS, WindowNetwork, find_generator,
+                             unwrap)
+from .windows import WindowStream
+
+DEFAULT_OVERLAP = 16
+# of max_memory, strips may take one part in this many
+_STRIPS_PART = 8
+
+
+class WindowRestorer:
+    """Restores each frame of a video from a window around it.
+
+    Windows are mirrored at the ends of the video and of its scenes: before
+    frame 0 comes frame 1. Where the network offers ``extract_features`` and
+    ``restore_features``, as DKSAN and EDVR do, a frame's features are
+    extracted once and kept for all its windows. On CPUs, in eager mode, in
+    batches of one, the result has the bits of the network run on each window
+    alone.
+
+    Without tiles the result is exact at any size: the networks compute large
+    features in strips of rows (:func:`dksan_mm.models.strips.in_strips`).
+    With tiles each is restored by itself from features of the whole frames:
+    memory is that of a tile, and the result differs a little, as a network
+    sees at most its tile, over which channel attention averages.
+
+    Args:
+        model (nn.Module): A restorer: its ``generator`` maps windows of RGB
+            frames in [0, 1] to frames, has a ``scale`` and, unless it needs
+            one frame alone, ``num_frames``. It is moved to ``device`` and
+            set to evaluate.
+        dtype (str): 'fp32', or 'bf16' or 'fp16' for autocast.
+            Default: 'fp32'.
+        compile (bool): Whether to run by ``torch.compile``. Default: False.
+        batch (int): Windows at once. Default: 1.
+        tile (int, optional): Side of tiles, in pixels of the source.
+            Default: None, whole frames unless ``max_memory`` wants tiles.
+        tile_overlap (int, optional): What neighbouring tiles share, at most
+            half a tile. Default: None, 16 or, if less, half of ``tile``.
+        max_memory (int, optional): Bytes that the network may take beyond
+            its weights; frames are restored whole if they fit, else in the
+            largest tiles that do. Not heeded with ``tile``. Default: None, no
+            limit.
+        scene_threshold (float, optional): Windows do not reach over a cut,
+            where :func:`.scene_cuts.difference` of two frames is larger than
+            this. Default: 0.5. None: no cuts are looked for.
+        ensemble (bool): Whether to average over eight flipped and transposed
+            views (:class:`SelfEnsemble`), which takes eight times as long;
+            features are not kept. Default: False.
+        device (torch.device or str, optional): Default: None, where the
+            model's weights are.
+
+    Attributes:
+        scale (int): The result's size divided by the source's.
+        num_frames (int): Frames of a window.
+        context (int): Frames needed on either side of one.
+        cuts (set[int]): Frames that start a scene, of those read so far.
+
+    Raises:
+        ValueError: An argument breaks the rules above.
+    """
+
+    def __init__(
+            self,
+            model: nn.Module,
+            *,
+            dtype: str = 'fp32',
+            compile: bool = False,
+            batch: int = 1,
+            tile: Optional[int] = None,
+            tile_overlap: Optional[int] = None,
+            max_memory: Optional[int] = None,
+            scene_threshold: Optional[float] = scene_cuts.DEFAULT_THRESHOLD,
+            ensemble: bool = False,
+            device: Any = None) -> None:
+        _check(dtype, batch, tile, tile_overlap, max_memory, scene_threshold)
+        if tile_overlap is None:
+            tile_overlap = min(DEFAULT_OVERLAP,
+                               (tile or 2 * DEFAULT_OVERLAP) // 2)
+        generator = find_generator(model)
+        if ensemble and unwrap(generator) is generator:
+            generator = SelfEnsemble(generator)
+        weight = next(generator.parameters(), torch.empty(0))
+        strip = DEFAULT_STRIP_BYTES
+        if max_memory is not None:
+            strip = min(strip, max_memory // (STRIPS * _STRIPS_PART))
+        self._network = WindowNetwork(generator,
+                                      torch.device(device or weight.device),
+                                      dtype, compile, max(strip, 1))
+        self.scale = self._network.scale
+        self.num_frames = self._network.num_frames
+        self.context = self.num_frames // 2
+        self.cuts: Set[int] = set()
+        self._batch = batch
+        self._threshold = scene_threshold
+        self._tile, self._overlap = tile, tile_overlap
+        self._limit = max_memory
+        self._tiles: Dict[tiles.Size, Optional[int]] = {}
+        self._memory: Optional[tiles.MemoryModel] = None
+
+    def restore(self, frames: Iterator[np.ndarray], start: int, stop: int,
+                total: int, first: int) -> Iterator[np.ndarray]:
+        """Restore some frames of a video, each the same whichever others are
+        restored with it (in batches of one).
+
+        At most ``num_frames + batch`` frames are held at once.
+
+        Args:
+            frames (Iterator[np.ndarray]): Source frames number ``first``,
+                ``first + 1``, ...: RGB, (H, W, 3), uint8, or uint16 with
+                values from 0 to 1023. Read as they are needed, up to frame
+                ``min(stop + context, total) - 1``.
+            start (int): First frame to restore.
+            stop (int): One past the last.
+            total (int): Frames of the video.
+            first (int): At most ``max(start - context, 0)``.
+
+        Yields:
+            np.ndarray: Restored frames, (scale * H, scale * W, 3), in the
+            source's dtype and range, rounded.
+
+        Raises:
+            ValueError: A number breaks the rules above, ``frames`` ends too
+                early, its sizes differ, or ``max_memory`` is too small.
+            TypeError: A frame has another dtype.
+        """
+        _check_range(start, stop, total, first, self.context)
+        stream = WindowStream(frames, first, total, self.context,
+                              self._network.prepare, self._threshold,
+                              self.cuts)
+        for begin in range(start, stop, self._batch):
+            end = min(begin + self._batch, stop)
+            windows = stream.windows(begin, end)
+            tile = self.tile_for(*windows[0][0].image.shape[2:])
+            results = self._network.restore(windows, tile, self._overlap)
+            # frames that are not needed any more may go
+            del windows
+            while results:
+                yield results.pop(0)
+
+    def tile_for(self, height: int, width: int) -> Optional[int]:
+        """Return the side of the tiles that frames are restored in, None for
+        whole frames.
+
+        With ``max_memory`` the first call measures what small frames take.
+
+        Args:
+            height (int): Of a source frame.
+            width (int): Of a source frame.
+
+        Raises:
+            ValueError: ``max_memory`` is too small for any tile.
+        """
+        size = height, width
+        if self._tile is not None or self._limit is None:
+            return self._tile
+        if size not in self._tiles:
+            # what stays while tiles are run: a float result, whole frames
+            held = 3 * 4 * self.scale**2 * height * width * self._batch
+            held += self._network.frame_bytes(height, width) * (
+                self.num_frames + self._batch)
+            self._tiles[size] = tiles.choose_tile(size, self._overlap,
+                                                  self._network.multiple,
+                                                  self._limit,
+                                                  self.estimate_memory, held)
+        return self._tiles[size]
+
+    def estimate_memory(self, height: int, width: int) -> int:
+        """Return the bytes, beyond the weights, that restoring whole frames
+        takes at most.
+
+        Args:
+            height (int): Of a source frame.
+            width (int): Of a source frame.
+        """
+        if self._memory is None:
+            self._memory = self._network.measure_memory(self._batch)
+        return self._memory(height, width)
+
+
+def _check(dtype: str, batch: int, tile: Optional[int], overlap: Optional[int],
+           limit: Optional[int], threshold: Optional[float]) -> None:
+    if dtype not in DTYPES:
+        raise ValueError(f'dtype must be one of {tuple(DTYPES)}, got '
+                         f'{dtype!r}')
+    for name, value in dict(batch=batch, tile=tile, max_memory=limit).items():
+        if value is not None and value < 1:
+            raise ValueError(f'{name} must be at least 1, got {value}')
+    overlap = overlap or 0
+    if overlap < 0 or tile is not None and 2 * overlap > tile:
+        raise ValueError('tile_overlap must be from 0 to half of the tile, '
+                         f'{tile or "as chosen"}, got {overlap}')
+    if threshold is not None and not threshold >= 0:
+        raise ValueError('scene_threshold must be at least 0, or None for no '
+                         f'cuts, got {threshold}')
+
+
+def _check_range(start: int, stop: int, total: int, first: int,
+                 context: int) -> None:
+    if not 0 <= start <= stop <= total:
+        raise ValueError(f'start and stop must be from 0 to total = {total}, '
+                         f'in order, got {start} and {stop}')
+    if not 0 <= first <= max(start - context, 0):
+        raise ValueError(
+            f'first must be from 0 to {max(start - context, 0)}, {context} '
+            f'frames before start = {start}, got {first}')

@@ -1,0 +1,181 @@
+"""The folder of an unfinished output: whatever moment a run ends at."""
+import os
+
+import pytest
+
+from dksan_mm.apis import partial as module
+from dksan_mm.apis.partial import PartialFolder
+from dksan_mm.datasets.storage import OutputError
+
+SETTINGS = dict(source=dict(sha256='ab'), options=dict(crf=18, tile=(4, 5)))
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / 'out.mkv'
+
+
+def begin(output, resume=False, overwrite=False, settings=SETTINGS):
+    folder = PartialFolder(str(output))
+    folder.lock()
+    try:
+        folder.begin(settings, resume, overwrite)
+    except BaseException:
+        folder.release()
+        raise
+    return folder
+
+
+def write(folder, name, text='x'):
+    with open(folder.file(name), 'w') as file:
+        file.write(text)
+    return folder.file(name)
+
+
+def test_publish_moves_and_cleans(output):
+    output.write_text('old')
+    other = output.with_name('other.mkv')
+    folder = begin(output)
+    write(folder, 'segment_00000.mkv')
+    made = [(write(folder, 'a', 'new'), str(output)),
+            (write(folder, 'b', 'newer'), str(other))]
+    folder.publish(made)
+    folder.release()
+    assert output.read_text() == 'new' and other.read_text() == 'newer'
+    assert sorted(os.listdir(output.parent)) == ['other.mkv', 'out.mkv']
+
+
+def test_a_folder_replaces_a_folder(tmp_path):
+    output = tmp_path / 'frames'
+    output.mkdir()
+    (output / 'old').write_text('')
+    folder = begin(output)
+    os.mkdir(folder.file('made'))
+    write(folder, 'made/new')
+    folder.publish([(folder.file('made'), str(output))])
+    folder.release()
+    assert os.listdir(output) == ['new']
+    assert os.listdir(tmp_path) == ['frames']
+
+
+@pytest.mark.parametrize('moves', [0, 1, 2])
+def test_finish_after_a_kill_between_moves(output, monkeypatch, moves):
+    """What was moved is recognised and left, the rest is moved."""
+    folder = begin(output)
+    other = output.with_name('other.mkv')
+    made = [(write(folder, name, name), str(path))
+            for name, path in (('a', other), ('b', output))]
+    moved = []
+
+    def move_or_die(self, source, target):
+        if len(moved) == moves:
+            raise KeyboardInterrupt
+        moved.append(target)
+        os.replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PartialFolder, '_move', move_or_die)
+        if moves == 2:  # all is moved, and the rest is not yet removed
+            patch.setattr(PartialFolder, '_clear', lambda self: 1 / 0)
+        with pytest.raises((KeyboardInterrupt, ZeroDivisionError)):
+            folder.publish(made)
+    folder.release()
+    folder = PartialFolder(str(output))
+    folder.lock()
+    assert folder.finish()
+    folder.release()
+    assert other.read_text() == 'a' and output.read_text() == 'b'
+    assert sorted(os.listdir(output.parent)) == ['other.mkv', 'out.mkv']
+
+
+def test_finish_has_nothing_to_do(output):
+    folder = begin(output)
+    assert not folder.finish()
+    write(folder, 'segment_00000.mkv')
+    folder.release()
+    assert os.path.exists(folder.file('segment_00000.mkv'))
+
+
+def test_a_foreign_output_is_not_taken_for_ours(output, monkeypatch):
+    folder = begin(output)
+    made = write(folder, 'a', 'ours')
+    with monkeypatch.context() as patch:
+        patch.setattr(PartialFolder, 'finish', lambda self: False)
+        folder.publish([(made, str(output))])
+    os.remove(made)
+    output.write_text('foreign')
+    assert not folder.finish()
+    assert output.read_text() == 'foreign'
+    folder.release()
+
+
+def test_resume_keeps_and_overwrite_clears(output):
+    folder = begin(output)
+    write(folder, 'segment_00000.mkv')
+    folder.release()
+    with pytest.raises(
+            ValueError, match='go on with it with --resume .* --overwrite'):
+        begin(output)
+    folder = begin(output, resume=True)
+    assert os.path.exists(folder.file('segment_00000.mkv'))
+    folder.release()
+    folder = begin(output, resume=True, overwrite=True)
+    assert os.path.exists(folder.file('segment_00000.mkv'))
+    folder.release()
+    folder = begin(output, overwrite=True)
+    assert not os.path.exists(folder.file('segment_00000.mkv'))
+    folder.release()
+
+
+def test_other_settings_are_named(output):
+    begin(output).release()
+    other = dict(SETTINGS, options=dict(crf=20, tile=(4, 5)))
+    with pytest.raises(
+            ValueError,
+            match=r'options.crf 20 instead of 18; use what it was begun'):
+        begin(output, resume=True, settings=other)
+    with pytest.raises(ValueError, match='extra 1 instead of null'):
+        begin(output, resume=True, settings=dict(SETTINGS, extra=1))
+
+
+def test_damaged_settings(output):
+    folder = begin(output)
+    write(folder, 'settings.json', '{')
+    folder.release()
+    with pytest.raises(ValueError, match='must hold the settings'):
+        begin(output, resume=True)
+
+
+@pytest.mark.parametrize('how', [dict(resume=True), dict(overwrite=True)])
+def test_a_foreign_folder_is_left_alone(output, how):
+    folder = output.with_name('out.mkv.partial')
+    folder.mkdir()
+    (folder / 'thesis.txt').write_text('')
+    with pytest.raises(ValueError, match='found files of something else'):
+        begin(output, **how)
+    assert (folder / 'thesis.txt').exists()
+
+
+def test_one_run_at_a_time(output):
+    folder = begin(output)
+    with pytest.raises(OutputError, match='another run that works in it'):
+        PartialFolder(str(output)).lock()
+    folder.release()
+    begin(output, resume=True).release()
+
+
+def test_a_place_that_cannot_be_written_to():
+    with pytest.raises(OutputError, match='could not be made'):
+        PartialFolder('/proc/out.mkv').lock()
+
+
+def test_a_full_disk_is_said(output, monkeypatch):
+
+    def full(path, data):
+        raise OutputError(f'{path} could not be written: full')
+
+    monkeypatch.setattr(module, 'write_whole', full)
+    with pytest.raises(OutputError, match='full'):
+        begin(output)
+    # nothing was begun, so nothing is left
+    assert not os.listdir(output.parent)

@@ -1,0 +1,345 @@
+"""Videos restored: what comes out, memory, errors, the comparison."""
+import gc
+import os
+import weakref
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.config import Config
+from raw_material import make_frames, scene, write_folder, write_video
+from tiny_model import (data, decode, listing, restore, restore_at_once,
+                        write_tiny)
+
+from dksan_mm.apis import job, probe, read_frames, stages, targets
+from dksan_mm.apis.loading import load_model
+from dksan_mm.apis.window_restorer import WindowRestorer
+from dksan_mm.datasets.storage import OutputError
+from dksan_mm.models import BicubicUpsampler
+
+SIZE = (18, 26)  # height and width of the source
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Return a folder with a config, a checkpoint and a video."""
+    folder = tmp_path_factory.mktemp('videos')
+    write_tiny(folder)
+    (folder / 'bicubic.py').write_text(
+        f"_base_ = '{ROOT}/configs/bicubic_vid3oc_x16.py'\n"
+        'model = dict(scale=2)\n')
+    write_video(folder / 'in.mkv', make_frames(23, SIZE))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def model(folder):
+    return load_model(str(folder / 'tiny.py'), str(folder / 'tiny.pth'), 'cpu')
+
+
+@pytest.fixture
+def source(folder):
+    return str(folder / 'in.mkv')
+
+
+@pytest.fixture(scope='module')
+def undisturbed(folder, model):
+    """Return the file of a run that nothing disturbed."""
+    output = folder / 'undisturbed.mkv'
+    restore(model, str(folder / 'in.mkv'), output)
+    return output
+
+
+# What comes out
+
+
+def test_frames_and_times(folder, model, source, undisturbed):
+    """Lossless, the file has what the network gives, at the same times."""
+    expected = restore_at_once(model, source)
+    assert expected.shape == (23, 2 * SIZE[0], 2 * SIZE[1], 3)
+    assert len({frame.tobytes() for frame in expected}) == 23
+    np.testing.assert_array_equal(decode(undisturbed), expected)
+    found, info = probe(str(undisturbed)), probe(source)
+    assert [time * found.time_base for time in found.times
+            ] == [time * info.time_base for time in info.times]
+
+
+@pytest.mark.parametrize('segment', [1, 4, 23, 100])
+def test_segments_do_not_change_frames(tmp_path, model, source, undisturbed,
+                                       segment):
+    summary = restore(model, source, tmp_path / 'out.mkv', segment=segment)
+    assert summary.segments == -(-23 // segment)
+    np.testing.assert_array_equal(
+        decode(tmp_path / 'out.mkv'), decode(undisturbed))
+
+
+def test_summary_and_what_is_left(tmp_path, model, source):
+    summary = restore(model, source, tmp_path / 'out.mkv')
+    assert summary.output == str(tmp_path / 'out.mkv')
+    assert summary.comparison is None
+    assert (summary.frames, summary.restored) == (23, 23)
+    assert (summary.segments, summary.reused) == (5, 0)
+    assert summary.frames_per_second == pytest.approx(23 / summary.seconds)
+    assert summary.cuts == ()
+    assert listing(tmp_path) == ['out.mkv']
+
+
+def test_folder_in_folder_out(tmp_path, model, source):
+    frames = list(read_frames(probe(source)))[:7]
+    write_folder(tmp_path / 'in', frames)
+    restore(model, str(tmp_path / 'in'), tmp_path / 'out')
+    assert listing(tmp_path) == ['in', 'out']
+    assert listing(tmp_path / 'out') == [f'{i:08d}.png' for i in range(7)]
+    np.testing.assert_array_equal(
+        decode(tmp_path / 'out'), restore_at_once(model, str(tmp_path / 'in')))
+
+
+def test_rate_of_a_folder(tmp_path, model, source):
+    write_folder(tmp_path / 'in', list(read_frames(probe(source)))[:4])
+    restore(
+        model,
+        str(tmp_path / 'in'),
+        tmp_path / 'out.mp4',
+        fps=Fraction(30000, 1001),
+        codec='libx264')
+    assert probe(str(tmp_path / 'out.mp4')).rate == Fraction(30000, 1001)
+    with pytest.raises(ValueError, match='fps .* must be left out'):
+        restore(model, source, tmp_path / 'b.mkv', fps=Fraction(30))
+    with pytest.raises(ValueError, match='must be above 0, got 0'):
+        restore(
+            model, str(tmp_path / 'in'), tmp_path / 'b.mkv', fps=Fraction(0))
+
+
+def test_scene_cuts(tmp_path, model):
+    """Found, and the same wherever segments begin."""
+    frames = [
+        scene(SIZE, seed) + np.uint8(t % 3) for seed in (0, 1)
+        for t in range(8)
+    ]
+    source = write_video(tmp_path / 'in.mkv', frames)
+    expected = restore_at_once(model, source, scene_threshold=.5)
+    for segment in (3, 8, 16):
+        summary = restore(
+            model,
+            source,
+            tmp_path / f'{segment}.mkv',
+            scene_threshold=.5,
+            segment=segment)
+        assert summary.cuts == (8, )
+        np.testing.assert_array_equal(
+            decode(tmp_path / f'{segment}.mkv'), expected)
+    across = restore_at_once(model, source)
+    assert (across[7] != expected[7]).any()
+    np.testing.assert_array_equal(across[:6], expected[:6])
+
+
+def test_batches(tmp_path, model, source):
+    """Segments are whole batches, so that batches are the same ones whatever
+    is resumed."""
+    summary = restore(model, source, tmp_path / 'out.mkv', batch=3)
+    assert summary.segments == 4  # of 6 instead of 5 frames
+    difference = decode(tmp_path / 'out.mkv').astype(int) - restore_at_once(
+        model, source)
+    assert abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize('count', [1, 3])
+def test_short_videos(tmp_path, model, count):
+    source = write_video(tmp_path / 'in.mkv', make_frames(count, SIZE))
+    assert restore(model, source, tmp_path / 'out.mkv').frames == count
+    np.testing.assert_array_equal(
+        decode(tmp_path / 'out.mkv'), restore_at_once(model, source))
+
+
+def test_bicubic(folder, tmp_path, source):
+    bicubic = load_model(str(folder / 'bicubic.py'), 'none', 'cpu')
+    restore(bicubic, source, tmp_path / 'out.mkv')
+    np.testing.assert_array_equal(
+        decode(tmp_path / 'out.mkv'), bicubic_of(decode(source)))
+
+
+def bicubic_of(frames):
+    x = torch.from_numpy(frames).permute(0, 3, 1, 2) / 255.
+    x = BicubicUpsampler(2)(x).mul(255).round().clamp(0, 255)
+    return x.permute(0, 2, 3, 1).to(torch.uint8).numpy()
+
+
+# Memory
+
+
+def test_few_frames_are_alive(tmp_path, model, monkeypatch):
+    """However long the video: those in the queues and in a window."""
+    alive, most = weakref.WeakSet(), {}
+
+    class Frame(np.ndarray):  # hashable, as a WeakSet needs
+        __hash__ = object.__hash__
+
+    def counted(frame):
+        frame = frame.view(Frame)
+        alive.add(frame)
+        key = frame.shape[0]
+        most[key] = max(
+            most.get(key, 0), sum(other.shape[0] == key for other in alive))
+        return frame
+
+    def read(*args):
+        for frame in read_frames(*args):
+            yield counted(frame)
+            del frame
+
+    monkeypatch.setattr(stages, 'read_frames', read)
+    original = WindowRestorer.restore
+    monkeypatch.setattr(WindowRestorer, 'restore',
+                        lambda *args: map(counted, original(*args)))
+    found = []
+    for count in (30, 90):
+        source = write_video(tmp_path / f'{count}.mkv',
+                             make_frames(count, SIZE))
+        most.clear()
+        gc.collect()
+        restore(model, source, tmp_path / f'{count}_out.mkv', segment=20)
+        found.append((most[SIZE[0]], most[2 * SIZE[0]]))
+    for lr, hr in found:
+        # beside the queue: a window, the frames at cuts, in hand
+        assert lr <= stages.SOURCE_QUEUE + 5 + 2 + 4 + stages.RESULT_QUEUE
+        assert hr <= stages.RESULT_QUEUE + 4
+    assert not alive
+
+
+# Errors, of any thread
+
+
+def test_source_that_ends_early(tmp_path, model, source, monkeypatch):
+    """Of the thread that decodes, when it says nothing."""
+    monkeypatch.setattr(
+        stages, 'read_frames',
+        lambda info, first, end: list(read_frames(info, first, end))[:9])
+    with pytest.raises(ValueError, match='must hold the 23 frames .* found 9'):
+        restore(model, source, tmp_path / 'out.mkv')
+    assert listing(tmp_path) == ['out.mkv.partial']
+
+
+def test_error_in_decoding(tmp_path, model, source, monkeypatch):
+
+    def failing(info, first, end):
+        yield from read_frames(info, first, 9)
+        raise ValueError('frame 9 cannot be decoded')
+
+    monkeypatch.setattr(stages, 'read_frames', failing)
+    with pytest.raises(ValueError, match='frame 9 cannot'):
+        restore(model, source, tmp_path / 'out.mkv')
+
+
+def test_full_disk(tmp_path, model, source, undisturbed):
+    """Space can be freed, and the run gone on with."""
+    output = tmp_path / 'out.mkv'
+    full = tmp_path / 'out.mkv.partial'
+    full.mkdir()
+    os.symlink('/dev/full', full / 'segment_00002.mkv.partial')
+    (full / 'settings.json').write_text('{}')
+    with pytest.raises(ValueError, match='--resume needs the settings'):
+        restore(model, source, output, resume=True)
+
+    class FullLater(targets.VideoTarget):
+
+        def write(self, segment, frames):
+            if segment.index == 2:
+                os.symlink('/dev/full', f'{self._path(segment)}.partial')
+            super().write(segment, frames)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, 'VideoTarget', FullLater)
+        with pytest.raises(OutputError, match='No space left on device'):
+            restore(model, source, output, overwrite=True)
+    assert not output.exists()
+    assert restore(model, source, output, resume=True).reused == 2
+    assert data(output) == data(undisturbed)
+
+
+def test_what_is_refused_before_any_work(tmp_path, model, source):
+    here = str(tmp_path / 'out.mkv')
+    for kind, message, path, output, options in (
+        (ValueError, 'segment .* at least 1, got 0', source, here,
+         dict(segment=0)),
+        (TypeError, "options .* got 'quality'", source, here, dict(quality=3)),
+        (ValueError, 'compare .* one of', source, here, dict(compare='both')),
+        (ValueError, 'must be another file than INPUT', source, source,
+         dict(overwrite=True)),
+        (FileNotFoundError, 'found no .*/none; make it first', source,
+         str(tmp_path / 'none/out.mkv'), {}),
+        (FileNotFoundError, 'none.mp4 must be', 'none.mp4', here, {}),
+        (ValueError, 'suffixes .*/out.docx', source,
+         str(tmp_path / 'out.docx'), {}),
+    ):
+        with pytest.raises(kind, match=message):
+            restore(model, path, output, **options)
+    assert listing(tmp_path) == []
+
+
+def test_larger_than_the_codec_allows(folder, tmp_path):
+    bicubic = load_model(
+        Config(
+            dict(
+                _base_=None,
+                custom_imports=dict(imports=['dksan_mm.models']),
+                model=dict(type='Bicubic', scale=16))), None, 'cpu')
+    source = write_video(tmp_path / 'in.mkv', make_frames(2, (16, 1200)))
+    with pytest.raises(ValueError, match='frames of 19200x256'):
+        restore(
+            bicubic,
+            source,
+            tmp_path / 'out.mp4',
+            codec='libx264',
+            lossless=False)
+    assert listing(tmp_path) == ['in.mkv']
+
+
+def test_a_folder_under_a_videos_name(tmp_path, model, source):
+    (tmp_path / 'out.mkv').mkdir()
+    with pytest.raises(ValueError, match='must not be a folder'):
+        restore(model, source, tmp_path / 'out.mkv')
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(ValueError, match='must be a folder or not exist'):
+        restore(model, source, tmp_path / 'file')
+
+
+# The comparison
+
+
+@pytest.mark.parametrize('name', ['out.mkv', 'out'])
+def test_compare_side_by_side(tmp_path, model, source, name):
+    summary = restore(model, source, tmp_path / name, compare='side')
+    assert summary.comparison == str(tmp_path / 'out_compare.mkv')
+    found = decode(summary.comparison)
+    width = 2 * SIZE[1]
+    assert found.shape == (23, 2 * SIZE[0], 2 * width, 3)
+    below = SIZE[0]  # of the labels
+    np.testing.assert_array_equal(found[:, below:, :width],
+                                  bicubic_of(decode(source))[:, below:])
+    np.testing.assert_array_equal(found[:, below:, width:],
+                                  decode(tmp_path / name)[:, below:])
+    # the labels: two values or between, the same in every frame
+    assert (found[:, :4, :4] == 0).all() and found[0, :below].max() == 255
+    np.testing.assert_array_equal(found[0, :8, :20], found[22, :8, :20])
+
+
+def test_compare_split(tmp_path, model, source):
+    restore(model, source, tmp_path / 'out.mkv', compare='split')
+    found = decode(tmp_path / 'out_compare.mkv')
+    restored = decode(tmp_path / 'out.mkv')
+    assert found.shape == restored.shape
+    below, middle = SIZE[0], SIZE[1]
+    np.testing.assert_array_equal(
+        found[:, below:, :middle - 1],
+        bicubic_of(decode(source))[:, below:, :middle - 1])
+    np.testing.assert_array_equal(found[:, below:, middle + 1:],
+                                  restored[:, below:, middle + 1:])
+    assert (found[:, below:, middle - 1:middle + 1] == 255).all()
+
+
+def test_an_existing_comparison(tmp_path, model, source):
+    (tmp_path / 'out_compare.mkv').write_text('')
+    with pytest.raises(ValueError, match='out_compare.mkv must not exist'):
+        restore(model, source, tmp_path / 'out.mkv', compare='split')

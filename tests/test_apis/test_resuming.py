@@ -1,0 +1,254 @@
+"""Runs that are stopped, at any moment, and gone on with."""
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from raw_material import make_frames, write_video
+from tiny_model import (data, decode, listing, restore, restore_at_once,
+                        write_tiny)
+
+from dksan_mm.apis import read_frames, stages, targets
+from dksan_mm.apis.loading import load_model
+from dksan_mm.apis.window_restorer import WindowRestorer
+
+SIZE = (18, 26)  # height and width of the source
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Return a folder with a config, a checkpoint and a video."""
+    folder = tmp_path_factory.mktemp('videos')
+    write_tiny(folder)
+    write_video(folder / 'in.mkv', make_frames(23, SIZE))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def model(folder):
+    return load_model(str(folder / 'tiny.py'), str(folder / 'tiny.pth'), 'cpu')
+
+
+@pytest.fixture
+def source(folder):
+    return str(folder / 'in.mkv')
+
+
+@pytest.fixture(scope='module')
+def undisturbed(folder, model):
+    """Return the file of a run that nothing disturbed."""
+    output = folder / 'undisturbed.mkv'
+    restore(model, str(folder / 'in.mkv'), output)
+    return output
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_after(monkeypatch, count, error=Stop):
+    """Let the network fail after some frames."""
+    original = WindowRestorer.restore
+
+    def failing(*args):
+        for index, frame in enumerate(original(*args)):
+            if index == count:
+                raise error
+            yield frame
+
+    monkeypatch.setattr(WindowRestorer, 'restore', failing)
+
+
+@pytest.mark.parametrize('error', [Stop, KeyboardInterrupt])
+@pytest.mark.parametrize('compare', [None, 'side'])
+def test_a_stopped_run_is_gone_on_with(tmp_path, model, source, undisturbed,
+                                       monkeypatch, error, compare):
+    output = tmp_path / 'out.mkv'
+    with monkeypatch.context() as patch:
+        stop_after(patch, 18, error)
+        with pytest.raises(error):
+            restore(model, source, output, compare=compare)
+    assert listing(tmp_path) == ['out.mkv.partial']
+    partial = listing(tmp_path / 'out.mkv.partial')
+    assert 'segment_00001.mkv' in partial and 'settings.json' in partial
+    assert not any(name.endswith('.partial') for name in partial)
+
+    with pytest.raises(ValueError, match='--resume .* --overwrite'):
+        restore(model, source, output, compare=compare)
+    summary = restore(model, source, output, resume=True, compare=compare)
+    assert 2 <= summary.reused <= 3
+    assert summary.restored == 23 - 5 * summary.reused
+    assert data(output) == data(undisturbed)
+    assert listing(tmp_path) == ['out.mkv'
+                                 ] + (['out_compare.mkv'] if compare else [])
+
+
+def test_a_gap_is_filled(tmp_path, model, source, undisturbed, monkeypatch):
+    """Segments before and after one that is missing are used."""
+    output = tmp_path / 'out.mkv'
+    with monkeypatch.context() as patch:
+        patch.setattr(targets.VideoTarget, 'join', lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            restore(model, source, output)
+    for index in (0, 2, 3):
+        os.remove(tmp_path / f'out.mkv.partial/segment_{index:05d}.mkv')
+    decoded = []
+
+    def counting(*args):
+        for frame in read_frames(*args):
+            decoded.append(frame)
+            yield frame
+
+    monkeypatch.setattr(stages, 'read_frames', counting)
+    summary = restore(model, source, output, resume=True)
+    assert (summary.restored, summary.reused) == (15, 2)
+    # 0 to before 5, 10 to before 20, the context and a frame at each side
+    assert len(decoded) == (5 + 3) + (3 + 10 + 3)
+    assert data(output) == data(undisturbed)
+
+
+def test_resumed_folder(tmp_path, model, source, monkeypatch):
+    output = tmp_path / 'out'
+    with monkeypatch.context() as patch:
+        stop_after(patch, 18)
+        with pytest.raises(Stop):
+            restore(model, source, output)
+    assert listing(tmp_path) == ['out.partial']
+    (tmp_path / 'out.partial/frames/00000015.png.partial').write_text('half')
+    summary = restore(model, source, output, resume=True)
+    assert 2 <= summary.reused <= 3
+    np.testing.assert_array_equal(
+        decode(output), restore_at_once(model, source))
+    assert listing(tmp_path) == ['out']
+
+
+def restore_in_child(model, source, output):
+    torch.set_num_threads(1)
+    # slow enough to be hit anywhere
+    original = WindowRestorer.restore
+
+    def slow(*args):
+        for frame in original(*args):
+            time.sleep(.02)
+            yield frame
+
+    WindowRestorer.restore = slow
+    restore(
+        model,
+        source,
+        output,
+        resume=True,
+        segment=3,
+        codec='libx264',
+        lossless=False)
+
+
+@pytest.mark.parametrize('name', ['out.mkv', 'out.mp4', 'out'])
+def test_killed_at_any_moment(tmp_path, model, source, name):
+    """kill -9, again and again: the file is that of an undisturbed run, and
+    nothing else stays."""
+    expected = tmp_path / f'expected_{name}'
+    restore(
+        model, source, expected, segment=3, codec='libx264', lossless=False)
+    rng = np.random.default_rng(len(name))
+    context = multiprocessing.get_context('fork')
+    output = tmp_path / name
+    kills = 0
+    for delay in [*rng.uniform(.02, .15, 15), None]:
+        child = context.Process(
+            target=restore_in_child, args=(model, source, output))
+        child.start()
+        child.join(delay)  # the last one is waited for
+        if child.exitcode is None:
+            os.kill(child.pid, signal.SIGKILL)
+            child.join()
+        if child.exitcode != -signal.SIGKILL:
+            break
+        kills += 1
+    assert child.exitcode == 0 and kills >= 3
+    if name == 'out':
+        assert listing(output) == listing(expected)
+        assert all(
+            data(output / file) == data(expected / file)
+            for file in listing(output))
+    else:
+        assert data(output) == data(expected)
+    assert listing(tmp_path) == sorted([expected.name, name])
+
+
+def test_a_finished_output_stays(tmp_path, model, source, folder):
+    """As for one who repeats the command with --resume until it succeeds."""
+    output = tmp_path / 'out.mkv'
+    restore(model, source, output)
+    before = os.stat(output)
+    summary = restore(model, source, output, resume=True)
+    assert (summary.restored, summary.reused) == (0, 5)
+    assert os.stat(output) == before
+    assert listing(tmp_path) == ['out.mkv']
+    other = write_video(tmp_path / 'other.mkv', make_frames(4, SIZE))
+    with pytest.raises(ValueError, match='or be the finished result'):
+        restore(model, other, output, resume=True)
+
+
+def test_other_settings_are_refused(tmp_path, model, source, monkeypatch):
+    output = tmp_path / 'out.mkv'
+    with monkeypatch.context() as patch:
+        stop_after(patch, 8)
+        with pytest.raises(Stop):
+            restore(model, source, output)
+    other = write_video(tmp_path / 'other.mkv', make_frames(23, SIZE, seed=1))
+    for message, path, options in (
+        ('options.segment 7 instead of 5', source,
+         dict(segment=7)), ('options.scene_threshold 0.5 instead of null',
+                            source, dict(scene_threshold=.5)),
+        ('encoder.codec "libx264" instead of "ffv1"', source,
+         dict(codec='libx264')), ('source.sha256 "', other, {})):
+        with pytest.raises(ValueError, match=message):
+            restore(model, path, output, resume=True, **options)
+    with torch.no_grad():
+        weight = next(model.parameters())
+        saved = weight.clone()
+        weight.add_(1e-3)
+        with pytest.raises(ValueError, match='model.weights_sha256'):
+            restore(model, source, output, resume=True)
+        weight.copy_(saved)
+    # the default, named
+    defaults = dict(dtype='fp32', batch=1)
+    assert restore(model, source, output, resume=True, **defaults).reused
+
+
+def test_overwrite(tmp_path, model, source, undisturbed, monkeypatch):
+    output = tmp_path / 'out.mkv'
+    output.write_text('precious')
+    with pytest.raises(ValueError, match='must not exist, found it'):
+        restore(model, source, output)
+    with pytest.raises(ValueError, match='or be the finished|a video'):
+        restore(model, source, output, resume=True)
+    assert listing(tmp_path) == ['out.mkv']
+    with monkeypatch.context() as patch:
+        stop_after(patch, 8)
+        with pytest.raises(Stop):
+            restore(model, source, output, overwrite=True)
+    assert output.read_text() == 'precious'
+    summary = restore(model, source, output, overwrite=True, resume=True)
+    assert summary.reused
+    assert data(output) == data(undisturbed)
+    assert restore(model, source, output, overwrite=True).reused == 0
+    assert listing(tmp_path) == ['out.mkv']
+
+
+def test_folders_are_overwritten_with_care(tmp_path, model, source):
+    output = tmp_path / 'out'
+    output.mkdir()
+    restore(model, source, output)  # it was empty
+    with pytest.raises(ValueError, match='must not exist'):
+        restore(model, source, output)
+    (output / '00000099.png').write_bytes(b'of a longer video')
+    restore(model, source, output, overwrite=True)
+    assert len(listing(output)) == 23
+    (output / 'notes.txt').write_text('')
+    with pytest.raises(ValueError, match='found notes.txt; choose another'):
+        restore(model, source, output, overwrite=True)

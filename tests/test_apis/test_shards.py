@@ -1,0 +1,74 @@
+"""Shares of several processes; progress of a resumed run."""
+import pytest
+import torch
+
+from dksan_mm.apis import progress, shards
+from dksan_mm.apis.targets import find_runs, is_video_path, split_segments
+
+
+@pytest.mark.parametrize('items, processes', [(7, 2), (7, 3), (2, 5), (0, 2)])
+def test_shares_are_successive_and_whole(monkeypatch, items, processes):
+    shares = []
+    for rank in range(processes):
+        monkeypatch.setattr(shards, 'get_dist_info', lambda: (rank, processes))
+        shares.append(shards.own_share(range(items)))
+    assert sum(shares, []) == list(range(items))
+    sizes = [len(share) for share in shares]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_alone(monkeypatch):
+    monkeypatch.delenv('WORLD_SIZE', raising=False)
+    shards.join_processes()
+    assert not torch.distributed.is_initialized()
+    assert shards.is_first() and shards.from_first('a') == 'a'
+    assert shards.own_share('abc') == ['a', 'b', 'c']
+    shards.wait_for_all()
+
+
+def test_every_process_has_its_gpu(monkeypatch):
+    assert shards.own_device('cpu') == torch.device('cpu')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    assert shards.own_device() == torch.device('cuda', 1)
+    assert shards.own_device('cuda:0') == torch.device('cuda', 0)
+    monkeypatch.setenv('LOCAL_RANK', '2')
+    with pytest.raises(ValueError, match='number of GPUs, 2, found process 3'):
+        shards.own_device('cuda')
+
+
+def test_segments_and_runs():
+    segments = split_segments(11, 4)
+    assert [(s.index, s.start, s.stop) for s in segments] == [(0, 0, 4),
+                                                              (1, 4, 8),
+                                                              (2, 8, 11)]
+    assert list(find_runs(segments)) == [segments]
+    assert list(find_runs(segments[::2])) == [[segments[0]], [segments[2]]]
+    assert list(find_runs([])) == []
+
+
+def test_kind_of_an_output(tmp_path):
+    (tmp_path / 'v1.2').mkdir()
+    for name, expected in (('a.mp4', True), ('a.MKV', True), ('a', False),
+                           ('v1.2', False), ('v1.3/', False)):
+        assert is_video_path(f'{tmp_path}/{name}') == expected
+    with pytest.raises(ValueError, match='v1.3/$'):
+        is_video_path(f'{tmp_path}/v1.3')
+
+
+def test_what_was_there_counts_not_into_the_speed(capsys):
+    bar = progress.show_progress(100, done=90)
+    for _ in range(5):
+        bar.update()
+    values = bar.format_dict
+    values['elapsed'] = 10.
+    values['rate'] = None  # of the last moments
+    bar.close()
+    # 5 in 10 seconds, 5 more to do
+    assert ' 95/100 [00:10<00:10,' in bar.format_meter(**values)
+
+
+def test_no_progress(capsys):
+    progress.show_progress(3, enabled=False).update()
+    assert capsys.readouterr().err == ''

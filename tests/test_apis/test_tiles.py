@@ -1,0 +1,133 @@
+"""Tiles: what they cover, how they are joined, what memory they take."""
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dksan_mm.apis import tiles
+
+CASES = [(50, 16, 4, 1), (50, 16, 8, 4), (17, 16, 8, 1), (97, 20, 0, 4),
+         (9, 16, 4, 4), (64, 32, 16, 2)]
+
+
+@pytest.mark.parametrize('length, tile, overlap, multiple', CASES)
+def test_spans(length, tile, overlap, multiple):
+    spans = tiles.divide(length, tile, overlap, multiple)
+    assert spans[0][0] == 0 and spans[-1][1] == length
+    for start, stop in spans:
+        assert start % multiple == 0
+        assert stop - start < tile + multiple
+    for (_, stop), (start, _) in zip(spans, spans[1:]):
+        # the last one may begin earlier, but not later
+        assert stop - start >= overlap
+
+
+@pytest.mark.parametrize('length, tile, overlap, multiple', CASES)
+def test_weights_add_up_to_one_and_fall_at_joints(length, tile, overlap,
+                                                  multiple):
+    spans = tiles.divide(length, tile, overlap, multiple)
+    weights = tiles.feather(spans, 3)
+    total = torch.zeros(3 * length)
+    for (start, stop), weight in zip(spans, weights):
+        total[3 * start:3 * stop] += weight
+        steps = weight.diff().abs()
+        if overlap:
+            # where three overlap it is steeper
+            assert steps.max() <= 2 * 1.6 / (3 * overlap)
+            # a network knows least there
+            assert start == 0 or weight[:3 * overlap // 4].max() == 0
+    torch.testing.assert_close(total, torch.ones(3 * length))
+
+
+def test_assembled_result_is_that_of_a_local_network():
+    """One that needs no more than half the overlap around a pixel, and gives
+    rubbish where it had none."""
+    x = torch.rand(2, 3, 37, 52)
+    expected = F.interpolate(x, scale_factor=4)
+    grid = tiles.plan((37, 52), 16, 6, 4, 1)
+
+    def run(tile):
+        return F.interpolate(x[..., tile.rows, tile.columns], scale_factor=4)
+
+    out = tiles.assemble(grid, (37, 52), 4, run)
+    torch.testing.assert_close(out, expected)
+
+
+def test_joints_are_smooth():
+    """Tiles that differ in brightness meet in ramps, not steps."""
+    grid = tiles.plan((8, 64), 24, 12, 2, 1)
+    levels = iter(range(len(grid)))
+
+    def run(tile):
+        shape = (1, 1, 16, 2 * (tile.columns.stop - tile.columns.start))
+        return torch.full(shape, float(next(levels)))
+
+    out = tiles.assemble(grid, (8, 64), 2, run)
+    assert out.max() == len(grid) - 1
+    # a step would be 1; where three tiles overlap it is a little steeper
+    assert out.diff(dim=-1).abs().max() <= 4 / 24
+
+
+@pytest.mark.parametrize('multiple', [1, 4])
+def test_features_are_cropped_as_the_image(multiple):
+    """Sides that were made a multiple, and a pyramid's smaller levels."""
+    size = (22, 37)
+    image = torch.arange(22 * 37.).view(1, 1, 22, 37)
+    padded = F.pad(
+        image, (0, -37 % multiple, 0, -22 % multiple), mode='replicate')
+    for tile in tiles.plan(size, 12, 4, 1, multiple):
+        part = tiles.crop(image, tile, size)
+        assert torch.equal(part, image[..., tile.rows, tile.columns])
+        features = tiles.crop(padded, tile, size, multiple)
+        expected = F.pad(
+            part, (0, -part.shape[3] % multiple, 0, -part.shape[2] % multiple),
+            mode='replicate')
+        assert torch.equal(features, expected)
+        if multiple == 4:
+            half = tiles.crop(padded[..., ::2, ::2], tile, size, 4)
+            assert torch.equal(half, expected[..., ::2, ::2])
+
+
+@pytest.mark.parametrize('tile, overlap, message', [
+    (3, 0, 'tile must be at least 4 for this network, got 3'),
+    (16, 9, 'tile_overlap must be from 0 to half of tile = 16, got 9'),
+    (16, -1, 'tile_overlap must be from 0 to half of tile = 16, got -1'),
+])
+def test_plan_exception(tile, overlap, message):
+    with pytest.raises(ValueError, match=message):
+        tiles.plan((40, 50), tile, overlap, 4, 4)
+
+
+def quadratic(height, width):
+    return 1000 + 10 * height * width
+
+
+def test_chosen_tile_is_the_largest_that_fits():
+    size = (40, 60)
+    assert tiles.choose_tile(size, 8, 4, 25_000, quadratic, 300) is None
+    tile = tiles.choose_tile(size, 8, 4, 24_999, quadratic, 300)
+    assert tile == 56  # 40 x 56
+    for limit in (5_000, 9_000, 17_000):
+        tile = tiles.choose_tile(size, 8, 4, limit, quadratic, 300)
+        assert tile % 4 == 0 and tile >= 16
+        assert quadratic(min(tile, 40), tile) + 300 <= limit
+        assert quadratic(min(tile + 4, 40), tile + 4) + 300 > limit
+
+
+def test_too_little_memory():
+    with pytest.raises(
+            ValueError,
+            match=r'max_memory must be at least .*'
+            r'60x40 \(tiles of 16, overlap 8\)'):
+        tiles.choose_tile((40, 60), 8, 4, 3_000, quadratic, 300)
+
+
+def test_memory_model():
+    """Allocations that are linear in the pixels are told to a tenth."""
+
+    def run(height, width):
+        return torch.zeros(1000), torch.ones(7, height, width)
+
+    model = tiles.MemoryModel(run, torch.device('cpu'), [(4, 6), (8, 10)])
+    for size in ((16, 16), (30, 50)):
+        needed = 4 * (1000 + 7 * size[0] * size[1])
+        assert needed <= model(*size) <= 1.15 * needed

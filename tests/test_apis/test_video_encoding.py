@@ -1,0 +1,279 @@
+"""Segments of a video, and single images."""
+import errno
+import os
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+from raw_material import make_frames
+from video_files import read_all, write_clip
+
+from dksan_mm.apis.video_io import (EncoderOptions, check_encoder, probe,
+                                    read_frames, write_frame, write_segment)
+from dksan_mm.datasets.storage import OutputError
+
+LOSSLESS = EncoderOptions(lossless=True)
+
+
+def source(tmp_path, frames=None, **settings):
+    """Return what a small video is."""
+    if frames is not None:
+        settings['frames'] = frames
+    return probe(write_clip(tmp_path / 'source.mkv', **settings))
+
+
+def smooth(count):
+    """Return frames of slow gradients, whose chroma survives 4:2:0."""
+    coarse = np.random.default_rng(0).integers(
+        0, 256, (count, 2, 3, 3), dtype=np.uint8)
+    return np.stack([
+        cv2.resize(image, (192, 128), interpolation=cv2.INTER_LINEAR)
+        for image in coarse
+    ])
+
+
+@pytest.mark.parametrize('codec', ['libx264', 'libx265', 'libvpx-vp9', 'ffv1'])
+def test_lossless_keeps_all_bits(tmp_path, codec):
+    frames = np.random.default_rng(0).integers(
+        0, 256, (5, 34, 50, 3), dtype=np.uint8)
+    info = source(tmp_path, frames)
+    path = str(tmp_path / 'segment')
+    options = EncoderOptions(codec, lossless=True)
+    assert write_segment(path, frames[1:], info, 1, 1, options) == 4
+    assert np.array_equal(read_all(path)[0], frames[1:])
+
+
+@pytest.mark.parametrize('codec', ['libx265', 'ffv1'])
+def test_lossless_of_ten_bits(tmp_path, codec):
+    frames = np.random.default_rng(0).integers(
+        0, 1024, (5, 34, 50, 3), dtype=np.uint16)
+    deep = dict(codec='ffv1', pix_fmt='gbrp10le', options={})
+    info = source(tmp_path, frames, **deep)
+    path = str(tmp_path / 'segment')
+    options = EncoderOptions(codec, lossless=True)
+    write_segment(path, frames, info, 0, 1, options)
+    assert np.array_equal(list(read_frames(probe(path))), frames)
+    with pytest.raises(ValueError, match='10 bits.*libx265 or ffv1'):
+        write_segment(path, frames, info, 0, 1, LOSSLESS)
+
+
+@pytest.mark.parametrize('codec', ['libx264', 'libx265', 'libsvtav1'])
+def test_ten_bits_stay(tmp_path, codec):
+    frames = smooth(4).astype(np.uint16) * 4 + 2
+    deep = dict(codec='ffv1', pix_fmt='yuv420p10le', options={})
+    info = source(tmp_path, frames, **deep)
+    path = str(tmp_path / 'segment')
+    read = list(read_frames(info))
+    write_segment(path, read, info, 0, 1, EncoderOptions(codec, crf=2))
+    again = probe(path)
+    assert again.pix_fmt == 'yuv420p10le' and again.bit_depth == 10
+    difference = np.stack(list(read_frames(again))).astype(int) - read
+    assert np.abs(difference).mean() < 4  # of 1023
+
+
+@pytest.mark.parametrize('matrix', [1, 5, 6, 9])
+@pytest.mark.parametrize('color_range', [1, 2])
+@pytest.mark.parametrize('pix_fmt', ['yuv444p', 'yuv420p'])
+def test_colors(tmp_path, matrix, color_range, pix_fmt):
+    """Decoded and encoded again, colours are as they were, and so is what the
+    file says of them."""
+    frames = smooth(3)
+    colors = dict(
+        color_range=color_range,
+        colorspace=matrix,
+        color_primaries=9,
+        color_trc=16)
+    info = source(
+        tmp_path,
+        frames,
+        codec='libx264',
+        pix_fmt=pix_fmt,
+        options=dict(qp='0'),
+        colors=colors,
+        matrix={6: 5}.get(matrix, matrix))
+    read = np.stack(list(read_frames(info))).astype(int)
+    assert np.abs(read - frames).mean() < 1
+    path = str(tmp_path / 'segment')
+    options = EncoderOptions('libx264', pix_fmt=pix_fmt, extra=(('qp', '0'), ))
+    write_segment(path, read.astype(np.uint8), info, 0, 1, options)
+    again = probe(path)
+    assert (again.color_range, again.colorspace, again.primaries,
+            again.trc) == (color_range, matrix, 9, 16)
+    difference = np.abs(np.stack(list(read_frames(again))) - read)
+    assert difference.mean() < 1
+    assert difference.max() <= (2 if pix_fmt == 'yuv444p' else 4)
+
+
+def test_grey_levels_of_any_range(tmp_path):
+    """Black stays black and white stays white, in either range."""
+    ramp = np.linspace(0, 255, 64).round().astype(np.uint8)
+    frames = np.broadcast_to(ramp[None, None, :, None], (2, 34, 64, 3)).copy()
+    for color_range in (1, 2):
+        info = source(
+            tmp_path,
+            frames,
+            codec='libx264',
+            pix_fmt='yuv420p',
+            colors=dict(color_range=color_range))
+        read = np.stack(list(read_frames(info)))
+        path = str(tmp_path / 'segment')
+        options = EncoderOptions(extra=(('qp', '0'), ))
+        write_segment(path, read, info, 0, 1, options)
+        again = np.stack(list(read_frames(probe(path)))).astype(int)
+        assert np.abs(again - frames).max() <= 2
+        assert (again[..., 0, :] == 0).all() and (again[..., -1, :]
+                                                  == 255).all()
+
+
+def test_segments_repeat_bit_by_bit(tmp_path):
+    """Whoever makes one, and whatever was made before."""
+    frames = make_frames(12, (64, 96))
+    info = source(tmp_path, frames)
+    options = EncoderOptions()
+    data = []
+    for name in 'ab':
+        path = tmp_path / name
+        write_segment(str(path), frames[4:], info, 4, 1, options)
+        data.append(path.read_bytes())
+    assert data[0] == data[1]
+
+
+def test_options_reach_the_encoder(tmp_path):
+    frames = np.random.default_rng(0).integers(
+        0, 256, (4, 64, 96, 3), dtype=np.uint8)
+    info = source(tmp_path, frames)
+
+    def size(**options):
+        path = tmp_path / 'segment'
+        write_segment(str(path), frames, info, 0, 1, EncoderOptions(**options))
+        return path.stat().st_size
+
+    for codec in ('libx264', 'libx265', 'libsvtav1', 'libvpx-vp9'):
+        assert size(codec=codec, crf=45) < 0.6 * size(codec=codec)
+    assert size(preset='ultrafast') != size(preset='slow')
+    assert size(extra=(('qp', '51'), )) < size()
+    assert size(codec='mpeg4', extra=(('qmin', '20'), ('qmax', '20')))
+
+
+def test_extra_options_join_those_there_are():
+    options = EncoderOptions(
+        'libx265', lossless=True, extra=(('x265-params', 'bframes=2'), ))
+    _, settings = options.encoder(8)
+    assert settings['x265-params'].endswith('lossless=1:bframes=2')
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(codec='libnone'), 'encoder of this PyAV.*libnone.*libx264'),
+    (dict(codec='aac'), 'video encoder'),
+    (dict(codec='mpeg4', crf=3), 'crf must be used with.*libx264.*mpeg4'),
+    (dict(codec='ffv1', preset='slow'), 'preset must be used with'),
+    (dict(codec='libsvtav1', lossless=True), 'lossless must be used with'),
+    (dict(crf=3, lossless=True), 'crf must not be given with lossless'),
+    (dict(threads=0), 'threads must be at least 1, got 0'),
+    (dict(leave_out=('sound', )), "leave_out.*audio.*got 'sound'"),
+])
+def test_options_that_are_wrong(options, message):
+    with pytest.raises(ValueError, match=message):
+        EncoderOptions(**options)
+
+
+@pytest.mark.parametrize('options, scale, message', [
+    ({}, 328, '16400x.*at scale 328.*16400.*choose'),
+    (dict(preset='silly'), 1, 'libx264, found.*silly'),
+    (dict(pix_fmt='gbrp14le'), 1, 'gbrp14le must be taken.*libx264'),
+    (dict(pix_fmt='yuv'), 1, "pix_fmt must be one.*'yuv'.*yuv420p"),
+])
+def test_what_an_encoder_does_not_take(tmp_path, options, scale, message):
+    """It is told before work begins."""
+    info = source(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        check_encoder(info, scale, EncoderOptions(**options))
+    check_encoder(info, 4, EncoderOptions())
+
+
+def test_odd_sizes(tmp_path):
+    """4:2:0 has none; at an even scale there are none, and 4:4:4 does."""
+    frames = make_frames(2, (33, 51))
+    info = source(tmp_path, frames)
+    with pytest.raises(ValueError, match='51x33.*yuv444p for odd sizes'):
+        check_encoder(info, 1, EncoderOptions())
+    check_encoder(info, 2, EncoderOptions())
+    check_encoder(info, 1, LOSSLESS)
+    path = str(tmp_path / 'segment')
+    write_segment(path, frames, info, 0, 1, EncoderOptions(pix_fmt='yuv444p'))
+    assert (probe(path).width, probe(path).height) == (51, 33)
+
+
+def test_frames_that_do_not_fit(tmp_path):
+    info = source(tmp_path)
+    path = str(tmp_path / 'segment')
+    frames = make_frames(9, (34, 50))
+    cases = [
+        (frames[:, :32], 0, r'must be \(34, 50, 3\) uint8'),
+        (frames.astype(np.uint16), 0, 'uint8, got.*uint16'),
+        (frames[:0], 0, 'must hold 1 to 9 frames.*got 0'),
+        (frames, 3, 'must hold 1 to 6 frames.*got 9'),
+    ]
+    for wrong, start, message in cases:
+        with pytest.raises(ValueError, match=message):
+            write_segment(path, wrong, info, start, 1, LOSSLESS)
+        assert os.listdir(tmp_path) == ['source.mkv']
+
+
+def test_error_of_frames_leaves_nothing(tmp_path):
+
+    def broken():
+        yield make_frames(1, (34, 50))[0]
+        raise OSError(errno.EIO, 'of the source')
+
+    with pytest.raises(OSError, match='of the source') as caught:
+        write_segment(
+            str(tmp_path / 'segment'), broken(), source(tmp_path), 0, 1,
+            LOSSLESS)
+    assert not isinstance(caught.value, OutputError)
+    assert os.listdir(tmp_path) == ['source.mkv']
+
+
+def test_full_disk(tmp_path):
+    """A real ENOSPC, of /dev/full: an error that names the file and the cure;
+    nothing under the final name."""
+    frames = np.random.default_rng(0).integers(
+        0, 256, (30, 128, 192, 3), dtype=np.uint8)
+    info = source(tmp_path, frames)
+    os.symlink('/dev/full', tmp_path / 'segment.partial')
+    with pytest.raises(OutputError, match='segment.*No space.*Free disk'):
+        write_segment(str(tmp_path / 'segment'), frames, info, 0, 1, LOSSLESS)
+    os.symlink('/dev/full', tmp_path / '00000003.png.partial')
+    with pytest.raises(OutputError, match='00000003.png.*No space'):
+        write_frame(str(tmp_path), 3, frames[0])
+    assert os.listdir(tmp_path) == ['source.mkv']
+
+
+def test_images(tmp_path):
+    """8 bits as they are, 10 as 16; turned as the source says."""
+    frame = make_frames(1, (34, 50))[0]
+    write_frame(str(tmp_path / 'a'), 12, frame)
+    path = tmp_path / 'a' / '00000012.png'
+    assert np.array_equal(cv2.imread(str(path), -1)[..., ::-1], frame)
+    deep = frame.astype(np.uint16) * 4
+    deep[0, :2] = [[0, 1, 2], [1021, 1022, 1023]]
+    write_frame(str(tmp_path / 'a'), 12, deep)
+    read = cv2.imread(str(path), -1)[..., ::-1]
+    assert read.dtype == np.uint16
+    assert np.array_equal((read * (1023 / 65535)).round(), deep)
+    assert read[0, 0, 0] == 0 and read[0, 1, 2] == 65535
+    info = source(tmp_path, rotation=270)
+    write_frame(str(tmp_path / 'a'), 12, frame, info)
+    read = cv2.imread(str(path), -1)[..., ::-1]
+    assert np.array_equal(read, np.rot90(frame, 3))
+
+
+def test_shape_of_pixels(tmp_path):
+    info = source(tmp_path, ratio=Fraction(4, 3))
+    path = str(tmp_path / 'segment')
+    write_segment(path, read_frames(info), info, 0, 1, EncoderOptions())
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.sample_aspect_ratio == Fraction(4, 3)

@@ -1,0 +1,310 @@
+"""What a source is, and its frames from any one on."""
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from raw_material import make_frames, write_folder, write_sound
+from video_files import MS, read_all, write_clip
+
+from dksan_mm.apis.video_io import probe, read_frames, turn_upright
+
+YUV = dict(codec='libx264', pix_fmt='yuv420p')
+# name of the file, how it is written: open and closed groups of pictures,
+# containers with and without an index, with and without times
+SOURCES = {
+    'closed.mp4':
+    YUV,
+    'closed.mkv':
+    YUV,
+    'open.mkv':
+    dict(
+        YUV,
+        options={
+            'x264-params':
+            'open-gop=1:keyint=5:bframes=3:scenecut=0:min-keyint=1',
+        }),
+    'refresh.mkv':
+    dict(YUV, options={'x264-params': 'intra-refresh=1:keyint=6'}),
+    'open.mp4':
+    dict(
+        codec='libx265',
+        pix_fmt='yuv420p',
+        options={
+            'x265-params':
+            'open-gop=1:keyint=5:min-keyint=1:bframes=3:log-level=error'
+        }),
+    'vp9.webm':
+    dict(codec='libvpx-vp9', pix_fmt='yuv420p', options=dict(g='5')),
+    'stream.ts':
+    YUV,
+    'program.mpg':
+    dict(codec='mpeg2video', pix_fmt='yuv420p', options=dict(bf='2', g='6')),
+    'late.avi':
+    dict(codec='mpeg4', pix_fmt='yuv420p', options=dict(bf='2', g='6')),
+    'h264.avi':
+    YUV,
+    'bare.h264':
+    YUV,
+}
+
+
+@pytest.mark.parametrize('name', SOURCES)
+def test_frames_from_any_start(tmp_path, name):
+    """As many as a decoder gives, and the same pixels wherever reading
+    began."""
+    frames = make_frames(17, (34, 50))
+    path = write_clip(tmp_path / name, frames=frames, **SOURCES[name])
+    info = probe(path)
+    whole = list(read_frames(info))
+    assert info.num_frames == len(whole) == len(frames)
+    assert len(info.times) == 17
+    assert info.seekable == name.endswith(('mp4', 'mkv', 'webm'))
+    # chroma is interpolated, unlike in PyAV's own conversion
+    errors = [
+        np.abs(np.stack(read).astype(int) - frames).mean()
+        for read in (whole, read_all(path)[0])
+    ]
+    assert errors[0] < errors[1] < 15
+    for start in range(17):
+        part = list(read_frames(info, start, min(start + 3, 17)))
+        assert np.array_equal(part, whole[start:start + 3]), start
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.mkv', '.ts'])
+@pytest.mark.parametrize('rate', ['24000/1001', '30000/1001', '25'])
+def test_rate(tmp_path, suffix, rate):
+    """The exact rate, and times that keep it to the file's resolution."""
+    rate = Fraction(rate)
+    path = write_clip(tmp_path / f'a{suffix}', rate=rate, **YUV)
+    info = probe(path)
+    assert info.rate == rate and info.constant_rate
+    assert [time * info.time_base for time in info.times] == read_all(path)[1]
+
+
+def test_variable_rate_from_later_on(tmp_path):
+    times = [700, 740, 750, 900, 901, 1000, 1400, 1410, 1600]
+    path = write_clip(tmp_path / 'a.mkv', times=times, time_base=MS, **YUV)
+    info = probe(path)
+    assert list(info.times) == times and info.time_base == MS
+    assert info.rate == Fraction(8, 1) / Fraction(9, 10)
+    assert not info.constant_rate
+
+
+def check_against_decoder(path):
+    """The frames that a decoder gives, at their times, from any start."""
+    info = probe(str(path))
+    times = read_all(path)[1]
+    assert [time * info.time_base for time in info.times] == times
+    whole = list(read_frames(info))
+    assert len(whole) == len(times)
+    for start in range(len(times)):
+        part = list(read_frames(info, start, start + 1))
+        assert np.array_equal(part, whole[start:start + 1])
+    return info
+
+
+def test_frames_before_the_first_key_frame_are_not_counted(tmp_path):
+    """Such as those of an open group of pictures that a cut left without its
+    beginning."""
+    source = write_clip(
+        tmp_path / 'a.mkv',
+        frames=make_frames(17, (34, 50)),
+        **SOURCES['open.mp4'])
+    with av.open(source) as container, av.open(str(tmp_path / 'b.mkv'),
+                                               'w') as cut:
+        stream = container.streams.video[0]
+        copy = cut.add_stream_from_template(stream, opaque=True)
+        keys = packets = 0
+        for packet in container.demux(stream):
+            keys += packet.is_keyframe
+            if packet.size and keys > 1:
+                packets += 1
+                packet.stream = copy
+                cut.mux(packet)
+    assert check_against_decoder(tmp_path / 'b.mkv').num_frames < packets
+
+
+def test_frames_that_an_edit_list_cuts_off(tmp_path):
+    path = write_clip(
+        tmp_path / 'a.mp4',
+        times=list(range(-80, 280, 40)),
+        time_base=MS,
+        **YUV)
+    assert check_against_decoder(path).num_frames == 7
+
+
+def test_clock_that_is_set_back(tmp_path):
+    path = tmp_path / 'a.mpg'
+    write_clip(path, **SOURCES['program.mpg'])
+    path.write_bytes(2 * path.read_bytes())
+    with pytest.raises(ValueError, match='times of .* ascend.*split'):
+        probe(str(path))
+
+
+def test_folder(tmp_path):
+    frames = make_frames(4, (7, 9))
+    folder = write_folder(tmp_path / 'a', frames, 'f{:03d}.png', start=5)
+    info = probe(folder, Fraction(30000, 1001))
+    assert (info.kind, info.width, info.height) == ('frames', 9, 7)
+    assert info.times == (0, 1, 2, 3)
+    assert info.rate == 1 / info.time_base == Fraction(30000, 1001)
+    assert np.array_equal(list(read_frames(info, 1, 3)), frames[1:3])
+
+
+def test_ten_bits(tmp_path):
+    """0 to 1023, as they were; more bits are reduced to 10."""
+    frames = make_frames(3, (34, 50)).astype(np.uint16) * 4 + 1
+    path = write_clip(
+        tmp_path / 'a.mkv',
+        frames=frames,
+        codec='ffv1',
+        pix_fmt='gbrp10le',
+        options={})
+    info = probe(path)
+    read = np.stack(list(read_frames(info)))
+    assert info.bit_depth == 10 and read.dtype == np.uint16
+    assert np.array_equal(read, frames)
+    path = write_clip(
+        tmp_path / 'b.mkv',
+        frames=frames,
+        codec='ffv1',
+        pix_fmt='yuv444p12le',
+        options={})
+    info = probe(path)
+    read = np.stack(list(read_frames(info))).astype(int)
+    assert info.bit_depth == 10 and np.abs(read - frames).max() <= 4
+
+
+def test_alpha(tmp_path):
+    """Opaque: dropped. Otherwise: an error that names the frame."""
+    frames = np.concatenate(
+        [make_frames(3, (34, 50)),
+         np.full((3, 34, 50, 1), 255, np.uint8)], 3)
+    settings = dict(codec='ffv1', pix_fmt='bgra', options={})
+    info = probe(write_clip(tmp_path / 'a.mkv', frames=frames, **settings))
+    assert info.has_alpha
+    assert np.array_equal(list(read_frames(info)), frames[..., :3])
+    frames[1, 3, 4, 3] = 254
+    info = probe(write_clip(tmp_path / 'b.mkv', frames=frames, **settings))
+    with pytest.raises(ValueError, match='frame 1 of .* opaque.*254.*draw'):
+        list(read_frames(info))
+    path = write_clip(
+        tmp_path / 'c.webm',
+        frames=frames,
+        codec='libvpx-vp9',
+        pix_fmt='yuva420p',
+        options={},
+        video_tags=dict(alpha_mode='1'))
+    with pytest.raises(ValueError, match='alpha layer.*draw'):
+        probe(path)
+
+
+def test_grey(tmp_path):
+    frames = make_frames(3, (34, 50))[..., :1].repeat(3, 3)
+    info = probe(
+        write_clip(
+            tmp_path / 'a.mkv',
+            frames=frames,
+            codec='ffv1',
+            pix_fmt='gray',
+            options={}))
+    read = np.stack(list(read_frames(info))).astype(int)
+    assert np.abs(read - frames).max() <= 1
+
+
+@pytest.mark.parametrize('size, stated, expected', [
+    ((34, 50), None, 6),
+    ((34, 1280), None, 1),
+    ((578, 50), None, 1),
+    ((34, 50), 1, 1),
+    ((34, 1280), 5, 5),
+])
+def test_matrix_that_is_not_stated(tmp_path, size, stated, expected):
+    """As players guess by the size, so that the larger output states it."""
+    colors = {} if stated is None else dict(colorspace=stated)
+    path = write_clip(
+        tmp_path / 'a.mp4', frames=make_frames(2, size), colors=colors, **YUV)
+    assert probe(path).colorspace == expected
+
+
+@pytest.mark.parametrize('rotation', [0, 90, 180, 270])
+@pytest.mark.parametrize('mirrored', [False, True])
+def test_orientation(tmp_path, rotation, mirrored):
+    frames = make_frames(2, (34, 50))
+    path = write_clip(
+        tmp_path / 'a.mp4',
+        frames=frames,
+        rotation=rotation,
+        mirrored=mirrored)
+    info = probe(path)
+    assert (info.rotation, info.mirrored) == (rotation, mirrored)
+    upright = turn_upright(frames[0], info)
+    expected = np.rot90(frames[0], rotation // 90)
+    assert np.array_equal(upright, expected[:, ::-1] if mirrored else expected)
+
+
+@pytest.mark.parametrize('count', [1, 3])
+def test_short_videos(tmp_path, count):
+    frames = make_frames(count, (34, 50))
+    info = probe(write_clip(tmp_path / 'a.mp4', frames=frames))
+    assert info.num_frames == count
+    assert np.array_equal(list(read_frames(info)), frames)
+
+
+def test_odd_size(tmp_path):
+    frames = make_frames(2, (33, 51))
+    info = probe(write_clip(tmp_path / 'a.mkv', frames=frames))
+    assert (info.width, info.height) == (51, 33)
+    assert np.array_equal(list(read_frames(info)), frames)
+
+
+@pytest.mark.parametrize('suffix, sound', [('.mkv', None), ('.mkv', 'aac'),
+                                           ('.mp4', 'aac'),
+                                           ('.front.mp4', 'aac')])
+def test_truncated(tmp_path, suffix, sound):
+    """Whichever of its ends the header is at."""
+    path = tmp_path / f'a{suffix}'
+    write_clip(
+        path,
+        frames=make_frames(48, (34, 50)),
+        sound=sound,
+        container_options=dict(
+            movflags='faststart') if 'front' in suffix else {})
+    probe(str(path))
+    data = path.read_bytes()
+    path.write_bytes(data[:len(data) // 2])
+    with pytest.raises(ValueError, match='a.*(early|found|broken).*again'):
+        info = probe(str(path))
+        list(read_frames(info))
+
+
+def test_no_video_no_frames_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nothing.mp4.*check'):
+        probe(str(tmp_path / 'nothing.mp4'))
+    with pytest.raises(ValueError, match='video stream, found none.*choose'):
+        probe(write_sound(tmp_path / 'a.mp4'))
+    (tmp_path / 'b.mp4').write_bytes(b'')
+    with pytest.raises(ValueError, match='b.mp4.*can be read'):
+        probe(str(tmp_path / 'b.mp4'))
+    path = write_clip(tmp_path / 'c.mkv', sound='aac', no_frames=True)
+    with pytest.raises(ValueError, match='frames, found none'):
+        probe(path)
+    (tmp_path / 'd').mkdir()
+    with pytest.raises(ValueError, match='no image in it.*png'):
+        probe(str(tmp_path / 'd'))
+
+
+def test_frames_of_unlike_size(tmp_path):
+    folder = write_folder(tmp_path / 'a', make_frames(2, (7, 9)))
+    write_folder(folder, make_frames(1, (7, 10)), start=2)
+    with pytest.raises(ValueError, match='0002.png.*9x7, found 10x7.*split'):
+        probe(folder)
+
+
+def test_range_of_frames_is_checked(tmp_path):
+    info = probe(write_clip(tmp_path / 'a.mp4'))
+    assert list(read_frames(info, 4, 4)) == []
+    for start, stop in ((-1, 3), (4, 3), (0, 10)):
+        with pytest.raises(ValueError, match='0 <= start <= stop <= 9'):
+            list(read_frames(info, start, stop))

@@ -1,0 +1,218 @@
+"""The command: a shell over restore_video, several processes, Ctrl-C."""
+import json
+import os
+import os.path as osp
+import signal
+import subprocess
+import sys
+import time
+from inspect import signature
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from raw_material import make_frames, write_video
+from test_tools.test_train_test import run
+from tiny_model import decode, write_tiny
+
+from dksan_mm.apis import probe
+from dksan_mm.apis.job import split_options
+from dksan_mm.apis.restore_video import restore_video
+
+sys.path.insert(0, osp.join(ROOT, 'tools'))
+import benchmark_video  # noqa: E402
+import restore_video as tool  # noqa: E402
+
+TOOL = 'tools/restore_video.py'
+OPTIONS = ('--codec', 'ffv1', '--lossless', '--no-scene-cuts')
+# a network that takes its time, so that a signal finds it at work
+SLOW = '''
+import time
+from mmagic.registry import MODELS
+from dksan_mm.models import BicubicUpsampler
+
+@MODELS.register_module()
+class SlowUpsampler(BicubicUpsampler):
+
+    def forward(self, x):
+        time.sleep(.2)
+        return super().forward(x)
+'''
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Return a folder with configs, a checkpoint and a video."""
+    folder = tmp_path_factory.mktemp('tool')
+    write_tiny(folder)
+    (folder / 'slow_network.py').write_text(SLOW)
+    (folder / 'slow.py').write_text(
+        "custom_imports = dict(imports=['dksan_mm.models', 'slow_network'])\n"
+        "model = dict(type='BaseEditModel', generator=dict(\n"
+        "    type='SlowUpsampler', scale=2), pixel_loss=dict(type='L1Loss'))\n"
+    )
+    write_video(folder / 'in.mp4', make_frames(31, (18, 22)))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def alone(folder):
+    """Return the result of one process."""
+    result = run(sys.executable, TOOL, *command(folder, 'alone.mkv'))
+    return folder / 'alone.mkv', result
+
+
+def command(folder, output, *options):
+    return [
+        str(part) for part in (folder / 'tiny.py', folder / 'tiny.pth',
+                               folder / 'in.mp4', folder / output, '--segment',
+                               4, *OPTIONS, *options)
+    ]
+
+
+def test_one_process(alone):
+    path, result = alone
+    assert f'{path}: 31 frames, 31 of them restored in ' in result.stdout
+    assert '0 scene cuts found' in result.stdout
+    assert '31/31' in result.stderr and 'frame/s' in result.stderr
+    found = probe(str(path))
+    assert (found.width, found.height, found.num_frames) == (44, 36, 31)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_two_processes_equal_one(folder, alone):
+    """torchrun: the same bits, and each made a part."""
+    result = run('torchrun', '--nproc_per_node', 2, '--master_port', 29521,
+                 TOOL, *command(folder, 'two.mkv'))
+    np.testing.assert_array_equal(decode(folder / 'two.mkv'), decode(alone[0]))
+    assert 'process 1 of 2' in result.stderr
+    assert result.stdout.count('31 of them restored') == 1
+    assert not osp.exists(folder / 'two.mkv.partial')
+
+
+def test_ctrl_c_and_the_command_that_it_names(folder, tmp_path):
+    """SIGINT: exit code 130, a state that can be gone on with."""
+    output = tmp_path / 'out.mp4'
+    arguments = [folder / 'slow.py', 'none', folder / 'in.mp4', output]
+    arguments = [*map(str, arguments), '--segment', '4', '--device', 'cpu']
+    process = subprocess.Popen([sys.executable, TOOL, *arguments],
+                               cwd=ROOT,
+                               env=dict(
+                                   os.environ,
+                                   OMP_NUM_THREADS='1',
+                                   PYTHONPATH=str(folder),
+                                   PYTHONWARNINGS='ignore'),
+                               stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE,
+                               text=True)
+    segment = tmp_path / 'out.mp4.partial/segment_00001.mkv'
+    deadline = time.monotonic() + 120
+    while (not segment.exists() and process.poll() is None
+           and time.monotonic() < deadline):
+        time.sleep(.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert 'Traceback' not in errors
+    assert not output.exists() and segment.exists()
+    line = errors.splitlines()[-1].split()
+    assert line[:2] == ['python', TOOL] and line[-1] == '--resume'
+    result = run(sys.executable, *line[1:], PYTHONPATH=str(folder))
+    assert 'segments were there already' in result.stdout
+    assert probe(str(output)).num_frames == 31
+    assert os.listdir(tmp_path) == ['out.mp4']
+
+
+def test_errors_are_a_line(folder, alone):
+    result = run(
+        sys.executable, TOOL, *command(folder, 'alone.mkv'), check=False)
+    assert result.returncode == 1 and 'Traceback' not in result.stderr
+    assert 'restore_video.py: ' in result.stderr
+    assert 'alone.mkv must not exist' in result.stderr
+
+
+def parse(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, 'argv', [TOOL, 'c', 'p', 'i', 'o', *arguments])
+    return vars(tool.parse_args())
+
+
+def test_what_is_left_out_is_left_to_the_function(monkeypatch):
+    """So that there is one place for the defaults."""
+    assert {*parse(monkeypatch)} == {
+        'config', 'checkpoint', 'input', 'output', 'resume', 'overwrite',
+        'segment', 'compare', 'fps', 'device', 'quiet'
+    }
+    found = parse(monkeypatch, '--no-scene-cuts', '--self-ensemble', '--crf',
+                  '12', '--fps', '24000/1001')
+    assert found['scene_threshold'] is None and found['ensemble'] is True
+    assert found['crf'] == 12 and str(found['fps']) == '24000/1001'
+    with pytest.raises(SystemExit):
+        parse(monkeypatch, '--no-scene-cuts', '--scene-threshold', '1')
+
+
+def test_every_option_of_the_command_is_one_of_the_function(monkeypatch):
+    found = parse(monkeypatch, '--dtype', 'bf16', '--compile', '--batch', '2',
+                  '--tile', '64', '--tile-overlap', '4', '--max-memory', '1',
+                  '--scene-threshold', '1', '--self-ensemble', '--codec',
+                  'libx264', '--crf', '12', '--preset', 'slow', '--pix-fmt',
+                  'yuv444p', '--lossless', '--leave-out', 'audio', 'subtitle')
+    own = {*signature(restore_video).parameters}
+    rest = {*found} - own - {'config', 'checkpoint', 'input', 'quiet'}
+    split_options({name: found[name] for name in rest})
+
+
+# The benchmark: that it runs, and what it counts
+
+
+def test_benchmark(monkeypatch, tmp_path, folder, capsys):
+    out = tmp_path / 'video.json'
+    monkeypatch.setattr(sys, 'argv', [
+        'benchmark_video', '--config',
+        str(folder / 'tiny.py'), '--full-config',
+        str(folder / 'tiny.py'), '--size', '24x18', '--frames', '4',
+        '--presets', 'medium', 'ultrafast', '--memory-size', '24x18',
+        '--memory-frames', '3', '6', '--repeat', '2', '--device', 'cpu',
+        '--threads', '1', '--out',
+        str(out)
+    ])
+    monkeypatch.setattr(benchmark_video, 'keep_freed_memory', lambda: True)
+    benchmark_video.main()
+    results = json.loads(out.read_text())
+    ms = results['overhead']['ms_a_frame']
+    assert 0 < ms['network'] < ms['windows']
+    assert ms['network'] < min(ms['medium'], ms['ultrafast'])
+    assert results['overhead']['not_network'] == {
+        preset: pytest.approx(1 - ms['network'] / ms[preset])
+        for preset in ('medium', 'ultrafast')
+    }
+    assert len(results['overhead']['runs_ms']['network']) == 2
+    peaks = results['memory']['peak_bytes']
+    assert set(peaks) == {'3', '6'}
+    assert results['memory']['longest_over'] == peaks['6'] / peaks['3']
+    for how in ('tool', 'default'):
+        assert results['peak'][how]['bytes'] > 0
+    text = capsys.readouterr().out
+    assert 'file to file, ultrafast' in text
+    assert 'longest over shortest' in text
+
+
+def test_network_clock_counts_the_network_alone():
+
+    class Network(torch.nn.Module):
+
+        def forward(self, x):
+            time.sleep(.02)
+            return self.restore_features(x)
+
+        def restore_features(self, x):
+            time.sleep(.02)
+            return x
+
+    network = Network()
+    clock = benchmark_video.NetworkClock(network, torch.device('cpu'))
+    network(torch.zeros(1))  # the inner call is not counted twice
+    time.sleep(.1)
+    assert .04 <= clock.seconds < .09
+    network.restore_features(torch.zeros(1))
+    assert .06 <= clock.seconds < .13

@@ -1,0 +1,320 @@
+"""Measure the restoration of videos: what is not the network, and memory.
+
+    python tools/benchmark_video.py overhead memory peak [--threads 2]
+
+- ``overhead``: the time of a frame, from file to file, beside the network's
+  own time alone (decoding, conversion, windows, encoding, joining are the
+  rest). Both take turns; medians. Target: at most 5% of the frame time.
+- ``memory``: peak resident memory of short and long videos, each in a fresh
+  process. Target: 600 frames within 3% of 60.
+- ``peak``: peak resident memory of a large network that restores one frame,
+  above that of the imported packages, in a fresh process. Target: at most
+  2.0 GiB.
+
+Weights are random unless there is a checkpoint, and clips are synthetic
+unless there is an input.
+"""
+import argparse
+import functools
+import os.path as osp
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any, Callable, Dict, List, Optional
+
+import av
+import cv2
+import numpy as np
+import torch
+from benchmark_model import fill_zeros, parse_size
+from mmagic.models import BaseEditModel
+from mmagic.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from dksan_mm import _benchmark as bench
+from dksan_mm.apis import probe, read_frames
+from dksan_mm.apis.loading import load_model
+from dksan_mm.apis.restore_video import restore_video
+from dksan_mm.apis.window_restorer import WindowRestorer
+from dksan_mm.engine import keep_freed_memory
+
+ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
+SMALL = osp.join(ROOT, 'configs', 'dksan-small_quickstart_x16.py')
+FULL = osp.join(ROOT, 'configs', 'dksan_vid3oc_x16.py')
+PARTS = ('overhead', 'memory', 'peak')
+
+
+def build(config: str, checkpoint: Optional[str],
+          device: torch.device) -> BaseEditModel:
+    """Return a config's model, with random weights without a checkpoint."""
+    if checkpoint is not None:
+        return load_model(config, checkpoint, device)
+    cfg = Config.fromfile(config)
+    init_default_scope(cfg.get('default_scope', 'mmagic'))
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    fill_zeros(model.generator)
+    model.cfg = cfg
+    return model.to(device).eval()
+
+
+def write_clip(path: str, size: tuple, count: int) -> str:
+    """Write a video of a scene that moves; return its name."""
+    width, height = size
+    coarse = np.random.default_rng(0).integers(
+        0, 256, (9, 16, 3), dtype=np.uint8)
+    scene = cv2.resize(coarse, (2 * width, height))
+    with av.open(path, 'w') as container:
+        stream = container.add_stream('libx264', rate=24)
+        stream.width, stream.height, stream.pix_fmt = width, height, 'yuv420p'
+        for t in range(count):
+            frame = av.VideoFrame.from_ndarray(
+                np.ascontiguousarray(np.roll(scene, t, 1)[:, :width]))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+class NetworkClock:
+    """Adds up the time in a network's methods, the device's work included.
+
+    Attributes:
+        seconds (float): So far.
+    """
+    METHODS = ('forward', 'extract_features', 'restore_features')
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        self.seconds = 0.
+        self._device = device
+        self._inside = False
+        for name in self.METHODS:
+            if hasattr(network, name):
+                setattr(network, name, self._timed(getattr(network, name)))
+
+    def _timed(self, method: Callable) -> Callable:
+
+        @functools.wraps(method)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if self._inside:  # one method calls another
+                return method(*args, **kwargs)
+            self._inside = True
+            start = self._now()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self.seconds += self._now() - start
+                self._inside = False
+
+        return run
+
+    def _now(self) -> float:
+        if self._device.type == 'cuda':
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
+def measure_overhead(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
+    """Return the time of a frame from file to file, and in the network."""
+    model = build(args.config, args.checkpoint, args.device)
+    clip = args.input or write_clip(
+        osp.join(folder, 'clip.mp4'), args.size, args.frames)
+    info = probe(clip)
+    count = info.num_frames
+    frames = list(read_frames(info))
+    restorer = WindowRestorer(model, device=args.device)
+    clock = NetworkClock(model.generator, args.device)
+    network: List[float] = []
+
+    def windows() -> None:
+        before = clock.seconds
+        for _ in restorer.restore(iter(frames), 0, count, count, 0):
+            pass
+        network.append(1e3 * (clock.seconds - before))
+
+    def whole(preset: str) -> None:
+        restore_video(
+            model,
+            clip,
+            osp.join(folder, 'restored.mp4'),
+            overwrite=True,
+            progress=False,
+            device=args.device,
+            preset=preset)
+
+    runs = {name: functools.partial(whole, name) for name in args.presets}
+    times = bench.alternate(
+        dict(windows=windows, **runs), args.device, args.repeat, warmup=1)
+    times['network'] = network[-args.repeat:]
+    medians = {
+        name: statistics.median(values) / count
+        for name, values in times.items()
+    }
+    return dict(
+        size=[info.width, info.height],
+        frames=count,
+        ms_a_frame=medians,
+        runs_ms=times,
+        not_network={
+            name: 1 - medians['network'] / medians[name]
+            for name in args.presets
+        })
+
+
+def read_peak() -> Optional[int]:
+    """Return this process's peak resident memory in bytes, if known."""
+    try:
+        with open('/proc/self/status') as file:
+            found = [line for line in file if line.startswith('VmHWM:')]
+    except OSError:
+        return None
+    return 1024 * int(found[0].split()[1])
+
+
+def apart(measure: Callable, *task: Any) -> Any:
+    """Return what a function measures in a fresh process."""
+    with ProcessPoolExecutor(1, get_context('spawn')) as pool:
+        return pool.submit(measure, *task).result()
+
+
+def restore_clip(args: argparse.Namespace, clip: str, output: str) -> int:
+    """Restore a clip as tools/restore_video.py does; return the peak."""
+    keep_freed_memory()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    model = build(args.config, args.checkpoint, args.device)
+    restore_video(model, clip, output, progress=False, device=args.device)
+    return read_peak()
+
+
+def measure_memory(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
+    """Return the peak of a process for videos of several lengths."""
+    peaks = {}
+    for count in args.memory_frames:
+        clip = write_clip(
+            osp.join(folder, f'{count}.mp4'), args.memory_size, count)
+        peaks[count] = apart(restore_clip, args, clip,
+                             osp.join(folder, f'{count}_restored.mp4'))
+    least, most = min(peaks), max(peaks)
+    ratio = peaks[most] and peaks[least] and peaks[most] / peaks[least]
+    return dict(
+        size=list(args.memory_size), peak_bytes=peaks, longest_over=ratio)
+
+
+def restore_frame(args: argparse.Namespace, keep: bool) -> Dict[str, Any]:
+    """Restore one frame; return the peak above what is imported."""
+    if keep:
+        keep_freed_memory()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    width, height = args.size
+
+    def run() -> None:
+        model = build(args.full_config, args.full_checkpoint, args.device)
+        restorer = WindowRestorer(model, device=args.device)
+        reach = restorer.context
+        window = np.random.default_rng(0).integers(
+            0, 256, (2 * reach + 1, height, width, 3), dtype=np.uint8)
+        for _ in restorer.restore(
+                iter(window), reach, reach + 1, len(window), 0):
+            pass
+
+    return bench.peak_resident(run)
+
+
+def measure_peak(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
+    """Return the peak of a large network, by how memory is freed."""
+    return dict(
+        size=list(args.size),
+        tool=apart(restore_frame, args, True),
+        default=apart(restore_frame, args, False))
+
+
+def show(results: Dict[str, Any]) -> None:
+    if 'overhead' in results:
+        found = results['overhead']
+        rows = [['', 'ms a frame', 'not network']]
+        for name, ms in found['ms_a_frame'].items():
+            share = found['not_network'].get(name)
+            rows.append([
+                name if share is None else f'file to file, {name}',
+                bench.number(ms), '-' if share is None else f'{share:.1%}'
+            ])
+        print(f'\n{found["frames"]} frames of '
+              f'{found["size"][0]}x{found["size"][1]}\n'
+              f'{bench.make_table(rows)}')
+    if 'memory' in results:
+        found = results['memory']
+        rows = [['frames', 'peak MiB']]
+        rows += [[str(count), bench.number(peak and peak / 2**20)]
+                 for count, peak in found['peak_bytes'].items()]
+        print(f'\n{bench.make_table(rows)}')
+        if found['longest_over']:
+            print(f'longest over shortest: {found["longest_over"]:.4f}')
+    for how, text in (('tool', 'as tools/restore_video.py frees memory'),
+                      ('default', "with the C library's default")):
+        if 'peak' in results:
+            found = results['peak'][how]
+            size = found['bytes'] and found['bytes'] / 2**30
+            print(f'one frame, {text}: {bench.number(size)} GiB above the '
+                  f'import ({found["method"]})')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add('parts', nargs='*', metavar='part', help=f'default: {" ".join(PARTS)}')
+    add('--config', default=SMALL, help='of the small network')
+    add('--checkpoint', help='its weights; default: random')
+    add('--input', help='video for "overhead"; default: synthetic')
+    add('--size', default='120x68', help='WxH of LR frames; default: 120x68')
+    add('--frames', type=int, default=24, help='default: 24')
+    add('--presets',
+        nargs='+',
+        default=['medium'],
+        help="libx264's, for \"overhead\"; default: medium, as "
+        'tools/restore_video.py')
+    add('--memory-size', default='30x18', help='default: 30x18')
+    add('--memory-frames',
+        type=int,
+        nargs='+',
+        default=[60, 600],
+        help='default: 60 600')
+    add('--full-config', default=FULL, help='of the large network')
+    add('--full-checkpoint', help='its weights; default: random')
+    bench.add_arguments(parser, repeat=3)
+    args = parser.parse_args()
+    try:
+        bench.check_arguments(args)
+        args.size = parse_size(args.size)
+        args.memory_size = parse_size(args.memory_size)
+    except ValueError as error:
+        parser.error(str(error))
+    unknown = {*args.parts} - {*PARTS}
+    if unknown:
+        parser.error(f'part must be one of {PARTS}, got {unknown.pop()!r}')
+    args.parts = args.parts or list(PARTS)
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    keep_freed_memory()  # as tools/restore_video.py
+    hardware = bench.hardware(args.device)
+    bench.show_hardware(hardware)
+    measures = dict(
+        overhead=measure_overhead, memory=measure_memory, peak=measure_peak)
+    with tempfile.TemporaryDirectory() as folder:
+        results = {part: measures[part](args, folder) for part in args.parts}
+    show(results)
+    if args.out:
+        bench.write_json(args.out, dict(hardware=hardware, **results))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,196 @@
+"""Restore a video, or a folder of frames.
+
+    python tools/restore_video.py CONFIG CHECKPOINT INPUT OUTPUT
+
+OUTPUT is a video (.mp4, .mkv, .mov, ...) with INPUT's frame times, sound,
+subtitles and chapters, or a folder of PNGs. It is made in OUTPUT.partial, in
+segments; after Ctrl-C, a kill or a crash the same command with --resume goes
+on, and ends with the same file.
+
+    python tools/restore_video.py configs/bicubic_vid3oc_x16.py none \\
+        in.mp4 out.mp4
+    python tools/restore_video.py CONFIG CHECKPOINT in.mp4 out.mp4 \\
+        --compare split --dtype bf16
+
+Several GPUs, or processes on CPUs, share one video; the bits stay the same:
+
+    torchrun --nproc_per_node 4 tools/restore_video.py CONFIG CHECKPOINT \\
+        in.mp4 out.mp4
+
+(On CPUs that is with equally many threads: torchrun sets OMP_NUM_THREADS to
+1 unless it is set. Several machines need a file system that all see.)
+"""
+import argparse
+import shlex
+import sys
+from fractions import Fraction
+from typing import Any, Dict
+
+from mmengine.dist import get_dist_info
+
+from dksan_mm.apis.comparison import MODES
+from dksan_mm.apis.loading import load_model
+from dksan_mm.apis.restore_video import Summary, restore_video
+from dksan_mm.apis.shards import join_processes, own_device
+from dksan_mm.apis.video_options import STREAM_KINDS
+from dksan_mm.engine import finish_launcher, keep_freed_memory
+
+INTERRUPTED = 130
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add('config', help='config file path')
+    add('checkpoint',
+        help="checkpoint file; 'none' for a model without parameters")
+    add('input', help='video, or folder of frames')
+    add('output', help='video, or folder for frames')
+    add_job_arguments(parser)
+    # no default: what is left out is the API's
+    add_restorer_arguments(
+        parser.add_argument_group(
+            'network', argument_default=argparse.SUPPRESS))
+    add_encoder_arguments(
+        parser.add_argument_group(
+            'encoder', argument_default=argparse.SUPPRESS))
+    return parser.parse_args()
+
+
+def add_job_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('--resume',
+        action='store_true',
+        help='go on with what a stopped run left in OUTPUT.partial')
+    add('--overwrite',
+        action='store_true',
+        help='replace OUTPUT, and throw away what a stopped run left')
+    add('--segment',
+        type=int,
+        default=48,
+        metavar='N',
+        help='frames of a segment, the most that a stop loses; default: 48')
+    add('--compare',
+        choices=MODES,
+        help='also write OUTPUT_compare: bicubic and the result, as one '
+        'picture in two halves (split) or two pictures side by side')
+    add('--fps',
+        type=Fraction,
+        help='frames per second of a folder of frames, such as 24000/1001; '
+        'default: 25')
+    add('--device', help='cpu, cuda or cuda:N; default: cuda if there')
+    add('--quiet', action='store_true', help='show no progress')
+
+
+def add_restorer_arguments(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add('--dtype', choices=('fp32', 'bf16', 'fp16'), help='default: fp32')
+    add('--compile', action='store_true', help='use torch.compile')
+    add('--batch', type=int, help='windows at a time; default: 1')
+    add('--tile', type=int, help='side of a tile, pixels of INPUT')
+    add('--tile-overlap', type=int, help='of tiles, pixels of INPUT')
+    add('--max-memory',
+        type=lambda text: round(float(text) * 2**30),
+        metavar='GIB',
+        help='choose the tiles so that this is enough for the network, '
+        'beside its weights')
+    cuts = group.add_mutually_exclusive_group()
+    cuts.add_argument(
+        '--scene-threshold',
+        type=float,
+        help='from which change of a frame on there is a scene cut, which '
+        'windows do not reach over')
+    cuts.add_argument(
+        '--no-scene-cuts',
+        dest='scene_threshold',
+        action='store_const',
+        const=None,
+        help='let windows reach over cuts')
+    add('--self-ensemble',
+        dest='ensemble',
+        action='store_true',
+        help='average over 8 flips and transpositions: 8 times as slow')
+
+
+def add_encoder_arguments(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add('--codec', help='encoder of FFmpeg; default: libx264')
+    add('--crf', type=float, help='quality, lower is better')
+    add('--preset', help='speed of the encoder, such as slow')
+    add('--pix-fmt', help='pixel format, such as yuv420p10le')
+    add('--lossless', action='store_true', help='restored pixels unchanged')
+    add('--leave-out',
+        nargs='+',
+        choices=STREAM_KINDS,
+        help='streams of INPUT not to copy, such as subtitles that OUTPUT '
+        'cannot hold')
+
+
+def restore(args: argparse.Namespace) -> Summary:
+    """Restore as the command line says."""
+    options: Dict[str, Any] = dict(vars(args))
+    device = own_device(options.pop('device'))
+    model = load_model(
+        options.pop('config'), options.pop('checkpoint'), device)
+    return restore_video(
+        model,
+        options.pop('input'),
+        options.pop('output'),
+        device=device,
+        progress=not options.pop('quiet'),
+        **options)
+
+
+def show(summary: Summary) -> None:
+    """Print what was done."""
+    text = f'{summary.output}: {summary.frames} frames'
+    if summary.restored:
+        text += (f', {summary.restored} of them restored in '
+                 f'{summary.seconds:.1f} s '
+                 f'({summary.frames_per_second:.3g} a second)')
+    else:
+        text += ', all there already'
+    print(f'{text}; {len(summary.cuts)} scene cuts found')
+    if summary.reused:
+        print(f'{summary.reused} of {summary.segments} segments were there '
+              'already')
+    if summary.comparison:
+        print(f'{summary.comparison}: bicubic and the result')
+
+
+def resume_command() -> str:
+    """Return the command that goes on with this run."""
+    arguments = [*sys.argv[1:]]
+    if '--resume' not in arguments:
+        arguments.append('--resume')
+    program = ['python', sys.argv[0]]
+    if get_dist_info()[1] > 1:
+        program = ['torchrun', '--nproc_per_node', str(get_dist_info()[1])]
+        program.append(sys.argv[0])
+    return shlex.join([*program, *arguments])
+
+
+def main() -> None:
+    args = parse_args()
+    keep_freed_memory()
+    join_processes()
+    try:
+        summary = restore(args)
+    except KeyboardInterrupt:
+        if get_dist_info()[0] == 0:
+            print(
+                '\nrestore_video.py: stopped. What is done is kept; go on '
+                f'with\n    {resume_command()}',
+                file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except (OSError, ValueError) as error:
+        sys.exit(f'restore_video.py: {error}')
+    if get_dist_info()[0] == 0:
+        show(summary)
+    finish_launcher()
+
+
+if __name__ == '__main__':
+    main()
