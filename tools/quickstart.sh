@@ -14,6 +14,8 @@ CONFIG=$ROOT/configs/dksan-small_quickstart_x16.py
 BICUBIC=$ROOT/configs/bicubic_vid3oc_x16.py
 # shellcheck source=tools/setup_env.sh
 source "$ROOT/tools/setup_env.sh" runtime
+# threads that wait do not spin: beside other work spinning is many times slower
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 # warnings of MMagic's dependencies about each other
 export PYTHONWARNINGS=ignore
 

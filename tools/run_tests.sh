@@ -5,6 +5,8 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=tools/setup_env.sh
 source "$ROOT/tools/setup_env.sh" tests
+# threads that wait do not spin: beside other work spinning is many times slower
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 cd "$ROOT"
 FOLDERS=(dksan_mm configs tools tests)
 
