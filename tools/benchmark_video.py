@@ -14,6 +14,13 @@
 Weights are random unless there is a checkpoint, and clips are synthetic
 unless there is an input.
 """
+import os
+
+# Before PyTorch is loaded: threads of the network that wait would take the
+# cores from those that decode and encode.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+# isort: split
 import argparse
 import functools
 import os.path as osp

@@ -20,6 +20,13 @@ Several GPUs, or processes on CPUs, share one video; the bits stay the same:
 (On CPUs that is with equally many threads: torchrun sets OMP_NUM_THREADS to
 1 unless it is set. Several machines need a file system that all see.)
 """
+import os
+
+# Before PyTorch is loaded: threads of the network that wait would take the
+# cores from those that decode and encode.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+# isort: split
 import argparse
 import shlex
 import sys
