@@ -125,8 +125,9 @@ def test_resumed_folder(tmp_path, model, source, monkeypatch):
     assert listing(tmp_path) == ['out']
 
 
-def restore_in_child(model, source, output):
+def restore_in_child(model, source, output, started):
     torch.set_num_threads(1)
+    started.set()
     # slow enough to be hit anywhere
     original = WindowRestorer.restore
 
@@ -154,13 +155,17 @@ def test_killed_at_any_moment(tmp_path, model, source, name):
     restore(
         model, source, expected, segment=3, codec='libx264', lossless=False)
     rng = np.random.default_rng(len(name))
-    context = multiprocessing.get_context('fork')
+    # not forks of this process, whose threads may hold locks
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['dksan_mm.apis', 'pytest', 'tiny_model'])
     output = tmp_path / name
     kills = 0
     for delay in [*rng.uniform(.02, .15, 15), None]:
+        started = context.Event()
         child = context.Process(
-            target=restore_in_child, args=(model, source, output))
+            target=restore_in_child, args=(model, source, output, started))
         child.start()
+        assert started.wait(120)
         child.join(delay)  # the last one is waited for
         if child.exitcode is None:
             os.kill(child.pid, signal.SIGKILL)
