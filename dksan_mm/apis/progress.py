@@ -1,5 +1,6 @@
 """How far a job is, on one line of the error output."""
 import sys
+import threading
 
 from tqdm import tqdm
 
@@ -7,10 +8,19 @@ from tqdm import tqdm
 _INTERVAL, _LOG_INTERVAL = .5, 30.
 
 
+class Bar(tqdm):
+    """tqdm's bar."""
+
+
+# tqdm's own lock is shared with forked processes, and one that is killed
+# while it holds it would stop all others
+Bar.set_lock(threading.RLock())
+
+
 def show_progress(total: int,
                   done: int = 0,
                   enabled: bool = True,
-                  label: str = 'restored') -> tqdm:
+                  label: str = 'restored') -> Bar:
     """Return a bar of frames done, frames per second and time left;
     ``update()`` counts a frame, ``close()`` ends the line.
 
@@ -24,7 +34,7 @@ def show_progress(total: int,
         label (str): Before the numbers. Default: 'restored'.
     """
     terminal = sys.stderr.isatty()
-    return tqdm(
+    return Bar(
         total=total,
         initial=done,
         desc=label,
