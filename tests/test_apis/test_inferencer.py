@@ -1,9 +1,15 @@
 """The inferencer in the place of MMagic's, and what MMagic lets in."""
+import os.path as osp
+
 import numpy as np
 import pytest
+import torch
+from conftest import ROOT
 from mmagic.apis import MMagicInferencer
 from mmagic.apis.inferencers.video_restoration_inferencer import \
     VideoRestorationInferencer
+from mmagic.registry import MODELS
+from mmengine.config import Config
 from raw_material import make_frames, write_folder, write_video
 from tiny_model import LOSSLESS, decode, write_tiny
 
@@ -12,23 +18,13 @@ from dksan_mm.apis.loading import load_model
 from dksan_mm.apis.restore_video import restore_video
 
 QUIET = dict(LOSSLESS, progress=False, scene_threshold=None)
-# what MMagic's own inferencer reads the frames by
-DEMO = '''
-demo_pipeline = [
-    dict(type='GenerateSegmentIndices', interval_list=[1]),
-    dict(type='LoadImageFromFile', key='img', channel_order='rgb'),
-    dict(type='PackInputs')
-]
-'''
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     """Return a folder with a model and a video."""
     folder = tmp_path_factory.mktemp('inferencer')
-    config, _ = write_tiny(folder)
-    with open(config, 'a') as file:
-        file.write(DEMO)
+    write_tiny(folder)
     write_video(folder / 'in.mp4', make_frames(9, (16, 22)))
     return folder
 
@@ -80,24 +76,38 @@ def test_a_checkpoint_must_fit(folder, tmp_path):
         DKSANVideoInferencer(str(folder / 'tiny.py'), device='cpu')
 
 
-def test_mmagics_own_inferencer_takes_the_config(folder, tmp_path):
+@pytest.mark.parametrize('name, window', [
+    ('dksan-small_quickstart_x16', 7),
+    ('edvr-small_quickstart_x16', 7),
+    ('bicubic_vid3oc_x16', 1),
+])
+def test_mmagics_own_inferencer_takes_the_configs(name, window, folder,
+                                                  tmp_path):
     """By another model's name; all frames but those at the ends, where
     MMagic pads in another way, are ours."""
+    config = osp.join(ROOT, 'configs', f'{name}.py')
+    checkpoint = str(tmp_path / 'checkpoint.pth')
+    model = MODELS.build(Config.fromfile(config).model)
+    torch.save(dict(state_dict=model.state_dict()), checkpoint)
     frames = decode(folder / 'in.mp4')
     source = write_folder(tmp_path / 'in', frames, template='{:08d}.png')
     inferencer = MMagicInferencer(
         model_name='edvr',
-        model_config=str(folder / 'tiny.py'),
-        model_ckpt=str(folder / 'tiny.pth'),
+        model_config=config,
+        model_ckpt=checkpoint,
         device='cpu',
-        extra_parameters=dict(window_size=5))
+        extra_parameters=dict(window_size=window))
     inferencer.infer(video=source, result_out_dir=str(tmp_path / 'mmagic'))
     restore_video(
-        load_model(*files(folder), 'cpu'), source, str(tmp_path / 'ours'),
-        **QUIET)
+        load_model(config, checkpoint, 'cpu'),
+        source,
+        str(tmp_path / 'ours'),
+        progress=False,
+        scene_threshold=None)
     theirs, ours = decode(tmp_path / 'mmagic'), decode(tmp_path / 'ours')
+    ends = window // 2
     assert len(theirs) == len(ours) == 9
-    np.testing.assert_array_equal(theirs[2:-2], ours[2:-2])
+    np.testing.assert_array_equal(theirs[ends:9 - ends], ours[ends:9 - ends])
 
 
 def test_mmagic_knows_no_other_names(folder):

@@ -37,6 +37,12 @@ val_pipeline = [
     dict(type='CopyFrames', keys=['img', 'gt']),
     dict(type='PackInputs')
 ]
+# for MMagic's VideoRestorationInferencer, which pads the ends by itself
+demo_pipeline = [
+    dict(type='GenerateSegmentIndices', interval_list=[1]),
+    dict(type='LoadImageFromFile', key='img', channel_order='rgb'),
+    dict(type='PackInputs')
+]
 
 train_dataloader = dict(
     num_workers=4,
