@@ -178,9 +178,12 @@ def peak_allocation(run: Run, device: torch.device) -> int:
         run()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
+    # builds of PyTorch for GPUs complain on machines that have none
+    os.environ.setdefault('KINETO_LOG_LEVEL', '5')
     with torch.profiler.profile(
             activities=[torch.profiler.ProfilerActivity.CPU],
-            profile_memory=True) as profile:
+            profile_memory=True,
+            acc_events=True) as profile:
         run()
     held = peak = 0
     for event in sorted((e for e in profile.profiler.kineto_results.events()

@@ -26,9 +26,9 @@ class DKSANVideoInferencer(VideoRestorationInferencer):
 
     What MMagic lets a plug-in in to: ``MMagicInferencer(model_name='edvr',
     model_config=CONFIG, model_ckpt=CHECKPOINT, extra_parameters=
-    dict(window_size=7)).infer(video=..., result_out_dir=...)`` runs the configs
-    of this package in MMagic's own VideoRestorationInferencer, with its
-    limits; ``edvr`` only names the task. What it does not let in:
+    dict(window_size=7)).infer(video=..., result_out_dir=...)`` runs the
+    configs of this package in MMagic's own VideoRestorationInferencer, with
+    its limits; ``edvr`` only names the task. What it does not let in:
     ``model_name='dksan'``, as the list of names and the metafiles that it
     reads are MMagic's own; and this class, as ``MMagicInferencer`` chooses
     inferencers by a fixed list of tasks. So this class is used directly.

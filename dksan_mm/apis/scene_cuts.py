@@ -22,8 +22,8 @@ def thumbnail(frame: np.ndarray) -> Tensor:
     """Return a small luma image of a frame, for :func:`difference`.
 
     Args:
-        frame (np.ndarray): RGB, (H, W, 3), uint8, or uint16 with values from
-            0 to 1023.
+        frame (np.ndarray): RGB, (H, W, 3), of a dtype and range of
+            :func:`full_scale`.
 
     Returns:
         Tensor: Means over areas, in 8-bit levels, float32, 36x64 or the
@@ -64,16 +64,18 @@ def difference(one: Tensor, other: Tensor) -> float:
 
 
 def full_scale(frame: np.ndarray) -> int:
-    """Return the value of white: 255 for uint8, 1023 for uint16.
+    """Return the value of white: 255 for uint8, 1023 for uint16, 1 for
+    float32. Black is 0.
 
     Raises:
         TypeError: The array has another dtype.
     """
     try:
-        return {'uint8': 255, 'uint16': 1023}[frame.dtype.name]
+        return {'uint8': 255, 'uint16': 1023, 'float32': 1}[frame.dtype.name]
     except KeyError:
-        raise TypeError('frames must be uint8, or uint16 with values from 0 '
-                        f'to 1023, got {frame.dtype}; convert them') from None
+        raise TypeError('frames must be uint8, uint16 with values from 0 to '
+                        '1023, or float32 with values from 0 to 1, got '
+                        f'{frame.dtype}; convert them') from None
 
 
 def window_indices(centre: int, context: int, start: int,

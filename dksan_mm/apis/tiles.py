@@ -25,11 +25,12 @@ class Tile(NamedTuple):
 
 
 def divide(length: int, tile: int, overlap: int, multiple: int) -> List[Span]:
-    """Divide one side of an image into overlapping spans, evenly.
+    """Divide one side of an image into overlapping spans, evenly: as many as
+    ``tile`` needs, and no longer than that many need be.
 
     Args:
         length (int): Of the side.
-        tile (int): Length of a span, a multiple of ``multiple``.
+        tile (int): Most that a span is long, a multiple of ``multiple``.
         overlap (int): What neighbours share at least, at most half of
             ``tile``.
         multiple (int): Divides the first index of each span; the last span
@@ -40,11 +41,19 @@ def divide(length: int, tile: int, overlap: int, multiple: int) -> List[Span]:
     """
     if tile >= length:
         return [(0, length)]
-    step = max((tile - overlap) // multiple, 1) * multiple
-    count = -(-(length - tile) // step) + 1
-    starts = [(length - tile) * index // (count - 1) // multiple * multiple
+
+    def count_of(side: int) -> int:
+        step = max((side - overlap) // multiple, 1) * multiple
+        return -(-(length - side) // step) + 1
+
+    count = count_of(tile)
+    least = -(-max(2 * overlap, 1) // multiple) * multiple
+    side = next(
+        side for side in (*range(least, tile, multiple), tile)
+        if count_of(side) == count)
+    starts = [(length - side) * index // (count - 1) // multiple * multiple
               for index in range(count)]
-    spans = [(start, start + tile) for start in starts]
+    spans = [(start, start + side) for start in starts]
     return spans[:-1] + [(starts[-1], length)]
 
 
@@ -216,12 +225,18 @@ def choose_tile(size: Size, overlap: int, multiple: int, limit: int,
     """
     if estimate(*size) <= limit:
         return None
+
+    def needs(tile: int) -> int:
+        spans = (divide(side, tile, overlap, multiple) for side in size)
+        return held_bytes + estimate(*(max(stop - start for start, stop in row)
+                                       for row in spans))
+
     least = -(-max(2 * overlap, 1) // multiple) * multiple
     for tile in range((max(size) - 1) // multiple * multiple, least - 1,
                       -multiple):
-        if estimate(*(min(side, tile) for side in size)) + held_bytes <= limit:
+        if needs(tile) <= limit:
             return tile
-    needed = estimate(*(min(side, least) for side in size)) + held_bytes
+    needed = needs(least)
     raise ValueError(
         f'max_memory must be at least {needed / 2**20:.0f} MiB for frames of '
         f'{size[1]}x{size[0]} (tiles of {least}, overlap {overlap}), got '

@@ -56,8 +56,8 @@ class WindowNetwork:
         """Return a frame as the network takes it, with its features.
 
         Args:
-            array (np.ndarray): RGB, (H, W, 3), uint8, or uint16 with values
-                from 0 to 1023.
+            array (np.ndarray): RGB, (H, W, 3), of a dtype and range of
+                :func:`.scene_cuts.full_scale`.
             number (int): Of the frame.
         """
         image = torch.from_numpy(array.astype(np.float32)).to(self._device)
@@ -81,7 +81,7 @@ class WindowNetwork:
 
         Returns:
             list[np.ndarray]: (scale * H, scale * W, 3) each, in the source's
-            dtype and range, rounded.
+            dtype and range, integers rounded.
         """
         dtype = windows[0][0].dtype
         with self._settings():
@@ -201,9 +201,11 @@ def _join(features: List[Any]) -> Any:
 def _to_array(image: Tensor, dtype: np.dtype) -> np.ndarray:
     """Return (3, H, W) in [0, 1] as (H, W, 3) of a dtype."""
     white = scene_cuts.full_scale(np.empty(0, dtype))
-    levels = image.float().clamp(0, 1).mul_(white).round_()
-    # NumPy's uint16 PyTorch hardly knows
-    levels = levels.to(torch.uint8 if white == 255 else torch.int16)
+    levels = image.float().clamp(0, 1)
+    if white > 1:
+        # NumPy's uint16 PyTorch hardly knows
+        levels = levels.mul_(white).round_().to(torch.uint8 if white ==
+                                                255 else torch.int16)
     return np.ascontiguousarray(
         levels.permute(1, 2, 0).cpu().numpy().astype(dtype, copy=False))
 

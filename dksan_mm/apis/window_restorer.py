@@ -42,10 +42,11 @@ class WindowRestorer:
             Default: 'fp32'.
         compile (bool): Whether to run by ``torch.compile``. Default: False.
         batch (int): Windows at once. Default: 1.
-        tile (int, optional): Side of tiles, in pixels of the source.
+        tile (int, optional): Longest side of tiles, in pixels of the source;
+            they are as small as their number and overlap allow.
             Default: None, whole frames unless ``max_memory`` wants tiles.
-        tile_overlap (int, optional): What neighbouring tiles share, at most
-            half a tile. Default: None, 16 or, if less, half of ``tile``.
+        tile_overlap (int, optional): What neighbouring tiles share at least,
+            at most half a tile. Default: None, 16 or, if less, half of ``tile``.
         max_memory (int, optional): Bytes that the network may take beyond
             its weights; frames are restored whole if they fit, else in the
             largest tiles that do. Not heeded with ``tile``. Default: None, no
@@ -116,8 +117,9 @@ class WindowRestorer:
 
         Args:
             frames (Iterator[np.ndarray]): Source frames number ``first``,
-                ``first + 1``, ...: RGB, (H, W, 3), uint8, or uint16 with
-                values from 0 to 1023. Read as they are needed, up to frame
+                ``first + 1``, ...: RGB, (H, W, 3), uint8, uint16 with values
+                from 0 to 1023, or float32 with values from 0 to 1. Read as
+                they are needed, up to frame
                 ``min(stop + context, total) - 1``.
             start (int): First frame to restore.
             stop (int): One past the last.
@@ -126,7 +128,7 @@ class WindowRestorer:
 
         Yields:
             np.ndarray: Restored frames, (scale * H, scale * W, 3), in the
-            source's dtype and range, rounded.
+            source's dtype and range, integers rounded.
 
         Raises:
             ValueError: A number breaks the rules above, ``frames`` ends too

@@ -31,7 +31,8 @@ class WindowStream:
 
     Args:
         frames (Iterator[np.ndarray]): Frames number ``first``, ``first + 1``,
-            ...: RGB, (H, W, 3), uint8, or uint16 with values from 0 to 1023.
+            ...: RGB, (H, W, 3), of a dtype and range of
+            :func:`.scene_cuts.full_scale`.
         first (int): Number of the first.
         total (int): Frames of the video.
         context (int): Frames on either side of a window's middle.

@@ -60,8 +60,9 @@ def test_it_is_symmetric_and_knows_ten_bits():
 def test_full_scale():
     assert full_scale(np.zeros(1, np.uint8)) == 255
     assert full_scale(np.zeros(1, np.uint16)) == 1023
-    with pytest.raises(TypeError, match='uint8, or uint16.*got float32'):
-        full_scale(np.zeros(1, np.float32))
+    assert full_scale(np.zeros(1, np.float32)) == 1
+    with pytest.raises(TypeError, match='uint8, uint16.*float32.*float64'):
+        full_scale(np.zeros(1, np.float64))
 
 
 @pytest.mark.parametrize('centre, start, stop, expected', [

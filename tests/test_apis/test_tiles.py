@@ -21,6 +21,16 @@ def test_spans(length, tile, overlap, multiple):
         assert stop - start >= overlap
 
 
+def test_spans_are_no_longer_than_they_need_be():
+    """Two of 42 rows for 68, not of 64: sharing more than the overlap takes
+    time."""
+    assert tiles.divide(68, 64, 16, 1) == [(0, 42), (26, 68)]
+    assert tiles.divide(120, 48, 16, 1) == [(0, 42), (26, 68), (52, 94),
+                                            (78, 120)]
+    # shared in full where it cannot be less
+    assert tiles.divide(64, 32, 16, 4) == [(0, 32), (16, 48), (32, 64)]
+
+
 @pytest.mark.parametrize('length, tile, overlap, multiple', CASES)
 def test_weights_add_up_to_one_and_fall_at_joints(length, tile, overlap,
                                                   multiple):
@@ -104,13 +114,20 @@ def quadratic(height, width):
 def test_chosen_tile_is_the_largest_that_fits():
     size = (40, 60)
     assert tiles.choose_tile(size, 8, 4, 25_000, quadratic, 300) is None
-    tile = tiles.choose_tile(size, 8, 4, 24_999, quadratic, 300)
-    assert tile == 56  # 40 x 56
-    for limit in (5_000, 9_000, 17_000):
+
+    def needed(tile):
+        """Of the largest of its tiles."""
+        return 300 + max(
+            quadratic(part.rows.stop - part.rows.start, part.columns.stop -
+                      part.columns.start)
+            for part in tiles.plan(size, tile, 8, 1, 4))
+
+    # in two of 40 x 36
+    assert tiles.choose_tile(size, 8, 4, 24_999, quadratic, 300) == 56
+    for limit in (5_000, 9_000, 14_000):
         tile = tiles.choose_tile(size, 8, 4, limit, quadratic, 300)
         assert tile % 4 == 0 and tile >= 16
-        assert quadratic(min(tile, 40), tile) + 300 <= limit
-        assert quadratic(min(tile + 4, 40), tile + 4) + 300 > limit
+        assert needed(tile) <= limit < needed(tile + 4)
 
 
 def test_too_little_memory():

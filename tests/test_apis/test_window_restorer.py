@@ -71,6 +71,8 @@ def make_clip(count=11, size=SIZE, seed=0, dtype=np.uint8):
     clip = np.stack([scene(seed, t, size) for t in range(count)])
     if dtype == np.uint16:
         clip = (clip.astype(np.uint32) * 1023 // 255).astype(dtype)
+    if dtype == np.float32:
+        clip = clip.astype(dtype) / 255
     return clip
 
 
@@ -86,11 +88,14 @@ def restore(model, clip, start=0, stop=None, first=0, **options):
 def alone(net, clip, indices):
     """Return what the network makes of one window."""
     window = clip[indices].astype(np.float32)
-    white = 255 if clip.dtype == np.uint8 else 1023
+    white = dict(uint8=255, uint16=1023, float32=1)[clip.dtype.name]
     window = torch.from_numpy(window / np.float32(white)).permute(0, 3, 1, 2)
     with torch.inference_mode():
         out = net(window[None].contiguous())[0]
-    out = (out.clamp(0, 1) * white).round().permute(1, 2, 0)
+    out = out.clamp(0, 1).permute(1, 2, 0)
+    if white == 1:
+        return out.numpy()
+    out = (out * white).round()
     return out.to(torch.int32).numpy().astype(clip.dtype)
 
 
@@ -105,7 +110,7 @@ def mirrored(centre, context, count):
 
 @pytest.mark.parametrize('kind',
                          ['dksan', 'backbone', 'edvr', 'basicvsr', 'bicubic'])
-@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
 def test_same_bits_as_each_window_alone(kind, dtype):
     if kind == 'bicubic':
         model = Restorer(BicubicUpsampler(4))
@@ -358,5 +363,5 @@ def test_stream_exceptions(model):
             match=r'frame 2 must be as large as .*'
             r'\(18, 22\), got \(18, 21\)'):
         run([*clip[:2], clip[2][:, 1:], *clip[3:]])
-    with pytest.raises(TypeError, match='uint8, or uint16.*float64'):
+    with pytest.raises(TypeError, match='uint8, uint16.*float64'):
         run(clip / 255)

@@ -2,6 +2,7 @@
 import json
 import os
 import os.path as osp
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from dksan_mm.apis.job import split_options
 from dksan_mm.apis.restore_video import restore_video
 
 sys.path.insert(0, osp.join(ROOT, 'tools'))
+import benchmark_restorer  # noqa: E402
 import benchmark_video  # noqa: E402
 import restore_video as tool  # noqa: E402
 
@@ -195,6 +197,55 @@ def test_benchmark(monkeypatch, tmp_path, folder, capsys):
     text = capsys.readouterr().out
     assert 'file to file, ultrafast' in text
     assert 'longest over shortest' in text
+
+
+def test_benchmark_of_ways(monkeypatch, tmp_path, folder, capsys):
+    out = tmp_path / 'ways.json'
+    ways = ['alone', 'bf16', 'batch=2', '24/8', 'max-memory=0.02']
+    monkeypatch.setattr(sys, 'argv', [
+        'benchmark_restorer',
+        str(folder / 'tiny.py'),
+        str(folder / 'tiny.pth'), '--size', '60x44', '--frames', '4', '--ways',
+        *ways, '--repeat', '2', '--device', 'cpu', '--threads', '1', '--out',
+        str(out)
+    ])
+    monkeypatch.setattr(benchmark_restorer, 'keep_freed_memory', lambda: True)
+    benchmark_restorer.main()
+    found = json.loads(out.read_text())
+    assert found['size'] == [60, 44] and found['frames'] == 4
+    rows = found['ways']
+    whole = rows.pop('whole')
+    assert [*rows] == ways
+    for row in rows.values():
+        assert len(row['runs_ms']) == 2 and row['ms_a_frame'] > 0
+    # the network is of 5 frames, and what is extracted of one is kept
+    adds = {way: row['multiply_adds_a_frame'] for way, row in rows.items()}
+    assert adds['alone'] > adds['bf16'] == adds['batch=2'] == whole[
+        'multiply_adds_a_frame'] > 0
+    assert rows['alone']['psnr'] is None
+    assert rows['alone']['largest_difference'] == 0
+    assert 40 < rows['bf16']['psnr'] < rows['batch=2']['psnr']
+    assert rows['24/8']['tile'] == 24
+    assert 0 < rows['24/8']['largest_difference'] < 255
+    assert rows['24/8']['peak_bytes'] < whole['peak_bytes']
+    assert '| 24/8 ' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('way, message', [
+    ('tiles', "--ways must be .*got 'tiles'"),
+    ('batch=x', "--ways must be .*got 'batch=x'"),
+    ('30/16', 'tile_overlap must be from 0 to half of the tile, 30, got 16'),
+])
+def test_benchmark_of_ways_exceptions(way, message, monkeypatch, folder,
+                                      capsys):
+    monkeypatch.setattr(sys, 'argv', [
+        'benchmark_restorer',
+        str(folder / 'tiny.py'), '--size', '24x18', '--ways', way
+    ])
+    monkeypatch.setattr(benchmark_restorer, 'keep_freed_memory', lambda: True)
+    with pytest.raises(SystemExit) as error:
+        benchmark_restorer.main()
+    assert re.search(message, f'{error.value}{capsys.readouterr().err}')
 
 
 def test_network_clock_counts_the_network_alone():

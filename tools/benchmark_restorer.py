@@ -1,0 +1,247 @@
+"""Measure what each way of restoring frames costs, and what it changes.
+
+    python tools/benchmark_restorer.py CONFIG [CHECKPOINT] [--ways WAY ...]
+
+A way is
+
+- ``alone``: each window by itself, no features kept;
+- ``bf16``, ``fp16``: the network in autocast;
+- ``batch=N``: N windows at once;
+- ``compile``: by torch.compile, inductor;
+- ``TILE/OVERLAP``: in tiles, sides in pixels of the source;
+- ``max-memory=GIB``: in tiles, or strips, chosen for it.
+
+All are compared with frames restored whole, in float32, one window at a time,
+features kept: time (they take turns; medians), multiply-adds of convolutions,
+matrix products and our operators, memory that PyTorch allocates, and how far
+the result, before rounding, is from that one: PSNR, and the largest
+difference in 8-bit levels.
+
+    python tools/benchmark_restorer.py \\
+        configs/dksan-small_quickstart_x16.py \\
+        work_dirs/quickstart/train/iter_300.pth --size 120x68
+
+Without a checkpoint weights are random. The clip is synthetic unless there is
+an input.
+"""
+import os
+
+# Before PyTorch is loaded, as tools/restore_video.py does.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+# isort: split
+import argparse
+import functools
+import math
+import os.path as osp
+import re
+import statistics
+import sys
+import tempfile
+from typing import Any, Dict, Iterator, List, Optional
+
+import numpy as np
+from benchmark_model import parse_size
+from benchmark_video import build, write_clip
+from torch import Tensor, nn
+
+from dksan_mm import _benchmark as bench
+from dksan_mm.apis import WindowRestorer, probe, read_frames
+from dksan_mm.apis.scene_cuts import full_scale
+from dksan_mm.engine import complexity, keep_freed_memory
+
+WAYS = ('alone', 'bf16', 'fp16', '64/16', '48/16', '48/8')
+REFERENCE = 'whole'
+
+
+class Alone(nn.Module):
+    """A network that offers no features of single frames."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.generator(x)
+
+
+class Holder(nn.Module):
+    """What a WindowRestorer takes the network of."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+
+def parse_way(way: str) -> Dict[str, Any]:
+    """Return a WindowRestorer's options.
+
+    Raises:
+        ValueError: There is no such way.
+    """
+    if way in (REFERENCE, 'alone'):
+        return {}
+    if way in ('bf16', 'fp16'):
+        return dict(dtype=way)
+    if way == 'compile':
+        return dict(compile=True)
+    found = re.fullmatch(r'(\d+)/(\d+)', way)
+    if found:
+        return dict(tile=int(found[1]), tile_overlap=int(found[2]))
+    name, _, value = way.partition('=')
+    try:
+        if name == 'batch':
+            return dict(batch=int(value))
+        if name == 'max-memory':
+            return dict(max_memory=round(float(value) * 2**30))
+    except ValueError:
+        pass
+    raise ValueError('--ways must be alone, bf16, fp16, batch=N, compile, '
+                     f'TILE/OVERLAP or max-memory=GIB, got {way!r}')
+
+
+def make_restorer(way: str, generator: nn.Module,
+                  args: argparse.Namespace) -> WindowRestorer:
+    """Return what restores in this way."""
+    model = Holder(Alone(generator) if way == 'alone' else generator)
+    return WindowRestorer(
+        model, device=args.device, scene_threshold=None, **parse_way(way))
+
+
+def restore(restorer: WindowRestorer,
+            frames: List[np.ndarray]) -> Iterator[np.ndarray]:
+    """Restore all frames."""
+    count = len(frames)
+    return restorer.restore(iter(frames), 0, count, count, 0)
+
+
+def run_through(restorer: WindowRestorer, frames: List[np.ndarray]) -> None:
+    """Restore all frames, and keep none."""
+    for _ in restore(restorer, frames):
+        pass
+
+
+def compare(restorer: WindowRestorer, reference: WindowRestorer,
+            frames: List[np.ndarray]) -> Dict[str, Optional[float]]:
+    """Return how far two ways' results are from each other."""
+    squares, largest = [], 0.
+    for one, other in zip(
+            restore(restorer, frames), restore(reference, frames)):
+        difference = np.abs(one.astype(np.float64) - other)
+        squares.append(np.square(difference).mean())
+        largest = max(largest, float(difference.max()))
+    error = float(np.mean(squares))
+    return dict(
+        psnr=-10 * math.log10(error) if error else None,
+        largest_difference=255 * largest)
+
+
+def measure(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
+    """Return what each way costs and changes."""
+    generator = build(args.config, args.checkpoint, args.device).generator
+    clip = args.input or write_clip(
+        osp.join(folder, 'clip.mp4'), args.size, args.frames)
+    frames = [
+        (frame / full_scale(frame)).astype(np.float32)
+        for frame, _ in zip(read_frames(probe(clip)), range(args.frames))
+    ]
+    restorers = {
+        way: make_restorer(way, generator, args)
+        for way in (REFERENCE, *args.ways)
+    }
+    runs = {
+        way: functools.partial(run_through, restorer, frames)
+        for way, restorer in restorers.items()
+    }
+    times = bench.alternate(runs, args.device, args.repeat, warmup=1)
+    rows = {}
+    for way, run in runs.items():
+        compiled = parse_way(way).get('compile')
+        rows[way] = dict(
+            ms_a_frame=statistics.median(times[way]) / len(frames),
+            runs_ms=times[way],
+            # a compiled network's operators are not seen
+            multiply_adds_a_frame=None if compiled else
+            complexity.count_multiply_adds(run, {})['rest'] / len(frames),
+            peak_bytes=bench.peak_allocation(run, args.device),
+            tile=restorers[way].tile_for(*frames[0].shape[:2]))
+        if way != REFERENCE:
+            rows[way].update(
+                compare(restorers[way], restorers[REFERENCE], frames))
+    return dict(
+        config=args.config,
+        checkpoint=args.checkpoint,
+        size=[*frames[0].shape[1::-1]],
+        frames=len(frames),
+        ways=rows)
+
+
+def show(results: Dict[str, Any]) -> None:
+    reference = results['ways'][REFERENCE]
+    table = [[
+        'way', 'tile', 'ms a frame', 'time', 'multiply-adds', 'peak MiB',
+        'PSNR dB', 'largest'
+    ]]
+    for way, row in results['ways'].items():
+        adds = row['multiply_adds_a_frame']
+        table.append([
+            way,
+            bench.number(row['tile']),
+            bench.number(row['ms_a_frame']),
+            f'{row["ms_a_frame"] / reference["ms_a_frame"]:.3f}', '-' if adds
+            is None else f'{adds / reference["multiply_adds_a_frame"]:.3f}',
+            bench.number(row['peak_bytes'] / 2**20), '-' if way == REFERENCE
+            else 'equal' if row['psnr'] is None else f'{row["psnr"]:.1f}',
+            bench.number(row.get('largest_difference'))
+        ])
+    width, height = results['size']
+    print(f'\n{results["frames"]} frames of {width}x{height}\n'
+          f'{bench.make_table(table)}')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add('config', help='config file path')
+    add('checkpoint', nargs='?', help='its weights; default: random')
+    add('--ways',
+        nargs='+',
+        default=WAYS,
+        metavar='WAY',
+        help=f'default: {" ".join(WAYS)}')
+    add('--input', help='video; default: synthetic')
+    add('--size', default='120x68', help='WxH of LR frames; default: 120x68')
+    add('--frames', type=int, default=8, help='at most; default: 8')
+    bench.add_arguments(parser, repeat=3)
+    args = parser.parse_args()
+    try:
+        bench.check_arguments(args)
+        args.size = parse_size(args.size)
+        for way in args.ways:
+            parse_way(way)
+        if args.frames < 1:
+            raise ValueError(f'--frames must be at least 1, got {args.frames}')
+    except ValueError as error:
+        parser.error(str(error))
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    keep_freed_memory()  # as tools/restore_video.py
+    hardware = bench.hardware(args.device)
+    bench.show_hardware(hardware)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            results = measure(args, folder)
+    except (OSError, ValueError) as error:
+        sys.exit(f'benchmark_restorer.py: {error}')
+    show(results)
+    if args.out:
+        bench.write_json(args.out, dict(hardware=hardware, **results))
+
+
+if __name__ == '__main__':
+    main()
