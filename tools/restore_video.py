@@ -97,7 +97,9 @@ def add_restorer_arguments(group: argparse._ArgumentGroup) -> None:
     add('--compile', action='store_true', help='use torch.compile')
     add('--batch', type=int, help='windows at a time; default: 1')
     add('--tile', type=int, help='longest side of a tile, pixels of INPUT')
-    add('--tile-overlap', type=int, help='what tiles share, pixels of INPUT; default: 16')
+    add('--tile-overlap',
+        type=int,
+        help='what tiles share, pixels of INPUT; default: 16')
     add('--max-memory',
         type=lambda text: round(float(text) * 2**30),
         metavar='GIB',
