@@ -66,6 +66,22 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def frames_per_second(text: str) -> Fraction:
+    """Return what was said, such as 24000/1001 or 23.976."""
+    try:
+        return Fraction(text)
+    except ZeroDivisionError as error:
+        raise ValueError(str(error)) from error
+
+
+def gibibytes(text: str) -> int:
+    """Return bytes."""
+    try:
+        return round(float(text) * 2**30)
+    except OverflowError as error:
+        raise ValueError(str(error)) from error
+
+
 def add_job_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('--resume',
@@ -84,7 +100,7 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
         help='also write OUTPUT_compare: bicubic and the result, as one '
         'picture in two halves (split) or two pictures side by side')
     add('--fps',
-        type=Fraction,
+        type=frames_per_second,
         help='frames per second of a folder of frames, such as 24000/1001; '
         'default: 25')
     add('--device', help='cpu, cuda or cuda:N; default: cuda if there')
@@ -101,7 +117,7 @@ def add_restorer_arguments(group: argparse._ArgumentGroup) -> None:
         type=int,
         help='what tiles share, pixels of INPUT; default: 16')
     add('--max-memory',
-        type=lambda text: round(float(text) * 2**30),
+        type=gibibytes,
         metavar='GIB',
         help='choose the tiles so that this is enough for the network, '
         'beside its weights')
@@ -160,8 +176,10 @@ def show(summary: Summary) -> None:
                  f'{summary.seconds:.1f} s '
                  f'({summary.frames_per_second:.3g} a second)')
     else:
-        text += ', all there already'
-    print(f'{text}; {len(summary.cuts)} scene cuts found')
+        text += (', all there already; whether they are of these settings '
+                 'is not known')
+    print(text if summary.
+          reused else f'{text}; {len(summary.cuts)} scene cuts found')
     if summary.reused:
         print(f'{summary.reused} of {summary.segments} segments were there '
               'already')
@@ -174,11 +192,10 @@ def resume_command() -> str:
     arguments = [*sys.argv[1:]]
     if '--resume' not in arguments:
         arguments.append('--resume')
-    program = ['python', sys.argv[0]]
-    if get_dist_info()[1] > 1:
-        program = ['torchrun', '--nproc_per_node', str(get_dist_info()[1])]
-        program.append(sys.argv[0])
-    return shlex.join([*program, *arguments])
+    command = shlex.join(['python', sys.argv[0], *arguments])
+    if get_dist_info()[1] > 1:  # how it was started is torchrun's to know
+        return command.replace('python', 'torchrun ...', 1)
+    return command
 
 
 def main() -> None:

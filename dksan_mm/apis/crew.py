@@ -58,11 +58,19 @@ class Crew:
                  trace: Any) -> None:
         if error is not None:
             self.stop(error)
-        for thread in self._threads:
-            thread.join()
+        try:
+            self._join()
+        except BaseException as interrupt:  # Ctrl-C
+            self.stop(interrupt)
+            self._join()  # what they are at would go on without us
+            raise
         if self.error is not None and self.error is not error:
             # not as a consequence of the Stopped that it caused here
             raise self.error from self.error.__cause__
+
+    def _join(self) -> None:
+        for thread in self._threads:
+            thread.join()
 
 
 class Channel:

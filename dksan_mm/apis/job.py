@@ -1,15 +1,18 @@
 """A video to restore: its settings, its parts, its state on disk."""
 import hashlib
+import logging
 import os
 import os.path as osp
 from dataclasses import asdict, fields
 from fractions import Fraction
+from functools import cached_property
 from inspect import signature
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import av
 import torch
 from mmagic.models import BaseEditModel
+from mmengine.logging import print_log
 from torch import nn
 
 import dksan_mm
@@ -20,7 +23,11 @@ from .partial import PartialFolder
 from .targets import (FolderTarget, Segment, Target, VideoTarget,
                       is_video_path, split_segments)
 from .video_io import EncoderOptions, SourceInfo, probe
+from .video_probe import simple_rate
 from .window_restorer import WindowRestorer
+
+# a millisecond, which Matroska rounds to
+_MOST_FPS = 1000
 
 
 class Job:
@@ -86,13 +93,13 @@ class Job:
         for target in self.targets:
             target.check()
         self._partial.lock()
-        if resume and self._partial.finish():
+        if resume and self._partial.finish(self._settings):
             self.finished = True
         elif not overwrite:
             self.finished = self._is_there(resume)
         if self.finished:
             return []
-        self._partial.begin(self._settings(), resume, overwrite)
+        self._partial.begin(self._settings, resume, overwrite)
         return [
             segment for segment in self.segments
             if not all(target.has(segment) for target in self.targets)
@@ -125,8 +132,9 @@ class Job:
     def publish(self) -> None:
         """Make the outputs of the segments, and give them their names."""
         # the main one last: where it is, all are
-        self._partial.publish([(target.join(self.segments), target.output)
-                               for target in reversed(self.targets)])
+        made = [(target.join(self.segments), target.output)
+                for target in reversed(self.targets)]
+        self._partial.publish(made, self._settings)
         self.finished = True
 
     def release(self) -> None:
@@ -139,6 +147,7 @@ class Job:
             (parameter.device for parameter in self.model.parameters()),
             torch.device('cpu'))
 
+    @cached_property
     def _settings(self) -> Dict[str, Any]:
         """Return what the bits of the segments depend on."""
         device = self._device()
@@ -184,10 +193,17 @@ def split_options(options: Mapping[str, Any]) -> Tuple[dict, dict]:
 
 def _probe(source: str, fps: Optional[Fraction]) -> SourceInfo:
     if fps is None:
-        return probe(source)
-    if fps <= 0:
-        raise ValueError(f'fps (--fps) must be above 0, got {fps}')
-    info = probe(source, Fraction(fps))
+        info = probe(source)
+        if info.interlaced:
+            print_log(
+                f'{source} is interlaced: its fields are restored as one '
+                'picture, combs where things move included; deinterlace it '
+                'first', 'current', logging.WARNING)
+        return info
+    if not 0 < fps <= _MOST_FPS:
+        raise ValueError(
+            f'fps (--fps) must be above 0, at most {_MOST_FPS}, got {fps}')
+    info = probe(source, simple_rate(Fraction(fps)))
     if info.kind != 'frames':
         raise ValueError('fps (--fps) must be left out for a video, which '
                          f'has its own frame times, got {fps}')

@@ -6,20 +6,23 @@ import os.path as osp
 import shutil
 from typing import IO, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from dksan_mm.datasets.storage import OutputError, write_whole
+from dksan_mm.datasets.storage import OutputError, sync, write_whole
 
 _SETTINGS = 'settings.json'
 _READY = 'ready.json'
 _LOCK = 'lock'
+_ANEW = (
+    '; use what it was begun with, or begin anew with --overwrite instead '
+    'of --resume')
 
 
 class PartialFolder:
     """``OUTPUT.partial``: finished segments, and the settings they are of.
 
-    Whatever moment a run is killed at, the folder can be gone on with: its
-    files get their names when they are whole, and outputs are moved to theirs
-    after a note of which files they are (``ready.json``), so that what was
-    moved already is recognised.
+    Whatever moment a run, or the machine, is stopped at, the folder can be
+    gone on with: its files get their names when they are whole and on the
+    disk, and outputs are moved to theirs after a note of which files they are
+    (``ready.json``), so that what was moved already is recognised.
 
     Args:
         output (str): File or folder that is being made.
@@ -35,8 +38,10 @@ class PartialFolder:
 
     def has_work(self) -> bool:
         """Return whether something is in it."""
-        return osp.isdir(self.path) and any(name != _LOCK
-                                            for name in os.listdir(self.path))
+        # half-written settings are no work
+        none = (_LOCK, f'{_SETTINGS}.partial')
+        return osp.isdir(self.path) and any(
+            name not in none for name in os.listdir(self.path))
 
     def lock(self) -> None:
         """Make the folder if need be, and keep other runs out of it until
@@ -47,25 +52,38 @@ class PartialFolder:
         """
         try:
             os.makedirs(self.path, exist_ok=True)
-            self._lock = open(self.file(_LOCK), 'w')
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            lock = open(self.file(_LOCK), 'w')
+        except OSError as error:
+            raise self._not_made(error) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # its name may have gone with another run's folder
+            if os.stat(self.file(_LOCK)).st_ino != os.fstat(
+                    lock.fileno()).st_ino:
+                raise BlockingIOError
+        except (BlockingIOError, FileNotFoundError) as error:
+            lock.close()
             raise OutputError(
                 f'{self.path} must not be in use, found another run that '
                 'works in it; wait for its end, or stop it') from error
         except OSError as error:
-            raise OutputError(
-                f'{self.path} could not be made: {error}; choose an output '
-                'in a folder that can be written to') from error
+            lock.close()
+            raise self._not_made(error) from error
+        self._lock = lock
+
+    def _not_made(self, error: OSError) -> OutputError:
+        return OutputError(
+            f'{self.path} could not be made: {error}; choose an output in a '
+            'folder that can be written to')
 
     def release(self) -> None:
         """Undo :meth:`lock`; the folder goes if nothing is in it."""
         if self._lock is None:
             return
-        self._lock.close()
-        self._lock = None
         if not self.has_work():
             shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+        self._lock = None
 
     def begin(self, settings: Mapping[str, Any], resume: bool,
               overwrite: bool) -> None:
@@ -98,18 +116,22 @@ class PartialFolder:
         self._clear()
         write_whole(
             self.file(_SETTINGS),
-            json.dumps(settings, indent=1).encode())
+            json.dumps(settings, indent=1).encode(),
+            durable=True)
 
     def _compare(self, settings: Mapping[str, Any]) -> None:
         path = self.file(_SETTINGS)
-        cure = ('; use what it was begun with, or begin anew with --overwrite '
-                'instead of --resume')
         try:
             with open(path) as file:
                 begun = json.load(file)
         except (OSError, ValueError) as error:
-            raise ValueError(f'{path} must hold the settings of what is in '
-                             f'its folder, found: {error}{cure}') from error
+            raise ValueError(
+                f'{path} must hold the settings of what is in its folder, '
+                f'found: {error}{_ANEW}') from error
+        self._check_equal(begun, settings)
+
+    def _check_equal(self, begun: Mapping[str, Any],
+                     settings: Mapping[str, Any]) -> None:
         # as JSON has them: lists for tuples
         found = json.loads(json.dumps(settings))
         begun, found = _flatten(begun), _flatten(found)
@@ -121,39 +143,61 @@ class PartialFolder:
         if unlike:
             raise ValueError(
                 f'--resume needs the settings that {self.path} was begun '
-                f'with, found {"; ".join(unlike)}{cure}')
+                f'with, found {"; ".join(unlike)}{_ANEW}')
 
-    def publish(self, made: Sequence[Tuple[str, str]]) -> None:
+    def publish(self, made: Sequence[Tuple[str, str]],
+                settings: Mapping[str, Any]) -> None:
         """Move what is made to its final place, and remove the rest.
 
         Args:
             made (Sequence[tuple[str, str]]): Pairs of path in this folder
                 and final path; what is at the latter is replaced.
+            settings (Mapping): As :meth:`begin` got them.
+
+        Raises:
+            OutputError: A final path cannot be written to.
         """
-        notes = [
+        files = [
             dict(
                 made=osp.relpath(source, self.path),
-                output=output,
+                # so that it is found from any working directory
+                output=osp.relpath(output, self.path),
                 identity=_identity(source)) for source, output in made
         ]
-        write_whole(self.file(_READY), json.dumps(notes).encode())
-        self.finish()
+        sync(self.path)
+        write_whole(
+            self.file(_READY),
+            json.dumps(dict(settings=settings, files=files)).encode(),
+            durable=True)
+        if not self.finish(settings):
+            raise OutputError(
+                f'{made[-1][1]} must be on a file system that keeps files as '
+                f'they are when they get another name; what is made is in '
+                f'{self.path}: move it by hand')
 
-    def finish(self) -> bool:
+    def finish(self, settings: Mapping[str, Any]) -> bool:
         """Do what remains of :meth:`publish` after a kill; return False if it
-        had not begun, or if its files are gone."""
+        had not begun, or if its files are gone.
+
+        Raises:
+            ValueError: It was of other settings.
+            OutputError: A final path cannot be written to.
+        """
         try:
             with open(self.file(_READY)) as file:
-                notes: List[Dict[str, Any]] = json.load(file)
+                ready: Dict[str, Any] = json.load(file)
         except OSError:
             return False
-        for note in notes:
-            if _identity(note['output']) == note['identity']:
+        self._check_equal(ready['settings'], settings)
+        for note in ready['files']:
+            output = osp.normpath(self.file(note['output']))
+            if _identity(output) == note['identity']:
                 continue
             source = self.file(note['made'])
             if _identity(source) != note['identity']:
                 return False
-            self._move(source, note['output'])
+            self._move(source, output)
+            sync(osp.dirname(osp.abspath(output)))
         self._clear()
         return True
 

@@ -28,7 +28,7 @@ class Summary:
         seconds (float): That this process took, all in all.
         frames_per_second (float): Restored frames over these seconds.
         cuts (tuple[int]): Numbers of the frames that begin a scene, of those
-            that this run restored.
+            that this run read.
         segments (int): Of the video.
         reused (int): Of these, segments that were there already.
     """
@@ -75,7 +75,8 @@ def restore_video(model: BaseEditModel,
         segment (int): Frames of a segment, at least 1. More make a slightly
             smaller file, fewer lose less. Default: 48.
         resume (bool): Whether to go on with what a stopped run left, which
-            must have had the same settings. A finished output stays.
+            must have had the same settings. A finished output stays,
+            with whatever settings it was made.
         overwrite (bool): Whether to replace an output, and to throw away
             what a stopped run left.
         compare (str, optional): ``'split'`` or ``'side'``: also write a video

@@ -11,9 +11,8 @@ from mmengine.logging import print_log
 
 from dksan_mm.datasets.sources import VIDEO_SUFFIXES
 from .partial import PartialFolder
-from .video_io import (EncoderOptions, SourceInfo, check_container,
-                       check_encoder, frame_name, join_segments, probe,
-                       write_frame, write_segment)
+from .video_io import (EncoderOptions, SourceInfo, check_container, frame_name,
+                       join_segments, probe, write_frame, write_segment)
 
 # frame_name's
 _FRAME = re.compile(r'\d{8,}\.png')
@@ -92,7 +91,6 @@ class VideoTarget:
         if osp.isdir(self.output):
             raise ValueError(f'{self.output} must not be a folder, as its '
                              'suffix is that of a video; choose another name')
-        check_encoder(self._info, self._scale, self._options)
         for line in check_container(self._info, self.output, self._scale,
                                     self._options):
             print_log(f'{self.output}: {line}', 'current')
@@ -102,7 +100,7 @@ class VideoTarget:
 
     def has(self, segment: Segment) -> bool:
         """See :class:`Target`."""
-        return osp.exists(self._path(segment))
+        return _has_content(self._path(segment))
 
     def write(self, segment: Segment, frames: Iterable[np.ndarray]) -> None:
         """See :class:`Target`."""
@@ -162,7 +160,7 @@ class FolderTarget:
     def has(self, segment: Segment) -> bool:
         """See :class:`Target`."""
         return all(
-            osp.exists(osp.join(self._folder, frame_name(index)))
+            _has_content(osp.join(self._folder, frame_name(index)))
             for index in range(segment.start, segment.stop))
 
     def write(self, segment: Segment, frames: Iterable[np.ndarray]) -> None:
@@ -219,6 +217,10 @@ def find_runs(segments: Iterable[Segment]) -> Iterator[List[Segment]]:
         run.append(segment)
     if run:
         yield run
+
+
+def _has_content(path: str) -> bool:
+    return osp.exists(path) and osp.getsize(path) > 0
 
 
 def _check_equal(output: str, found: Union[int, tuple],

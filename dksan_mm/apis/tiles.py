@@ -24,13 +24,29 @@ class Tile(NamedTuple):
     column_weights: Tensor
 
 
+def least_tile(overlap: int, multiple: int) -> int:
+    """Return the least side of a tile: twice the overlap, and so much that
+    positions at multiples of ``multiple`` leave that overlap."""
+    if not overlap:
+        return multiple
+    return -(-max(2 * overlap, 2 * multiple) // multiple) * multiple
+
+
+def most_overlap(tile: int, multiple: int, limit: int) -> int:
+    """Return the largest overlap, up to a limit, that a tile allows for."""
+    if tile < 2 * multiple:
+        return 0
+    return min(limit, tile // multiple * multiple // 2)
+
+
 def divide(length: int, tile: int, overlap: int, multiple: int) -> List[Span]:
     """Divide one side of an image into overlapping spans, evenly: as many as
     ``tile`` needs, and no longer than that many need be.
 
     Args:
         length (int): Of the side.
-        tile (int): Most that a span is long, a multiple of ``multiple``.
+        tile (int): Most that a span is long, a multiple of ``multiple``, at
+            least :func:`least_tile`.
         overlap (int): What neighbours share at least, at most half of
             ``tile``.
         multiple (int): Divides the first index of each span; the last span
@@ -47,12 +63,13 @@ def divide(length: int, tile: int, overlap: int, multiple: int) -> List[Span]:
         return -(-(length - side) // step) + 1
 
     count = count_of(tile)
-    least = -(-max(2 * overlap, 1) // multiple) * multiple
+    least = least_tile(overlap, multiple)
     side = next(
         side for side in (*range(least, tile, multiple), tile)
         if count_of(side) == count)
     starts = [(length - side) * index // (count - 1) // multiple * multiple
               for index in range(count)]
+    starts = sorted({*starts})  # of few pixels some are the same
     spans = [(start, start + side) for start in starts]
     return spans[:-1] + [(starts[-1], length)]
 
@@ -111,12 +128,13 @@ def plan(size: Size, tile: int, overlap: int, scale: int,
     Raises:
         ValueError: ``tile`` or ``overlap`` breaks the rules above.
     """
-    if tile < multiple:
-        raise ValueError(f'tile must be at least {multiple} for this network, '
-                         f'got {tile}')
-    if not 0 <= 2 * overlap <= tile:
-        raise ValueError('tile_overlap must be from 0 to half of tile = '
-                         f'{tile}, got {overlap}')
+    if overlap < 0:
+        raise ValueError(f'tile_overlap must be at least 0, got {overlap}')
+    least = least_tile(overlap, multiple)
+    if tile < least:
+        raise ValueError(
+            f'tile must be at least {least} for this network and a '
+            f'tile_overlap of {overlap}, got {tile}')
     tile -= tile % multiple
     rows, columns = (divide(side, tile, overlap, multiple) for side in size)
     return [
@@ -231,7 +249,7 @@ def choose_tile(size: Size, overlap: int, multiple: int, limit: int,
         return held_bytes + estimate(*(max(stop - start for start, stop in row)
                                        for row in spans))
 
-    least = -(-max(2 * overlap, 1) // multiple) * multiple
+    least = least_tile(overlap, multiple)
     for tile in range((max(size) - 1) // multiple * multiple, least - 1,
                       -multiple):
         if needs(tile) <= limit:

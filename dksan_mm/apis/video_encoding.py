@@ -10,14 +10,16 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
-from dksan_mm.datasets.storage import OutputError
+from dksan_mm.datasets.storage import OutputError, sync
 from .video_options import EncoderOptions
 from .video_reading import ACCURATE, rgb_format
-from .video_source import MATRICES, SourceInfo
+from .video_source import MATRICES, TAG_ERRORS, SourceInfo, is_grey, local_name
 
 # In the file of a segment frame n is at n * TICK: frames are told by their
 # numbers there, and get their times when segments are joined.
 TICK = Fraction(1, 25)
+# which encoders take that take any
+_EASY_SIZE = (256, 256)
 
 
 def check_encoder(info: SourceInfo, scale: int,
@@ -25,18 +27,36 @@ def check_encoder(info: SourceInfo, scale: int,
     """Raise ValueError unless the encoder takes frames of this size and
     format; it is opened for that."""
     width, height = info.width * scale, info.height * scale
+    error = _try_encoder(info, width, height, options)
+    if error is None:
+        return
+    coder = f'{options.codec} in {options.pixel_format(info.bit_depth)}'
+    if _try_encoder(info, *_EASY_SIZE, options) is not None:
+        raise ValueError(
+            f'the options of {coder} must be such as its encoder takes, '
+            f'found: {error}; choose others of codec, preset, crf, pix_fmt '
+            'or extra') from error
+    raise ValueError(
+        f'frames of {width}x{height} ({info.width}x{info.height} at scale '
+        f'{scale}) must be taken by the encoder of {coder}, found: {error}; '
+        'choose a smaller source or scale, another codec or pix_fmt (yuv444p '
+        'for odd sizes), or write a folder of frames') from error
+
+
+def _try_encoder(info: SourceInfo, width: int, height: int,
+                 options: EncoderOptions) -> Optional[Exception]:
+    """Return why an encoder cannot be opened, None if it can."""
     try:
         with told_reasons(), create(BytesIO(), 'matroska') as container:
-            add_video_stream(container, info, width, height, options)
+            stream = add_video_stream(container, info, width, height, options)
             container.start_encoding()
     except (av.error.FFmpegError, ValueError) as error:
-        pix_fmt = options.pixel_format(info.bit_depth)
-        raise ValueError(
-            f'frames of {width}x{height} ({info.width}x{info.height} at scale '
-            f'{scale}) in {pix_fmt} must be taken by the encoder of '
-            f'{options.codec}, found: {error}; choose a smaller source or '
-            'scale, another codec or pix_fmt (yuv444p for odd sizes), or '
-            'write a folder of frames') from error
+        return error
+    # what it knew it has taken out
+    unknown = sorted(stream.codec_context.options)
+    if unknown:
+        return ValueError(f'it has no option {", ".join(unknown)}')
+    return None
 
 
 @contextmanager
@@ -55,7 +75,9 @@ def create(path: Union[str, BytesIO],
            name: str) -> av.container.OutputContainer:
     """Open an output of a format; nothing in it depends on when it is written
     or by what version."""
-    container = av.open(path, 'w', format=name)
+    if isinstance(path, str):
+        path = local_name(path)
+    container = av.open(path, 'w', format=name, metadata_errors=TAG_ERRORS)
     container.flags |= av.container.Flags.bitexact.value
     return container
 
@@ -67,9 +89,13 @@ def add_video_stream(container: av.container.OutputContainer, info: SourceInfo,
     encoder, settings = options.encoder(info.bit_depth)
     if encoder == 'libsvtav1':  # else it prints all that it does
         os.environ.setdefault('SVT_LOG', '1')
+    pix_fmt = av.VideoFormat(options.pixel_format(info.bit_depth))
+    # as swscale makes it; AV1 and VP9 have no word for it
+    if pix_fmt.chroma_height(2) < 2:
+        settings.setdefault('chroma_sample_location', 'center')
     stream = container.add_stream(encoder, rate=info.rate, options=settings)
     stream.width, stream.height = width, height
-    stream.pix_fmt = options.pixel_format(info.bit_depth)
+    stream.pix_fmt = pix_fmt.name
     stream.sample_aspect_ratio = info.sample_aspect_ratio
     stream.thread_count = options.threads
     stream.thread_type = 'FRAME'  # libx264's slices would cost quality
@@ -80,10 +106,12 @@ def add_video_stream(container: av.container.OutputContainer, info: SourceInfo,
 
 def output_colors(info: SourceInfo, options: EncoderOptions) -> tuple:
     """Return range (AVColorRange) and matrix (H.273) of the output: the
-    source's, but for RGB."""
-    pix_fmt = options.pixel_format(info.bit_depth)
-    if av.VideoFormat(pix_fmt).is_rgb:
+    source's, but for RGB, and for grey, which swscale makes full range."""
+    pix_fmt = av.VideoFormat(options.pixel_format(info.bit_depth))
+    if pix_fmt.is_rgb:
         return ColorRange.JPEG.value, 0
+    if is_grey(pix_fmt):
+        return ColorRange.JPEG.value, info.colorspace
     return info.color_range, info.colorspace
 
 
@@ -161,6 +189,7 @@ class SegmentWriter:
         with writing(self.path):
             self._mux(None)
             self._container.close()
+            sync(self.partial)
             os.replace(self.partial, self.path)
         return self.count
 

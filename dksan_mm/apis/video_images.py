@@ -34,4 +34,5 @@ def write_frame(folder: str,
         image = image << 6 | image >> 4
     if info is not None:
         image = turn_upright(image, info)
-    write_whole(osp.join(folder, frame_name(index)), encode_png(image))
+    write_whole(
+        osp.join(folder, frame_name(index)), encode_png(image), durable=True)

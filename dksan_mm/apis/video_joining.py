@@ -9,6 +9,7 @@ from typing import Iterator, List, Sequence, Tuple
 
 import av
 
+from dksan_mm.datasets.storage import sync
 from .video_encoding import (TICK, add_video_stream, check_encoder, create,
                              told_reasons, writing)
 from .video_options import EncoderOptions
@@ -53,6 +54,10 @@ def check_container(info: SourceInfo, output: str, scale: int,
             source = stack.enter_context(open_video(info.path))
             copy_streams(source, container, name, info, options)
             left_out = list_left_out(source, name, info, options)
+            if info.side_data:
+                left_out.append(f'{", ".join(info.side_data)} of the video of '
+                                f'{info.path} is left out: encoders here are '
+                                'not told it')
         _try_header(container, output)
         return left_out
 
@@ -111,6 +116,7 @@ def join_segments(paths: Sequence[str], info: SourceInfo, output: str,
         with writing(output):
             with create(partial, output_format(output)) as container:
                 _join(paths, info, container, delay, options, output)
+            sync(partial)
             os.replace(partial, output)
     except BaseException:
         if osp.lexists(partial):
@@ -177,10 +183,15 @@ def _check_segments(paths: Sequence[str], info: SourceInfo, scale: int) -> int:
     """
     count, delay, expected = 0, 0, None
     for path in paths:
-        with open_video(path) as container:
-            stream = container.streams.video[0]
-            found = (stream.name, stream.width, stream.height,
-                     stream.codec_context.extradata)
+        try:
+            with open_video(path) as container:
+                stream = container.streams.video[0]
+                found = (stream.name, stream.width, stream.height,
+                         stream.codec_context.extradata)
+        except ValueError as error:
+            raise ValueError(
+                f'{path} must be whole, found: {error.__cause__ or error}; '
+                'remove it, so that it is made anew') from error
         expected = expected or found
         size = (info.width * scale, info.height * scale)
         if found != expected or found[1:3] != size:

@@ -16,6 +16,10 @@ from .video_source import (BT709, MATRICES, SMPTE170M, UNSPECIFIED, SourceInfo,
 
 # Of these formats a seek leads to a key frame at or before what is sought.
 _SEEKABLE = ('mov', 'matroska')
+# Of a frame: what encoders here are not told.
+_NOT_KEPT = ('A53_CC', 'AMBIENT_VIEWING_ENVIRONMENT', 'CONTENT_LIGHT_LEVEL',
+             'DOVI_METADATA', 'DOVI_RPU_BUFFER', 'DYNAMIC_HDR_PLUS',
+             'DYNAMIC_HDR_VIVID', 'MASTERING_DISPLAY_METADATA')
 
 
 def probe(path: str, rate: Fraction = Fraction(25)) -> SourceInfo:
@@ -118,7 +122,10 @@ def _describe_frame(path: str, frame: av.VideoFrame) -> Dict[str, Any]:
         rotation=rotation,
         mirrored=mirrored,
         has_alpha=any(part.is_alpha for part in frame.format.components),
-        interlaced=frame.interlaced_frame)
+        interlaced=frame.interlaced_frame,
+        side_data=tuple(
+            sorted(data.type.name for data in frame.side_data
+                   if data.type.name in _NOT_KEPT)))
 
 
 def _depth(frame: av.VideoFrame) -> int:
@@ -134,7 +141,15 @@ def _average_rate(stream: av.video.stream.VideoStream,
     found = (len(times) - 1) / ((times[-1] - times[0]) * stream.time_base)
     if stated and abs(stated / found - 1) < Fraction(1, 1000):
         return stated
-    return found.limit_denominator(1001)
+    return simple_rate(found)
+
+
+def simple_rate(rate: Fraction) -> Fraction:
+    """Return the nearest rate that is a fraction of small numbers, or one
+    frame in such a number of seconds."""
+    if rate < 1:
+        return 1 / (1 / rate).limit_denominator(1001)
+    return rate.limit_denominator(1001)
 
 
 def _range(frame: av.VideoFrame) -> int:

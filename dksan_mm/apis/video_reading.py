@@ -5,11 +5,12 @@ from typing import Iterator, Optional
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from dksan_mm.datasets.sources import read_image
+from .scene_cuts import full_scale
 from .video_source import (CURE, MATRICES, SourceInfo, find_video_stream,
-                           open_video)
+                           is_grey, open_video)
 
 # Chroma is interpolated between its samples; the same bits on any CPU.
 ACCURATE = (
@@ -120,6 +121,8 @@ def _decode(info: SourceInfo,
         stream = find_video_stream(container)
         stream.thread_type = 'AUTO'
         stream.thread_count = _THREADS
+        # where a stream does not tell: as H.264 and most others have it
+        stream.codec_context.options = dict(chroma_sample_location='left')
         if sought is not None:
             container.seek(sought, stream=stream)
         for packet in container.demux(stream):
@@ -128,6 +131,16 @@ def _decode(info: SourceInfo,
                     return
                 sought = None
             yield from packet.decode()
+
+
+def _expand(image: np.ndarray) -> np.ndarray:
+    """Return grey of limited range, which swscale takes for full range, in
+    full range."""
+    white = full_scale(image)
+    black, span = (16, 219) if white == 255 else (64, 876)
+    levels = np.arange(white + 1)
+    table = np.round((levels - black) * (white / span)).clip(0, white)
+    return table.astype(image.dtype)[image]
 
 
 class _ToRGB:
@@ -142,6 +155,8 @@ class _ToRGB:
         _check_size(self.info, index, frame.width, frame.height)
         if self.info.has_alpha:
             self._check_opaque(frame, index)
+        limited = is_grey(frame.format) and (frame.color_range
+                                             == ColorRange.MPEG)
         matrix = None
         if not frame.format.is_rgb and frame.colorspace not in MATRICES:
             matrix = MATRICES[self.info.colorspace]
@@ -151,7 +166,8 @@ class _ToRGB:
             src_colorspace=matrix,
             interpolation=ACCURATE,
             threads=1)
-        return frame.to_ndarray()
+        image = frame.to_ndarray()
+        return _expand(image) if limited else image
 
     def _check_opaque(self, frame: av.VideoFrame, index: int) -> None:
         alpha = frame.reformat(format='rgba').to_ndarray()[..., 3].min()

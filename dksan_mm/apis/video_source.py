@@ -11,6 +11,9 @@ from av.video.reformatter import ColorRange
 
 CURE = 'copy or convert the file again'
 
+# tags in another encoding than UTF-8 are passed on as they are
+TAG_ERRORS = 'surrogateescape'
+
 # AVColorSpace, ITU-T H.273's matrix coefficients
 BT709, UNSPECIFIED, SMPTE170M = 1, 2, 6
 # swscale's numbers of those that it converts
@@ -53,6 +56,8 @@ class SourceInfo:
         mirrored (bool): ... and then mirrored, left to right.
         has_alpha (bool): There is an alpha channel; it must be opaque.
         interlaced (bool): Frames are two fields each; they are read as whole.
+        side_data (tuple[str]): Names of what the first frame carries and a
+            copy does not get: HDR's static and dynamic metadata, captions.
         stream_index (int): Of the video among the file's streams.
         start (Fraction): Seconds that all times in the file count from, where
             its format counts from anything (MPEG transport streams).
@@ -81,6 +86,7 @@ class SourceInfo:
     mirrored: bool = False
     has_alpha: bool = False
     interlaced: bool = False
+    side_data: Tuple[str, ...] = ()
     stream_index: int = 0
     start: Fraction = Fraction(0)
     timed: bool = True
@@ -112,6 +118,12 @@ def turn_upright(image: np.ndarray, info: SourceInfo) -> np.ndarray:
     return np.ascontiguousarray(image[:, ::-1] if info.mirrored else image)
 
 
+def local_name(path: str) -> str:
+    """Return a file's name as FFmpeg takes it for one: ``12:30.mp4`` would be
+    of a protocol 12."""
+    return osp.abspath(path)
+
+
 @contextmanager
 def open_video(path: str) -> Iterator[av.container.InputContainer]:
     """Open a video file; what cannot be read is a ValueError.
@@ -120,12 +132,16 @@ def open_video(path: str) -> Iterator[av.container.InputContainer]:
         ValueError: It is no such file, or is damaged.
     """
     try:
-        # tags in another encoding than UTF-8 are passed on as they are
-        with av.open(path, metadata_errors='surrogateescape') as container:
-            yield container
+        with av.open(local_name(path), metadata_errors=TAG_ERRORS) as file:
+            yield file
     except av.error.FFmpegError as error:
         raise ValueError(f'{path} must be a video that can be read, found: '
                          f'{error}; {CURE}') from error
+
+
+def is_grey(pix_fmt: av.VideoFormat) -> bool:
+    """Return whether a pixel format has luma alone."""
+    return sum(not part.is_alpha for part in pix_fmt.components) == 1
 
 
 def is_cover(stream: av.stream.Stream) -> bool:

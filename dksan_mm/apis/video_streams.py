@@ -6,7 +6,7 @@ from typing import Dict, Iterator, List, Optional, Tuple
 import av
 
 from .video_options import EncoderOptions
-from .video_source import SourceInfo, is_cover
+from .video_source import SourceInfo, is_cover, open_video
 
 Pairs = List[Tuple[av.stream.Stream, av.stream.Stream]]
 # Formats that hold the time of every frame.
@@ -133,7 +133,7 @@ def _attach_cover(container: av.container.OutputContainer, info: SourceInfo,
     """Add a cover picture as an attachment, as Matroska has them."""
     kind = dict(mjpeg='jpeg').get(stream.name, stream.name)
     file_name = stream.metadata.get('filename', f'cover.{kind}')
-    with av.open(info.path, metadata_errors='surrogateescape') as again:
+    with open_video(info.path) as again:
         data = next(again.demux(again.streams[stream.index]))
         container.add_attachment(file_name, f'image/{kind}', bytes(data))
 
@@ -157,7 +157,12 @@ def _is_gap(packet: av.Packet) -> bool:
 def copy_packets(source: av.container.InputContainer, info: SourceInfo,
                  pairs: Pairs) -> Iterator[av.Packet]:
     """Yield the packets of a source's other streams as they are, for their
-    copies."""
+    copies.
+
+    Packets that an MP4 file's edit list cuts off (also the priming of its
+    sound) are copied to MP4 and MOV alone: elsewhere they would be heard, and
+    delay all.
+    """
     if not pairs:
         return
     source.streams[info.stream_index].discard = av.stream.Discard.all
@@ -168,7 +173,10 @@ def copy_packets(source: av.container.InputContainer, info: SourceInfo,
             if not packet.size:  # the end of a stream
                 continue
             packet.pts = packet.dts = 0  # a cover picture
-        if into_mp4 and _is_gap(packet):
+        if into_mp4:
+            if _is_gap(packet):
+                continue
+        elif packet.is_discard:  # cut off by MP4's edit list
             continue
         shift = round(info.start / packet.time_base)
         packet.pts = None if packet.pts is None else packet.pts - shift

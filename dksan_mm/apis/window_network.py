@@ -82,11 +82,21 @@ class WindowNetwork:
         Returns:
             list[np.ndarray]: (scale * H, scale * W, 3) each, in the source's
             dtype and range, integers rounded.
+
+        Raises:
+            ValueError: A result is not finite.
         """
-        dtype = windows[0][0].dtype
+        middle = self.num_frames // 2
         with self._settings():
             out = self._run(windows, tile, overlap)
-            return [_to_array(image, dtype) for image in out]
+            for image, window in zip(out, windows):
+                if not image.sum(dtype=torch.float32).isfinite():
+                    raise ValueError(
+                        'the result must be finite, found NaN or infinity in '
+                        f'frame {window[middle].number}: weights are damaged, '
+                        'or too large for float16; with --dtype fp16 use fp32 '
+                        'or bf16 instead')
+            return [_to_array(image, windows[0][0].dtype) for image in out]
 
     def frame_bytes(self, height: int, width: int) -> int:
         """Return the bytes that a frame and what is kept of it take.

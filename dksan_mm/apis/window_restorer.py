@@ -46,7 +46,8 @@ class WindowRestorer:
             they are as small as their number and overlap allow.
             Default: None, whole frames unless ``max_memory`` wants tiles.
         tile_overlap (int, optional): What neighbouring tiles share at least,
-            at most half a tile. Default: None, 16 or, if less, half of ``tile``.
+            at most half a tile; with ``tile`` or ``max_memory``. Default:
+            None, 16 or, if less, half of ``tile``.
         max_memory (int, optional): Bytes that the network may take beyond
             its weights; frames are restored whole if they fit, else in the
             largest tiles that do. Not heeded with ``tile``. Default: None, no
@@ -84,9 +85,6 @@ class WindowRestorer:
             ensemble: bool = False,
             device: Any = None) -> None:
         _check(dtype, batch, tile, tile_overlap, max_memory, scene_threshold)
-        if tile_overlap is None:
-            tile_overlap = min(DEFAULT_OVERLAP,
-                               (tile or 2 * DEFAULT_OVERLAP) // 2)
         generator = find_generator(model)
         if ensemble and unwrap(generator) is generator:
             generator = SelfEnsemble(generator)
@@ -103,6 +101,11 @@ class WindowRestorer:
         self.cuts: Set[int] = set()
         self._batch = batch
         self._threshold = scene_threshold
+        if tile_overlap is None:
+            tile_overlap = DEFAULT_OVERLAP
+            if tile is not None:
+                tile_overlap = tiles.most_overlap(tile, self._network.multiple,
+                                                  DEFAULT_OVERLAP)
         self._tile, self._overlap = tile, tile_overlap
         self._limit = max_memory
         self._tiles: Dict[tiles.Size, Optional[int]] = {}
@@ -197,6 +200,9 @@ def _check(dtype: str, batch: int, tile: Optional[int], overlap: Optional[int],
     for name, value in dict(batch=batch, tile=tile, max_memory=limit).items():
         if value is not None and value < 1:
             raise ValueError(f'{name} must be at least 1, got {value}')
+    if overlap is not None and tile is None and limit is None:
+        raise ValueError('tile_overlap must go with tile or max_memory, got '
+                         f'{overlap} alone')
     overlap = overlap or 0
     if overlap < 0 or tile is not None and 2 * overlap > tile:
         raise ValueError('tile_overlap must be from 0 to half of the tile, '

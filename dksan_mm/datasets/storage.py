@@ -136,8 +136,24 @@ def _output_error(path: str, error: Exception) -> OutputError:
         'it goes on where it stopped')
 
 
-def write_whole(path: str, data: bytes) -> None:
+def sync(path: str) -> None:
+    """Have a file, or the names in a folder, on the disk before what follows,
+    should the machine stop."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_whole(path: str, data: bytes, durable: bool = False) -> None:
     """Write a file, whole or not at all.
+
+    Args:
+        path (str): Its folder is made if need be.
+        data (bytes): What it is to hold.
+        durable (bool): Whether that is to hold even if the machine stops, not
+            this process alone. Default: False.
 
     Raises:
         OutputError: The disk is full, the folder read-only, ...
@@ -147,6 +163,8 @@ def write_whole(path: str, data: bytes) -> None:
         os.makedirs(osp.dirname(path) or '.', exist_ok=True)
         with open(partial, 'wb') as file:
             file.write(data)
+        if durable:
+            sync(partial)
         os.replace(partial, path)
     except OSError as error:
         _remove(partial)

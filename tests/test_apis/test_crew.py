@@ -109,3 +109,31 @@ def test_error_after_the_body():
         with Crew() as crew:
             crew.start(late)
             gate.set()
+
+
+def test_ctrl_c_while_threads_finish(monkeypatch):
+    """They are waited for: what a thread writes is written before another
+    run may begin."""
+    begun, gate, done = threading.Event(), threading.Event(), []
+
+    def work():
+        begun.set()
+        gate.wait()
+        done.append(True)
+
+    original = Crew._join
+    calls = []
+
+    def interrupted(self):
+        calls.append(True)
+        if len(calls) == 1:
+            begun.wait()
+            raise KeyboardInterrupt
+        gate.set()
+        original(self)
+
+    monkeypatch.setattr(Crew, '_join', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        with Crew() as crew:
+            crew.start(work)
+    assert done == [True] and isinstance(crew.error, KeyboardInterrupt)

@@ -39,7 +39,7 @@ def test_publish_moves_and_cleans(output):
     write(folder, 'segment_00000.mkv')
     made = [(write(folder, 'a', 'new'), str(output)),
             (write(folder, 'b', 'newer'), str(other))]
-    folder.publish(made)
+    folder.publish(made, SETTINGS)
     folder.release()
     assert output.read_text() == 'new' and other.read_text() == 'newer'
     assert sorted(os.listdir(output.parent)) == ['other.mkv', 'out.mkv']
@@ -52,7 +52,7 @@ def test_a_folder_replaces_a_folder(tmp_path):
     folder = begin(output)
     os.mkdir(folder.file('made'))
     write(folder, 'made/new')
-    folder.publish([(folder.file('made'), str(output))])
+    folder.publish([(folder.file('made'), str(output))], SETTINGS)
     folder.release()
     assert os.listdir(output) == ['new']
     assert os.listdir(tmp_path) == ['frames']
@@ -78,19 +78,41 @@ def test_finish_after_a_kill_between_moves(output, monkeypatch, moves):
         if moves == 2:  # all is moved, and the rest is not yet removed
             patch.setattr(PartialFolder, '_clear', lambda self: 1 / 0)
         with pytest.raises((KeyboardInterrupt, ZeroDivisionError)):
-            folder.publish(made)
+            folder.publish(made, SETTINGS)
     folder.release()
     folder = PartialFolder(str(output))
     folder.lock()
-    assert folder.finish()
+    assert folder.finish(SETTINGS)
     folder.release()
     assert other.read_text() == 'a' and output.read_text() == 'b'
     assert sorted(os.listdir(output.parent)) == ['other.mkv', 'out.mkv']
 
 
+def test_finish_from_another_working_directory(output, monkeypatch):
+    """The place of the output is that which it had from the first one."""
+    inner = output.parent / 'inner'
+    inner.mkdir()
+    monkeypatch.chdir(inner)
+    folder = begin('out.mkv')
+    made = write(folder, 'a', 'ours')
+    with monkeypatch.context() as patch:
+        patch.setattr(PartialFolder, '_move', lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            folder.publish([(made, 'out.mkv')], SETTINGS)
+    folder.release()
+    monkeypatch.chdir(output.parent)
+    folder = PartialFolder('inner/out.mkv')
+    folder.lock()
+    with pytest.raises(ValueError, match='options.crf 20 instead of 18'):
+        folder.finish(dict(SETTINGS, options=dict(crf=20, tile=(4, 5))))
+    assert folder.finish(SETTINGS)
+    folder.release()
+    assert os.listdir(inner) == ['out.mkv'] and os.listdir('.') == ['inner']
+
+
 def test_finish_has_nothing_to_do(output):
     folder = begin(output)
-    assert not folder.finish()
+    assert not folder.finish(SETTINGS)
     write(folder, 'segment_00000.mkv')
     folder.release()
     assert os.path.exists(folder.file('segment_00000.mkv'))
@@ -100,11 +122,12 @@ def test_a_foreign_output_is_not_taken_for_ours(output, monkeypatch):
     folder = begin(output)
     made = write(folder, 'a', 'ours')
     with monkeypatch.context() as patch:
-        patch.setattr(PartialFolder, 'finish', lambda self: False)
-        folder.publish([(made, str(output))])
+        patch.setattr(PartialFolder, 'finish', lambda *args: False)
+        with pytest.raises(OutputError, match='keeps files as they are'):
+            folder.publish([(made, str(output))], SETTINGS)
     os.remove(made)
     output.write_text('foreign')
-    assert not folder.finish()
+    assert not folder.finish(SETTINGS)
     assert output.read_text() == 'foreign'
     folder.release()
 
@@ -138,6 +161,16 @@ def test_other_settings_are_named(output):
         begin(output, resume=True, settings=dict(SETTINGS, extra=1))
 
 
+def test_half_written_settings_are_none(output):
+    folder = PartialFolder(str(output))
+    for how in (dict(resume=True), dict(overwrite=True), {}):
+        os.makedirs(folder.path, exist_ok=True)
+        write(folder, 'settings.json.partial', '{"sou')
+        begin(output, **how).release()
+        assert os.listdir(folder.path).count('settings.json') == 1
+        os.remove(folder.file('settings.json'))
+
+
 def test_damaged_settings(output):
     folder = begin(output)
     write(folder, 'settings.json', '{')
@@ -157,9 +190,16 @@ def test_a_foreign_folder_is_left_alone(output, how):
 
 
 def test_one_run_at_a_time(output):
-    folder = begin(output)
-    with pytest.raises(OutputError, match='another run that works in it'):
-        PartialFolder(str(output)).lock()
+    """Also before the first has written anything; who is refused leaves all
+    as it is."""
+    folder = PartialFolder(str(output))
+    folder.lock()
+    for _ in range(2):
+        other = PartialFolder(str(output))
+        with pytest.raises(OutputError, match='another run that works in it'):
+            other.lock()
+        other.release()
+    folder.begin(SETTINGS, False, False)
     folder.release()
     begin(output, resume=True).release()
 
@@ -171,7 +211,7 @@ def test_a_place_that_cannot_be_written_to():
 
 def test_a_full_disk_is_said(output, monkeypatch):
 
-    def full(path, data):
+    def full(path, data, durable):
         raise OutputError(f'{path} could not be written: full')
 
     monkeypatch.setattr(module, 'write_whole', full)

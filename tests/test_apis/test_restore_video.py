@@ -1,5 +1,6 @@
 """Videos restored: what comes out, memory, errors, the comparison."""
 import gc
+import logging
 import os
 import weakref
 from fractions import Fraction
@@ -12,6 +13,7 @@ from mmengine.config import Config
 from raw_material import make_frames, scene, write_folder, write_video
 from tiny_model import (data, decode, listing, restore, restore_at_once,
                         write_tiny)
+from video_files import write_clip
 
 from dksan_mm.apis import job, probe, read_frames, stages, targets
 from dksan_mm.apis.loading import load_model
@@ -107,7 +109,8 @@ def test_rate_of_a_folder(tmp_path, model, source):
     assert probe(str(tmp_path / 'out.mp4')).rate == Fraction(30000, 1001)
     with pytest.raises(ValueError, match='fps .* must be left out'):
         restore(model, source, tmp_path / 'b.mkv', fps=Fraction(30))
-    with pytest.raises(ValueError, match='must be above 0, got 0'):
+    with pytest.raises(
+            ValueError, match='must be above 0, at most 1000, got 0'):
         restore(
             model, str(tmp_path / 'in'), tmp_path / 'b.mkv', fps=Fraction(0))
 
@@ -343,3 +346,46 @@ def test_an_existing_comparison(tmp_path, model, source):
     (tmp_path / 'out_compare.mkv').write_text('')
     with pytest.raises(ValueError, match='out_compare.mkv must not exist'):
         restore(model, source, tmp_path / 'out.mkv', compare='split')
+
+
+def test_interlaced_video_is_warned_of(tmp_path, model, monkeypatch):
+    source = write_clip(
+        tmp_path / 'a.mkv',
+        frames=make_frames(3, (32, 48)),
+        codec='libx264',
+        pix_fmt='yuv420p',
+        options={'x264-params': 'tff=1'})
+    assert probe(source).interlaced
+    said = []
+    monkeypatch.setattr(job, 'print_log', lambda *args: said.append(args))
+    restore(model, source, tmp_path / 'b.mkv')
+    (text, _, level), = said
+    assert 'a.mkv is interlaced' in text and level == logging.WARNING
+
+
+@pytest.mark.parametrize('fps, expected', [
+    (23.976, Fraction(2997, 125)),
+    (Fraction(1, 2000), Fraction(1, 2000)),
+    (.0004, Fraction(1, 2500)),
+])
+def test_rates_of_any_kind(tmp_path, model, fps, expected):
+    source = write_folder(tmp_path / 'in', make_frames(3, (8, 9)))
+    restore(model, source, tmp_path / 'a.mkv', fps=fps)
+    found = probe(str(tmp_path / 'a.mkv'))  # its times are milliseconds
+    assert float(found.rate) == pytest.approx(float(expected), rel=1e-2)
+    for wrong in (-1, 100_000, float('inf')):
+        with pytest.raises(ValueError, match='fps .*must be above 0, at most'):
+            restore(model, source, tmp_path / 'b.mkv', fps=wrong)
+
+
+def test_an_emptied_segment_is_made_anew(tmp_path, model, source, undisturbed,
+                                         monkeypatch):
+    """As a machine that stopped may leave one."""
+    output = tmp_path / 'out.mkv'
+    with monkeypatch.context() as patch:
+        patch.setattr(targets.VideoTarget, 'join', lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            restore(model, source, output)
+    open(tmp_path / 'out.mkv.partial/segment_00001.mkv', 'w').close()
+    assert restore(model, source, output, resume=True).restored == 5
+    np.testing.assert_array_equal(decode(output), decode(undisturbed))

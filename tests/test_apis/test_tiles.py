@@ -21,6 +21,19 @@ def test_spans(length, tile, overlap, multiple):
         assert stop - start >= overlap
 
 
+def test_spans_share_the_overlap_wherever_it_fits():
+    for multiple in (1, 2, 4):
+        for overlap in range(9):
+            least = tiles.least_tile(overlap, multiple)
+            for tile in range(least, 40, multiple):
+                assert tiles.most_overlap(tile, multiple, 99) >= overlap
+                for length in range(1, 60):
+                    spans = tiles.divide(length, tile, overlap, multiple)
+                    assert spans[0][0] == 0 and spans[-1][1] == length
+                    for (start, stop), (after, _) in zip(spans, spans[1:]):
+                        assert start < after <= stop - overlap
+
+
 def test_spans_are_no_longer_than_they_need_be():
     """Two of 42 rows for 68, not of 64: sharing more than the overlap takes
     time."""
@@ -98,9 +111,10 @@ def test_features_are_cropped_as_the_image(multiple):
 
 
 @pytest.mark.parametrize('tile, overlap, message', [
-    (3, 0, 'tile must be at least 4 for this network, got 3'),
-    (16, 9, 'tile_overlap must be from 0 to half of tile = 16, got 9'),
-    (16, -1, 'tile_overlap must be from 0 to half of tile = 16, got -1'),
+    (3, 0, 'tile must be at least 4 for this network and a .* 0, got 3'),
+    (16, 9, 'tile must be at least 20 for .* tile_overlap of 9, got 16'),
+    (7, 1, 'tile must be at least 8 for .* tile_overlap of 1, got 7'),
+    (16, -1, 'tile_overlap must be at least 0, got -1'),
 ])
 def test_plan_exception(tile, overlap, message):
     with pytest.raises(ValueError, match=message):

@@ -127,6 +127,42 @@ def test_grey_levels_of_any_range(tmp_path):
                                                   == 255).all()
 
 
+@pytest.mark.parametrize('codec', ['libx264', 'libx265', 'ffv1'])
+def test_grey_format(tmp_path, codec):
+    """swscale makes grey of full range only: the file says so."""
+    levels = np.linspace(0, 255, 64).round().astype(np.uint8)
+    frames = np.broadcast_to(levels[None, None, :, None],
+                             (2, 34, 64, 3)).copy()
+    info = source(tmp_path, frames, colors=dict(color_range=1))
+    lossless = dict(
+        libx264=('qp', '0'),
+        libx265=('x265-params', 'lossless=1'),
+        ffv1=('g', '1'))
+    path = str(tmp_path / 'segment')
+    options = EncoderOptions(codec, pix_fmt='gray', extra=(lossless[codec], ))
+    write_segment(path, frames, info, 0, 1, options)
+    again = probe(path)
+    assert again.color_range == 2
+    read = np.stack(list(read_frames(again))).astype(int)
+    assert np.abs(read - frames).max() <= 1
+
+
+@pytest.mark.parametrize('codec', ['libx264', 'libx265'])
+def test_chroma_is_where_it_is_said_to_be(tmp_path, codec):
+    """A ramp of hue is read as it was written, not a half pixel beside."""
+    ramp = np.linspace(60, 190, 192).astype(np.uint8)
+    frames = np.full((3, 128, 192, 3), 128, np.uint8)
+    frames[..., 0] = ramp
+    info = source(tmp_path, frames)
+    path = str(tmp_path / 'segment')
+    extra = dict(libx264=('qp', '1'), libx265=('x265-params', 'lossless=1'))
+    options = EncoderOptions(codec, extra=(extra[codec], ))
+    write_segment(path, frames, info, 0, 1, options)
+    read = np.stack(list(read_frames(probe(path)))).astype(float)
+    # a half pixel is a third of a level
+    assert abs((read - frames)[:, 16:-16, 16:-16, 0].mean()) < .12
+
+
 def test_segments_repeat_bit_by_bit(tmp_path):
     """Whoever makes one, and whatever was made before."""
     frames = make_frames(12, (64, 96))
@@ -181,8 +217,11 @@ def test_options_that_are_wrong(options, message):
 
 @pytest.mark.parametrize('options, scale, message', [
     ({}, 328, '16400x.*at scale 328.*16400.*choose'),
-    (dict(preset='silly'), 1, 'libx264, found.*silly'),
-    (dict(pix_fmt='gbrp14le'), 1, 'gbrp14le must be taken.*libx264'),
+    (dict(preset='silly'), 1,
+     'options of libx264 in yuv420p must.*found.*silly.*choose others of'),
+    (dict(pix_fmt='gbrp14le'), 1, 'options of libx264 in gbrp14le must'),
+    (dict(extra=(('crff', '3'),
+                 ('bf', '2'))), 1, 'options of libx264 .* no option crff;'),
     (dict(pix_fmt='yuv'), 1, "pix_fmt must be one.*'yuv'.*yuv420p"),
 ])
 def test_what_an_encoder_does_not_take(tmp_path, options, scale, message):

@@ -252,6 +252,95 @@ def test_time_code(tmp_path):
             assert len(container.streams.data) == (suffix == '.mov')
 
 
+@pytest.mark.parametrize('first, second', [('.mkv', '.mkv'), ('.mkv', '.mp4'),
+                                           ('.mp4', '.mkv')])
+def test_tags_that_are_not_utf8(tmp_path, first, second):
+    """The file's, a chapter's and a stream's: their bytes are kept."""
+    latin = b'caf\xe9'.decode('utf-8', 'surrogateescape')
+    path = str(tmp_path / f'a{first}')
+    with av.open(path, 'w', metadata_errors='surrogateescape') as container:
+        video = container.add_stream('libx264rgb', rate=24)
+        video.width, video.height, video.pix_fmt = 50, 34, 'rgb24'
+        container.metadata['title'] = latin
+        container.set_chapters([
+            dict(
+                id=1, start=0, end=90, time_base=MS, metadata={'title': latin})
+        ])
+        for index, frame in enumerate(FRAMES):
+            coded = av.VideoFrame.from_ndarray(frame)
+            coded.pts, coded.time_base = index, Fraction(1, 24)
+            container.mux(video.encode(coded))
+        container.mux(video.encode())
+    output = tmp_path / f'b{second}'
+    info, _ = restore(path, output)
+    assert check_container(info, str(output), 1, LOSSLESS) == []
+    with av.open(str(output), metadata_errors='surrogateescape') as container:
+        assert container.metadata['title'] == latin
+        assert container.chapters()[0]['metadata']['title'] == latin
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.mov', '.mkv', '.ts'])
+def test_what_an_edit_list_cuts_off_is_not_heard(tmp_path, suffix):
+    """MP4 hides a second of sound before the first frame (and AAC's priming):
+    elsewhere it neither comes back nor delays all else, but for the packet
+    that is partly hidden."""
+    source = write_clip(
+        tmp_path / 'a.mp4',
+        frames=make_frames(30, (34, 50)),
+        sound='aac',
+        sound_seconds=2.2,
+        sound_start=-16000,
+        chapters=((0, 500), (500, 1000)),
+        **YUV)
+
+    def heard(path):
+        """When the first and the last packet are played that are."""
+        with av.open(str(path)) as container:
+            times = [frame.time for frame in container.decode(audio=0)]
+        return np.array([times[0], times[-1]])
+
+    info, result = restore(source, tmp_path / f'b{suffix}', EncoderOptions())
+    first = seconds(result)[0] - float(result.start)
+    packet = 1024 / 16000
+    assert 0 <= first < packet
+    found = heard(tmp_path / f'b{suffix}') - seconds(result)[0]
+    lag = found - heard(source)
+    assert -packet < lag[0] <= 2e-3 and abs(lag[1]) < 2e-3
+    if suffix != '.ts':
+        with av.open(str(tmp_path / f'b{suffix}')) as container:
+            assert [
+                float(chapter['start'] * chapter['time_base'])
+                for chapter in container.chapters()
+            ] == [0, .5]
+
+
+def test_names_like_protocols(tmp_path, monkeypatch):
+    """FFmpeg takes 12:30.mkv for a place of a protocol 12."""
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / 'a.mkv')
+    os.rename('a.mkv', '12:30.mkv')
+    _, result = restore('12:30.mkv', '13:30.mkv')
+    assert result.num_frames == 9
+    assert np.array_equal(
+        read_all(tmp_path / '13:30.mkv')[0], make_frames(9, (34, 50)))
+
+
+def test_metadata_of_hdr_is_said_to_be_left_out(tmp_path):
+    hdr = ('log-level=error:hdr10=1:repeat-headers=1:max-cll=1000,400:'
+           'master-display=G(13250,34500)B(7500,3000)R(34000,16000)'
+           'WP(15635,16450)L(10000000,1)')
+    source = write_clip(
+        tmp_path / 'a.mkv',
+        codec='libx265',
+        pix_fmt='yuv420p10le',
+        options={'x265-params': hdr},
+        colors=dict(color_primaries=9, color_trc=16, colorspace=9))
+    info = probe(source)
+    left, = check_container(info, 'b.mkv', 1, EncoderOptions('libx265'))
+    assert left.startswith('CONTENT_LIGHT_LEVEL, MASTERING_DISPLAY_METADATA')
+    assert 'left out' in left
+
+
 def png():
     return cv2.imencode('.png', FRAMES[0])[1].tobytes()
 
@@ -345,6 +434,8 @@ def test_segments_that_do_not_fit(tmp_path):
     with open(paths[1], 'wb') as file:
         file.write(data[:len(data) // 2])
     join(paths, '(found|must).*(frames|read)')
+    open(paths[1], 'w').close()
+    join(paths, 'segment_00004.mkv must be whole, found.*made anew')
 
 
 def test_full_disk(tmp_path):

@@ -213,6 +213,64 @@ def test_grey(tmp_path):
     assert np.abs(read - frames).max() <= 1
 
 
+@pytest.mark.parametrize('pix_fmt, white', [('gray', 255), ('gray10le', 1023)])
+def test_grey_of_limited_range(tmp_path, pix_fmt, white):
+    """16 is black and 235 white where the file says so, though swscale takes
+    all grey for full range."""
+    levels = np.linspace(0, white, 50).round()
+    black, span = (16, 219) if white == 255 else (64, 876)
+    dtype = np.uint8 if white == 255 else np.uint16
+    limited = ((levels - black) * white / span).clip(0, white)
+    for color_range, expected in ((1, limited), (2, levels)):
+        path = str(tmp_path / f'{pix_fmt}{color_range}.mkv')
+        with av.open(path, 'w') as container:
+            video = container.add_stream('ffv1', rate=24)
+            video.width, video.height, video.pix_fmt = 50, 34, pix_fmt
+            video.color_range = color_range
+            coded = av.VideoFrame.from_ndarray(
+                np.tile(levels.astype(dtype), (34, 1)), format=pix_fmt)
+            coded.pts = 0
+            container.mux(video.encode(coded))
+            container.mux(video.encode())
+        read, = read_frames(probe(path))
+        assert read.dtype == dtype
+        assert np.abs(read - expected[:, None]).max() <= 1
+        assert np.ptp(read, axis=2).max() == 0
+
+
+@pytest.mark.parametrize('codec', ['libx264', 'libvpx-vp9', 'ffv1'])
+def test_chroma_siting_that_is_not_stated(tmp_path, codec):
+    """It is left in all codecs, as in H.264."""
+    path = str(tmp_path / 'a.mkv')
+    planes = np.full((96, 64), 128, np.uint8)
+    red = planes[80:].reshape(32, 32)
+    red[:] = 128 + (np.arange(32) - 16) * 4
+    options = dict(libx264={'qp': '0'}, ffv1={}).get(codec, {'lossless': '1'})
+    with av.open(path, 'w') as container:
+        video = container.add_stream(codec, rate=24, options=options)
+        video.width, video.height, video.pix_fmt = 64, 64, 'yuv420p'
+        coded = av.VideoFrame.from_ndarray(planes, format='yuv420p')
+        coded.pts = 0
+        container.mux(video.encode(coded))
+        container.mux(video.encode())
+    frame, = read_frames(probe(path))
+    # grey where its sample, the 16th, is: at pixel 32, not 32.5
+    row = frame[32, :, 0].astype(float)
+    grey = np.interp((128 - 16) * 255 / 219, row[20:44], np.arange(20, 44))
+    assert abs(grey - 32) < .2
+
+
+@pytest.mark.parametrize('gap', [1500, 2500])
+def test_seconds_to_a_frame(tmp_path, gap):
+    path = write_clip(
+        tmp_path / 'a.mkv',
+        frames=make_frames(3, (34, 50)),
+        times=[0, 1000 * gap, 2000 * gap],
+        time_base=MS,
+        **YUV)
+    assert probe(path).rate == Fraction(1, gap)
+
+
 @pytest.mark.parametrize('size, stated, expected', [
     ((34, 50), None, 6),
     ((34, 1280), None, 1),

@@ -325,13 +325,29 @@ def test_max_memory_chooses_tiles(model):
 # Errors
 
 
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_a_result_that_is_not_finite(value):
+    """It is an error, not a black picture."""
+
+    class Broken(BicubicUpsampler):
+
+        def forward(self, x):
+            out = super().forward(x)
+            out[..., 3, 4] = value
+            return out
+
+    with pytest.raises(ValueError, match='finite, found.* in frame 2.*bf16'):
+        restore(Restorer(Broken(2)), make_clip(4), start=2)
+
+
 @pytest.mark.parametrize('options, message', [
     (dict(dtype='int8'), "dtype must be one of .*got 'int8'"),
     (dict(batch=0), 'batch must be at least 1, got 0'),
     (dict(tile=0), 'tile must be at least 1, got 0'),
     (dict(max_memory=0), 'max_memory must be at least 1, got 0'),
     (dict(tile=30, tile_overlap=16), 'tile_overlap must be .*30, got 16'),
-    (dict(tile_overlap=-1), 'tile_overlap must be .* got -1'),
+    (dict(tile=8, tile_overlap=-1), 'tile_overlap must be .* got -1'),
+    (dict(tile_overlap=8), 'tile_overlap must go with .*got 8 alone'),
     (dict(scene_threshold=-1.), 'scene_threshold must be .*got -1'),
     (dict(scene_threshold=float('nan')), 'scene_threshold must be .*nan'),
 ])
