@@ -17,9 +17,11 @@ matrix products and our operators, memory that PyTorch allocates, and how far
 the result, before rounding, is from that one: PSNR, and the largest
 difference in 8-bit levels.
 
+    # with what tools/quickstart.sh leaves
     python tools/benchmark_restorer.py \\
         configs/dksan-small_quickstart_x16.py \\
-        work_dirs/quickstart/train/iter_300.pth --size 120x68
+        work_dirs/quickstart/dksan/iter_300.pth \\
+        --input work_dirs/quickstart/clips/val/coffee --size 120x68
 
 Without a checkpoint weights are random. The clip is synthetic unless there is
 an input.
@@ -38,7 +40,7 @@ import re
 import statistics
 import sys
 import tempfile
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 from benchmark_model import parse_size
@@ -52,6 +54,7 @@ from dksan_mm.engine import complexity, keep_freed_memory
 
 WAYS = ('alone', 'bf16', 'fp16', '64/16', '48/16', '48/8')
 REFERENCE = 'whole'
+_SIZE = (120, 68)
 
 
 class Alone(nn.Module):
@@ -136,14 +139,31 @@ def compare(restorer: WindowRestorer, reference: WindowRestorer,
         largest_difference=255 * largest)
 
 
+def read_middle(clip: str, size: Optional[Tuple[int,
+                                                int]]) -> Iterator[np.ndarray]:
+    """Yield a clip's frames, or their middle, of a width and height.
+
+    Raises:
+        ValueError: They are smaller than that.
+    """
+    info = probe(clip)
+    width, height = size or (info.width, info.height)
+    left, top = (info.width - width) // 2, (info.height - height) // 2
+    if left < 0 or top < 0:
+        raise ValueError(f'--size must be at most that of {clip}, '
+                         f'{info.width}x{info.height}, got {width}x{height}')
+    for frame in read_frames(info):
+        yield frame[top:top + height, left:left + width]
+
+
 def measure(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
     """Return what each way costs and changes."""
     generator = build(args.config, args.checkpoint, args.device).generator
     clip = args.input or write_clip(
-        osp.join(folder, 'clip.mp4'), args.size, args.frames)
+        osp.join(folder, 'clip.mp4'), args.size or _SIZE, args.frames)
     frames = [
         (frame / full_scale(frame)).astype(np.float32)
-        for frame, _ in zip(read_frames(probe(clip)), range(args.frames))
+        for frame, _ in zip(read_middle(clip, args.size), range(args.frames))
     ]
     restorers = {
         way: make_restorer(way, generator, args)
@@ -211,14 +231,17 @@ def parse_args() -> argparse.Namespace:
         default=WAYS,
         metavar='WAY',
         help=f'default: {" ".join(WAYS)}')
-    add('--input', help='video; default: synthetic')
-    add('--size', default='120x68', help='WxH of LR frames; default: 120x68')
+    add('--input', help='video or folder of frames; default: synthetic')
+    add('--size',
+        help='WxH of LR frames, the middle of those of an input; default: '
+        '120x68, or the input as it is')
     add('--frames', type=int, default=8, help='at most; default: 8')
     bench.add_arguments(parser, repeat=3)
     args = parser.parse_args()
     try:
         bench.check_arguments(args)
-        args.size = parse_size(args.size)
+        if args.size:
+            args.size = parse_size(args.size)
         for way in args.ways:
             parse_way(way)
         if args.frames < 1:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from raw_material import make_frames, write_video
+from raw_material import make_frames, write_folder, write_video
 from test_tools.test_train_test import run
 from tiny_model import decode, write_tiny
 
@@ -231,6 +231,15 @@ def test_benchmark_of_ways(monkeypatch, tmp_path, folder, capsys):
     assert '| 24/8 ' in capsys.readouterr().out
 
 
+def test_benchmark_reads_the_middle(tmp_path):
+    frames = make_frames(2, (21, 30))
+    write_folder(tmp_path / 'in', frames)
+    read = list(benchmark_restorer.read_middle(str(tmp_path / 'in'), (10, 8)))
+    np.testing.assert_array_equal(read, frames[:, 6:14, 10:20])
+    with pytest.raises(ValueError, match='--size must.* 30x21, got 31x8'):
+        next(benchmark_restorer.read_middle(str(tmp_path / 'in'), (31, 8)))
+
+
 @pytest.mark.parametrize('way, message', [
     ('tiles', "--ways must be .*got 'tiles'"),
     ('batch=x', "--ways must be .*got 'batch=x'"),
@@ -267,3 +276,14 @@ def test_network_clock_counts_the_network_alone():
     assert .04 <= clock.seconds < .09
     network.restore_features(torch.zeros(1))
     assert .06 <= clock.seconds < .13
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (('--fps', '1/0'), 'argument --fps: invalid .* value: .1/0.'),
+    (('--max-memory', 'inf'), 'argument --max-memory: invalid .* .inf.'),
+])
+def test_arguments_exception(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['restore_video', *'abcd', *arguments])
+    with pytest.raises(SystemExit):
+        tool.parse_args()
+    assert re.search(message, capsys.readouterr().err)
