@@ -22,7 +22,11 @@ _HEAD_START = 2_000_000
 def pick_device(name: Optional[str]) -> torch.device:
     """Return the device called ``name``; None is a GPU if there is one."""
     gpu = torch.cuda.is_available()
-    device = torch.device(name or ('cuda' if gpu else 'cpu'))
+    try:
+        device = torch.device(name or ('cuda' if gpu else 'cpu'))
+    except RuntimeError as error:
+        raise ValueError(
+            f'--device must be cpu, cuda or cuda:N, got {name!r}') from error
     if device.type == 'cuda' and not gpu:
         raise ValueError(f'--device must be cpu here, got {name!r}, but '
                          'PyTorch sees no GPU: see tools/check_env.py')

@@ -29,13 +29,23 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 # isort: split
 import argparse
 import shlex
+import signal
 import sys
+import warnings
 from fractions import Fraction
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
+
+if __name__ == '__main__':
+    # Ctrl-C while all is imported: nothing is begun yet.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # of what MMagic imports, about what that imports
+    warnings.filterwarnings('ignore', category=FutureWarning)
+    warnings.filterwarnings('ignore', message='Overwriting tiny_vit')
 
 from mmengine.dist import get_dist_info
 
 from dksan_mm.apis.comparison import MODES
+from dksan_mm.apis.job import check_places
 from dksan_mm.apis.loading import load_model
 from dksan_mm.apis.restore_video import Summary, restore_video
 from dksan_mm.apis.shards import join_processes, own_device
@@ -74,12 +84,20 @@ def frames_per_second(text: str) -> Fraction:
         raise ValueError(str(error)) from error
 
 
+def key_and_value(text: str) -> Tuple[str, str]:
+    """Return an option of an encoder."""
+    key, equals, value = text.partition('=')
+    if not key or not equals:
+        raise ValueError
+    return key, value
+
+
 def gibibytes(text: str) -> int:
     """Return bytes."""
-    try:
-        return round(float(text) * 2**30)
-    except OverflowError as error:
-        raise ValueError(str(error)) from error
+    size = float(text)
+    if not 0 < size < float('inf'):
+        raise ValueError
+    return round(size * 2**30)
 
 
 def add_job_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,8 +127,12 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_restorer_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add('--dtype', choices=('fp32', 'bf16', 'fp16'), help='default: fp32')
-    add('--compile', action='store_true', help='use torch.compile')
+    add('--dtype',
+        choices=('fp32', 'bf16', 'fp16'),
+        help='default: fp32; few CPUs are fast with fp16')
+    add('--compile',
+        action='store_true',
+        help='use torch.compile, which takes minutes to begin')
     add('--batch', type=int, help='windows at a time; default: 1')
     add('--tile', type=int, help='longest side of a tile, pixels of INPUT')
     add('--tile-overlap',
@@ -120,13 +142,14 @@ def add_restorer_arguments(group: argparse._ArgumentGroup) -> None:
         type=gibibytes,
         metavar='GIB',
         help='choose the tiles so that this is enough for the network, '
-        'beside its weights')
+        'beside its weights; not with --tile')
     cuts = group.add_mutually_exclusive_group()
     cuts.add_argument(
         '--scene-threshold',
         type=float,
         help='from which change of a frame on there is a scene cut, which '
-        'windows do not reach over')
+        'windows do not reach over: 0 for no change, about 0.8 for another '
+        'scene; default: 0.5')
     cuts.add_argument(
         '--no-scene-cuts',
         dest='scene_threshold',
@@ -141,11 +164,26 @@ def add_restorer_arguments(group: argparse._ArgumentGroup) -> None:
 
 def add_encoder_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add('--codec', help='encoder of FFmpeg; default: libx264')
-    add('--crf', type=float, help='quality, lower is better')
-    add('--preset', help='speed of the encoder, such as slow')
-    add('--pix-fmt', help='pixel format, such as yuv420p10le')
-    add('--lossless', action='store_true', help='restored pixels unchanged')
+    add('--codec',
+        help='encoder of FFmpeg; default: libx264, libvpx-vp9 for .webm')
+    add('--crf',
+        type=float,
+        help='quality, lower is better; default: 17 (libx264), 19 (libx265), '
+        '23 (libsvtav1), 20 (libvpx-vp9)')
+    add('--preset',
+        help='speed of the encoder; default: medium (libx264, libx265), 8 '
+        '(libsvtav1), 4 (libvpx-vp9)')
+    add('--pix-fmt',
+        help='pixel format; default: yuv420p, yuv420p10le for more than 8 '
+        'bits, whatever chroma INPUT has')
+    add('--lossless',
+        action='store_true',
+        help='restored pixels unchanged: RGB, which few players show')
+    add('--extra',
+        nargs='+',
+        type=key_and_value,
+        metavar='KEY=VALUE',
+        help='further options of the encoder, as in FFmpeg')
     add('--leave-out',
         nargs='+',
         choices=STREAM_KINDS,
@@ -156,7 +194,11 @@ def add_encoder_arguments(group: argparse._ArgumentGroup) -> None:
 def restore(args: argparse.Namespace) -> Summary:
     """Restore as the command line says."""
     options: Dict[str, Any] = dict(vars(args))
+    for name in ('extra', 'leave_out'):
+        if name in options:
+            options[name] = tuple(options[name])
     device = own_device(options.pop('device'))
+    check_places(options['input'], [options['output']])  # models are large
     model = load_model(
         options.pop('config'), options.pop('checkpoint'), device)
     return restore_video(
@@ -170,19 +212,18 @@ def restore(args: argparse.Namespace) -> Summary:
 
 def show(summary: Summary) -> None:
     """Print what was done."""
-    text = f'{summary.output}: {summary.frames} frames'
-    if summary.restored:
-        text += (f', {summary.restored} of them restored in '
-                 f'{summary.seconds:.1f} s '
-                 f'({summary.frames_per_second:.3g} a second)')
-    else:
-        text += (', all there already; whether they are of these settings '
-                 'is not known')
-    print(text if summary.
-          reused else f'{text}; {len(summary.cuts)} scene cuts found')
+    if summary.was_there:
+        print(f'{summary.output}: there already, finished; whether with these '
+              'settings is not known (--overwrite makes it anew)')
+        return
+    text = (f'{summary.output}: {summary.frames} frames, {summary.restored} '
+            f'of them restored in {summary.seconds:.1f} s '
+            f'({summary.frames_per_second:.3g} a second)')
     if summary.reused:
-        print(f'{summary.reused} of {summary.segments} segments were there '
-              'already')
+        print(f'{text}; {summary.reused} of {summary.segments} segments were '
+              'there already')
+    else:
+        print(f'{text}; {len(summary.cuts)} scene cuts found')
     if summary.comparison:
         print(f'{summary.comparison}: bicubic and the result')
 
@@ -199,6 +240,7 @@ def resume_command() -> str:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     args = parse_args()
     keep_freed_memory()
     join_processes()

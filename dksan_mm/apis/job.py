@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 import dksan_mm
-from dksan_mm.datasets.sources import list_frames
+from dksan_mm.datasets.sources import check_exists, list_frames
 from dksan_mm.engine.evaluation_facts import file_sha256
 from .comparison import Comparison
 from .partial import PartialFolder
@@ -41,6 +41,7 @@ class Job:
             ``compare`` the comparison.
         segments (list[Segment]): All there are.
         finished (bool): Whether the outputs are there.
+        was_there (bool): Whether they were when the run began.
     """
 
     def __init__(self, model: BaseEditModel, source: str, output: str,
@@ -49,7 +50,10 @@ class Job:
         if segment < 1:
             raise ValueError(
                 f'segment (--segment) must be at least 1, got {segment}')
+        source, output = os.fspath(source), os.fspath(output)
         restoring, encoding = split_options(options)
+        if output.lower().endswith('.webm'):  # it holds no H.264
+            encoding.setdefault('codec', 'libvpx-vp9')
         self.model = model
         self.info = _probe(source, fps)
         self.restorer = WindowRestorer(model, **restoring)
@@ -57,7 +61,7 @@ class Job:
         batch = restoring['batch']
         segment = -(-segment // batch) * batch
         self.segments = split_segments(self.info.num_frames, segment)
-        self.finished = False
+        self.finished = self.was_there = False
         self._partial = PartialFolder(output)
         self._encoder = EncoderOptions(**encoding)
         self._choices = {
@@ -70,7 +74,7 @@ class Job:
         self.targets = [self._target(output)]
         if compare is not None:
             self.targets.append(self._comparison(compare, output))
-        _check_places(source, [target.output for target in self.targets])
+        check_places(source, [target.output for target in self.targets])
 
     def _target(self, output: str) -> Target:
         if not is_video_path(output):
@@ -98,8 +102,14 @@ class Job:
         elif not overwrite:
             self.finished = self._is_there(resume)
         if self.finished:
+            self.was_there = True
             return []
         self._partial.begin(self._settings, resume, overwrite)
+        if self._choices['max_memory'] is not None:
+            tile = self.tile()
+            how = 'whole' if tile is None else f'in tiles of at most {tile}'
+            print_log(f'{self.info.path}: frames are restored {how}',
+                      'current')
         return [
             segment for segment in self.segments
             if not all(target.has(segment) for target in self.targets)
@@ -200,17 +210,28 @@ def _probe(source: str, fps: Optional[Fraction]) -> SourceInfo:
                 'picture, combs where things move included; deinterlace it '
                 'first', 'current', logging.WARNING)
         return info
-    if not 0 < fps <= _MOST_FPS:
-        raise ValueError(
-            f'fps (--fps) must be above 0, at most {_MOST_FPS}, got {fps}')
-    info = probe(source, simple_rate(Fraction(fps)))
+    try:
+        rate = Fraction(fps)
+    except (ValueError, OverflowError, ZeroDivisionError):
+        rate = Fraction(0)  # the rule is the same
+    if not 0 < rate <= _MOST_FPS:
+        raise ValueError('fps (--fps) must be a number above 0, at most '
+                         f'{_MOST_FPS}, got {fps}')
+    info = probe(source, simple_rate(rate))
     if info.kind != 'frames':
         raise ValueError('fps (--fps) must be left out for a video, which '
                          f'has its own frame times, got {fps}')
     return info
 
 
-def _check_places(source: str, outputs: List[str]) -> None:
+def check_places(source: str, outputs: List[str]) -> None:
+    """Check that there is a source, and a place for outputs beside it.
+
+    Raises:
+        FileNotFoundError: There is no source, or no folder for an output.
+        ValueError: An output is the source.
+    """
+    check_exists(source)
     for output in outputs:
         if osp.exists(output) and osp.samefile(source, output):
             raise ValueError(f'OUTPUT must be another file than INPUT, got '

@@ -1,5 +1,7 @@
 """Models ready to restore with."""
-from typing import Optional, Union
+import os
+import os.path as osp
+from typing import Union
 
 import torch
 from mmagic.models import BaseEditModel
@@ -13,8 +15,8 @@ from dksan_mm.engine import check_checkpoint
 from dksan_mm.engine.checkpoint import CheckpointMismatchError
 
 
-def load_model(config: Union[str, Config],
-               checkpoint: Optional[str] = None,
+def load_model(config: Union[str, os.PathLike, Config],
+               checkpoint: Union[str, os.PathLike, None] = None,
                device: Union[str, torch.device, None] = None) -> BaseEditModel:
     """Return the restorer of a config with a checkpoint's weights.
 
@@ -22,9 +24,10 @@ def load_model(config: Union[str, Config],
     code that it may carry, and must fit.
 
     Args:
-        config (str or Config): A config, such as those in ``configs/``.
-        checkpoint (str, optional): Its checkpoint; None or ``'none'`` for a
-            model without parameters, such as bicubic interpolation.
+        config (str, Path or Config): A config, such as those in ``configs/``.
+        checkpoint (str or Path, optional): Its checkpoint; None or
+            ``'none'`` for a model without parameters, such as bicubic
+            interpolation.
         device (str or torch.device, optional): Default: a GPU if there is
             one.
 
@@ -34,10 +37,13 @@ def load_model(config: Union[str, Config],
     Raises:
         FileNotFoundError: There is no such file.
         CheckpointMismatchError: The checkpoint is another variant's.
-        ValueError: The checkpoint is damaged, or missing and needed.
+        ValueError: The checkpoint is damaged, or missing and needed; the
+            config describes no model.
     """
-    if isinstance(config, str):
-        config = Config.fromfile(config)
+    if not isinstance(config, Config):
+        config = _read_config(os.fspath(config))
+    if checkpoint is not None:
+        checkpoint = os.fspath(checkpoint)
     if checkpoint == 'none':
         checkpoint = None
     if checkpoint is not None:
@@ -48,11 +54,13 @@ def load_model(config: Union[str, Config],
         try:
             load_checkpoint(model, checkpoint, 'cpu', strict=True)
         except CheckpointMismatchError as error:
-            raise CheckpointMismatchError(f'{checkpoint}: {error}') from None
+            # to train on with what fits is no cure here
+            text = str(error).partition(', or set model.strict')[0]
+            raise CheckpointMismatchError(f'{checkpoint}: {text}') from None
         except RuntimeError as error:  # of models that say it like this
             raise CheckpointMismatchError(
                 f'{checkpoint}: the checkpoint must fit the model that the '
-                f'config describes, found: {error}') from error
+                f'config describes, found: {_shorten(str(error))}') from error
     elif any(True for _ in model.parameters()):
         raise ValueError(
             f'checkpoint must be given: the model of {config.filename} has '
@@ -61,3 +69,22 @@ def load_model(config: Union[str, Config],
     if not isinstance(device, torch.device):
         device = pick_device(device)
     return model.to(device).eval()
+
+
+def _read_config(path: str) -> Config:
+    if not osp.isfile(path):
+        raise FileNotFoundError(
+            f'config {path} does not exist; give one such as '
+            'configs/dksan_vid3oc_x16.py')
+    config = Config.fromfile(path)
+    if 'model' not in config:
+        raise ValueError(f'config {path} must describe a model, found none; '
+                         'choose one of those in configs/, not in '
+                         'configs/_base_/')
+    return config
+
+
+def _shorten(text: str, most: int = 200) -> str:
+    """Return a text, or its beginning where names of all weights follow."""
+    text = ' '.join(text.split())
+    return text if len(text) <= most else f'{text[:most]} ...'

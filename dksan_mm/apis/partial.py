@@ -37,11 +37,19 @@ class PartialFolder:
         return osp.join(self.path, name)
 
     def has_work(self) -> bool:
-        """Return whether something is in it."""
-        # half-written settings are no work
-        none = (_LOCK, f'{_SETTINGS}.partial')
+        """Return whether something is in it that would be missed."""
         return osp.isdir(self.path) and any(
-            name not in none for name in os.listdir(self.path))
+            map(self._is_work, os.listdir(self.path)))
+
+    def _is_work(self, name: str) -> bool:
+        half_written = f'{_SETTINGS}.partial'
+        if osp.exists(self.file(_SETTINGS)):  # the folder is ours
+            half_written = '.partial'
+        if name in (_LOCK, _SETTINGS) or name.endswith(half_written):
+            return False
+        path = self.file(name)
+        return not osp.isdir(path) or any(not inner.endswith('.partial')
+                                          for inner in os.listdir(path))
 
     def lock(self) -> None:
         """Make the folder if need be, and keep other runs out of it until

@@ -3,7 +3,7 @@ import contextlib
 import time
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Iterable, List, Optional, Set, Tuple
+from typing import Any, Iterable, List, Optional, Set, Tuple, Union
 
 from mmagic.models import BaseEditModel
 from mmengine.dist import all_gather_object, get_dist_info
@@ -31,6 +31,7 @@ class Summary:
             that this run read.
         segments (int): Of the video.
         reused (int): Of these, segments that were there already.
+        was_there (bool): Whether the output was there already, whole.
     """
     output: str
     comparison: Optional[str]
@@ -41,6 +42,7 @@ class Summary:
     cuts: Tuple[int, ...]
     segments: int
     reused: int
+    was_there: bool
 
 
 def restore_video(model: BaseEditModel,
@@ -51,7 +53,7 @@ def restore_video(model: BaseEditModel,
                   resume: bool = False,
                   overwrite: bool = False,
                   compare: Optional[str] = None,
-                  fps: Optional[Fraction] = None,
+                  fps: Union[Fraction, float, str, None] = None,
                   progress: bool = True,
                   **options: Any) -> Summary:
     """Restore a video, or a folder of frames, of any length.
@@ -70,8 +72,9 @@ def restore_video(model: BaseEditModel,
 
     Args:
         model (BaseEditModel): Of :func:`load_model`.
-        source (str): Video, or folder of frames.
-        output (str): Video, by its suffix, or folder, for a PNG each frame.
+        source (str or Path): Video, or folder of frames.
+        output (str or Path): Video, by its suffix, or folder, for a PNG each
+            frame.
         segment (int): Frames of a segment, at least 1. More make a slightly
             smaller file, fewer lose less. Default: 48.
         resume (bool): Whether to go on with what a stopped run left, which
@@ -83,13 +86,15 @@ def restore_video(model: BaseEditModel,
             that shows bicubic interpolation at left and the result at right,
             to ``<output>_compare<suffix>``; for a folder,
             ``<output>_compare.mkv``.
-        fps (Fraction, optional): Frames per second of a folder of frames.
-            Default: 25. A video has its own.
+        fps (Fraction, float or str, optional): Frames per second of a folder
+            of frames, such as ``'24000/1001'``. Default: 25. A video has its
+            own.
         progress (bool): Whether to show frames per second and time left.
         **options: Those of :class:`WindowRestorer` (dtype, compile, batch,
-            tile, tile_overlap, max_memory, scene_threshold, ensemble, device)
-            and of :class:`EncoderOptions` (codec, crf, preset, pix_fmt,
-            lossless).
+            tile, tile_overlap, max_memory in bytes, scene_threshold,
+            ensemble, device) and of :class:`EncoderOptions` (codec, crf,
+            preset, pix_fmt, lossless, threads, extra, leave_out). Default
+            codec: libx264, libvpx-vp9 for .webm.
 
     Returns:
         Summary: What was done.
@@ -162,4 +167,5 @@ def _summarise(job: Job, todo: List[Segment], cuts: Set[int],
         frames_per_second=restored / seconds,
         cuts=tuple(sorted(cuts)),
         segments=len(job.segments),
-        reused=len(job.segments) - len(todo))
+        reused=0 if job.was_there else len(job.segments) - len(todo),
+        was_there=job.was_there)

@@ -11,8 +11,11 @@ from mmengine.logging import print_log
 
 from dksan_mm.datasets.sources import VIDEO_SUFFIXES
 from .partial import PartialFolder
+from .video_images import is_whole_png
 from .video_io import (EncoderOptions, SourceInfo, check_container, frame_name,
                        join_segments, probe, write_frame, write_segment)
+from .video_joining import count_frames
+from .video_streams import OUTPUT_SUFFIXES, list_other_streams
 
 # frame_name's
 _FRAME = re.compile(r'\d{8,}\.png')
@@ -100,7 +103,8 @@ class VideoTarget:
 
     def has(self, segment: Segment) -> bool:
         """See :class:`Target`."""
-        return _has_content(self._path(segment))
+        return count_frames(self._path(segment)) == (
+            segment.stop - segment.start)
 
     def write(self, segment: Segment, frames: Iterable[np.ndarray]) -> None:
         """See :class:`Target`."""
@@ -143,6 +147,9 @@ class FolderTarget:
 
     def check(self) -> None:
         """See :class:`Target`."""
+        if self._info.kind == 'video':
+            for line in list_other_streams(self._info):
+                print_log(f'{self.output}: {line}', 'current')
         if osp.isfile(self.output):
             raise ValueError(f'{self.output} must be a folder or not exist, '
                              'found a file; remove it, or choose another name')
@@ -160,7 +167,7 @@ class FolderTarget:
     def has(self, segment: Segment) -> bool:
         """See :class:`Target`."""
         return all(
-            _has_content(osp.join(self._folder, frame_name(index)))
+            is_whole_png(osp.join(self._folder, frame_name(index)))
             for index in range(segment.start, segment.stop))
 
     def write(self, segment: Segment, frames: Iterable[np.ndarray]) -> None:
@@ -193,7 +200,7 @@ def is_video_path(output: str) -> bool:
     if suffix and not output.endswith(os.sep) and not osp.isdir(output):
         raise ValueError(
             f'OUTPUT must be a folder, or a video with one of the suffixes '
-            f'{", ".join(VIDEO_SUFFIXES)}, got {output!r}; for a folder of '
+            f'{", ".join(OUTPUT_SUFFIXES)}, got {output!r}; for a folder of '
             f'that name write {output}{os.sep}')
     return False
 
@@ -217,10 +224,6 @@ def find_runs(segments: Iterable[Segment]) -> Iterator[List[Segment]]:
         run.append(segment)
     if run:
         yield run
-
-
-def _has_content(path: str) -> bool:
-    return osp.exists(path) and osp.getsize(path) > 0
 
 
 def _check_equal(output: str, found: Union[int, tuple],

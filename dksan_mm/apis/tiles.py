@@ -256,7 +256,7 @@ def choose_tile(size: Size, overlap: int, multiple: int, limit: int,
             return tile
     needed = needs(least)
     raise ValueError(
-        f'max_memory must be at least {needed / 2**20:.0f} MiB for frames of '
+        f'max_memory must be at least {needed / 2**30:.3g} GiB for frames of '
         f'{size[1]}x{size[0]} (tiles of {least}, overlap {overlap}), got '
-        f'{limit / 2**20:.0f} MiB; give more, or choose a smaller batch or '
+        f'{limit / 2**30:.3g} GiB; give more, or choose a smaller batch or '
         'tile_overlap')

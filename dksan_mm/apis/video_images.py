@@ -1,4 +1,5 @@
 """Frames as single images."""
+import os
 import os.path as osp
 from typing import Optional
 
@@ -11,6 +12,20 @@ from .video_source import SourceInfo, turn_upright
 def frame_name(index: int) -> str:
     """Return the file name of a frame in a folder."""
     return f'{index:08d}.png'
+
+
+# the last chunk of every PNG
+_END = b'\0\0\0\0IEND\xaeB`\x82'
+
+
+def is_whole_png(path: str) -> bool:
+    """Return whether there is a PNG that has its end."""
+    try:
+        with open(path, 'rb') as file:
+            file.seek(-len(_END), os.SEEK_END)
+            return file.read() == _END
+    except OSError:
+        return False
 
 
 def write_frame(folder: str,

@@ -80,7 +80,7 @@ def _try_header(container: av.container.OutputContainer, output: str) -> None:
         raise ValueError(
             f'{output} must be of a format that can hold this video with all '
             f'its streams, found: {error}; choose .mkv, or leave some out '
-            '(leave_out)') from error
+            '(--leave-out, leave_out)') from error
 
 
 def join_segments(paths: Sequence[str], info: SourceInfo, output: str,
@@ -171,6 +171,14 @@ def _numbered(path: str) -> Iterator[Tuple[av.Packet, int]]:
         for packet in container.demux(container.streams.video[0]):
             if packet.size:
                 yield packet, round(packet.pts * packet.time_base / TICK)
+
+
+def count_frames(path: str) -> int:
+    """Return the frames of a segment, 0 if there is none that can be read."""
+    try:
+        return sum(1 for _ in _numbered(path)) if osp.exists(path) else 0
+    except ValueError:
+        return 0
 
 
 def _check_segments(paths: Sequence[str], info: SourceInfo, scale: int) -> int:

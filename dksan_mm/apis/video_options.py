@@ -10,7 +10,7 @@ from av.video.format import VideoFormat
 class _Coder(NamedTuple):
     """How an encoder is told what the options say."""
     options: Dict[str, str]  # always
-    crf: Optional[Tuple[str, float]] = None  # name, default
+    crf: Optional[Tuple[str, float, float]] = None  # name, default, most
     preset: Optional[Tuple[str, str]] = None
     lossless: Optional[Dict[str, str]] = None  # bit-exact RGB by these ...
     rgb8: str = 'gbrp'  # ... and formats
@@ -20,16 +20,17 @@ class _Coder(NamedTuple):
 # Groups of pictures are closed, and nothing depends on the number of CPUs.
 _CODERS = {
     'libx264':
-    _Coder({}, ('crf', 17), ('preset', 'medium'), dict(qp='0'), 'rgb24', None),
+    _Coder({}, ('crf', 17, 51), ('preset', 'medium'), dict(qp='0'), 'rgb24',
+           None),
     'libx265':
-    _Coder({'x265-params': 'open-gop=0:log-level=error'}, ('crf', 19),
+    _Coder({'x265-params': 'open-gop=0:log-level=error'}, ('crf', 19, 51),
            ('preset', 'medium'),
            {'x265-params': 'open-gop=0:log-level=error:lossless=1'}),
     'libsvtav1':
-    _Coder({'svtav1-params': 'lp=2'}, ('crf', 23), ('preset', '8')),
+    _Coder({'svtav1-params': 'lp=2'}, ('crf', 23, 63), ('preset', '8')),
     'libvpx-vp9':
     _Coder(
-        dict(b='0', deadline='good'), ('crf', 20), ('cpu-used', '4'),
+        dict(b='0', deadline='good'), ('crf', 20, 63), ('cpu-used', '4'),
         dict(lossless='1'), 'gbrp', None),
     'ffv1':
     _Coder(
@@ -48,14 +49,15 @@ class EncoderOptions:
         codec (str): Of PyAV's encoders; ``'libx264'``, ``'libx265'``,
             ``'libsvtav1'``, ``'libvpx-vp9'`` and ``'ffv1'`` have the options
             below, others ``extra`` alone.
-        crf (float, optional): Constant quality, less is better. Default: 17,
-            19, 23 and 20 for the first four.
+        crf (float, optional): Constant quality, less is better, from 0 to 51,
+            51, 63 and 63 for the first four. Default: 17, 19, 23 and 20.
         preset (str, optional): Speed: of libx264 and libx265 ``'ultrafast'``
             to ``'veryslow'``, default ``'medium'``; of libsvtav1 13 to 0,
             default 8; of libvpx-vp9 8 to 0, default 4.
         pix_fmt (str, optional): Default: yuv420p, of 10 bits (yuv420p10le)
-            for a source of more than 8; with ``lossless`` RGB, which with
-            libx264 is the encoder libx264rgb.
+            for a source of more than 8, or what is next to it of an encoder
+            that has it not; with ``lossless`` RGB, which with libx264 is the
+            encoder libx264rgb (and which few players show).
         lossless (bool): Keep all bits of the pixels. In the default formats
             these are the restored frames' own; in others, converted ones.
             Of 10 bits: libx265 and ffv1.
@@ -88,6 +90,9 @@ class EncoderOptions:
             raise ValueError(
                 f'codec must be a video encoder of this PyAV, got '
                 f'{self.codec!r}; known are {", ".join(_CODERS)} and others')
+        if isinstance(self.leave_out, str):
+            raise ValueError('leave_out must be a tuple, such as (\'audio\', )'
+                             f', got {self.leave_out!r}')
         for kind in self.leave_out:
             if kind not in STREAM_KINDS:
                 raise ValueError(f'leave_out must hold some of {STREAM_KINDS}'
@@ -101,6 +106,10 @@ class EncoderOptions:
 
     def _check_supported(self) -> None:
         coder = _CODERS.get(self.codec, _Coder({}))
+        if coder.crf and self.crf is not None and not (0 <= self.crf <=
+                                                       coder.crf[2]):
+            raise ValueError(f'crf of {self.codec} must be from 0 to '
+                             f'{coder.crf[2]}, got {self.crf}')
         for name in ('crf', 'preset', 'lossless'):
             if getattr(self, name) not in (None, False) and (getattr(
                     coder, name) is None):
@@ -110,8 +119,8 @@ class EncoderOptions:
                 ]
                 raise ValueError(
                     f'{name} must be used with one of {", ".join(able)}, got '
-                    f'{getattr(self, name)!r} with codec {self.codec!r}; use '
-                    'extra, or another codec')
+                    f'it with codec {self.codec!r}; use extra (--extra), or '
+                    'another codec')
 
     def pixel_format(self, bit_depth: int) -> str:
         """Return the pixel format for frames of 8 or 10 bits.
@@ -127,7 +136,7 @@ class EncoderOptions:
                     f'pix_fmt must be one of FFmpeg\'s, got {self.pix_fmt!r};'
                     ' the usual one is yuv420p') from error
         if not self.lossless:
-            return 'yuv420p' if bit_depth == 8 else 'yuv420p10le'
+            return self._usual_format('p' if bit_depth == 8 else 'p10le')
         coder = _CODERS[self.codec]
         pix_fmt = coder.rgb8 if bit_depth == 8 else coder.rgb10
         if pix_fmt is None:
@@ -136,12 +145,23 @@ class EncoderOptions:
                 f'ffv1, got {self.codec}; choose one of these')
         return pix_fmt
 
+    def _usual_format(self, depth: str) -> str:
+        known = {
+            pix_fmt.name
+            for pix_fmt in Codec(self.codec, 'w').video_formats or ()
+        }
+        usual = [f'yuv{chroma}{depth}' for chroma in ('420', '422', '444')]
+        if depth == 'p':  # an encoder for 10 bits alone, such as prores_ks
+            usual += [f'{pix_fmt}10le' for pix_fmt in usual]
+        return next((pix_fmt for pix_fmt in usual if pix_fmt in known),
+                    usual[0])
+
     def encoder(self, bit_depth: int) -> Tuple[str, Dict[str, str]]:
         """Return the encoder's name and its options, as FFmpeg has them."""
         coder = _CODERS.get(self.codec, _Coder({}))
         options, extra = dict(coder.options), dict(self.extra)
         if coder.crf and not (self.lossless or {'qp', 'b'} & {*extra}):
-            key, default = coder.crf
+            key, default, _ = coder.crf
             options[key] = str(default if self.crf is None else self.crf)
         if coder.preset:
             key, preset = coder.preset

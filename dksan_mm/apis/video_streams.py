@@ -38,6 +38,9 @@ def output_format(output: str) -> str:
     return _FORMATS[suffix]
 
 
+OUTPUT_SUFFIXES = tuple(_FORMATS)
+
+
 def describe_stream(stream: av.stream.Stream) -> str:
     """Return a stream's number, kind and codec, for messages."""
     codec = getattr(stream, 'name', None) or 'unknown'
@@ -56,6 +59,16 @@ def _why_left_out(stream: av.stream.Stream, name: str,
     if is_cover(stream) and name not in ('mp4', 'mov', 'matroska'):
         return f'{name} holds no cover pictures'
     return None
+
+
+def list_other_streams(info: SourceInfo) -> List[str]:
+    """Return what a folder of frames does not get of a video, a line each."""
+    with open_video(info.path) as source:
+        return [
+            f'{describe_stream(stream)} of {info.path} is left out: a folder '
+            'holds pictures alone' for stream in source.streams
+            if stream.index != info.stream_index
+        ]
 
 
 def _is_kept_otherwise(source: av.container.InputContainer,
@@ -79,10 +92,14 @@ def list_left_out(source: av.container.InputContainer, name: str,
                for stream in source.streams
                if stream.index != info.stream_index
                and not _is_kept_otherwise(source, stream, info)]
-    return [
+    lines = [
         f'{describe_stream(stream)} of {info.path} is left out: {reason}'
         for stream, reason in reasons if reason
     ]
+    if name == 'mpegts' and source.chapters():
+        lines.append(f'chapters of {info.path} are left out: {name} holds '
+                     'none')
+    return lines
 
 
 def copy_streams(source: av.container.InputContainer,
@@ -117,12 +134,16 @@ def _copy_stream(container: av.container.OutputContainer, name: str,
                  info: SourceInfo,
                  stream: av.stream.Stream) -> av.stream.Stream:
     try:
+        if name == 'mpegts' and stream.type == 'subtitle' and (
+                not stream.name.startswith('dvb')):
+            raise ValueError('its subtitles are dvb_subtitle and dvb_teletext')
         copy = container.add_stream_from_template(stream, opaque=True)
     except ValueError as error:
         raise ValueError(
             f'{describe_stream(stream)} of {info.path} must be one that '
             f'{name} can hold, found: {error}; choose .mkv (or .mp4 for its '
-            'own kinds), or leave it out (leave_out)') from error
+            f'own kinds), or leave it out (--leave-out {stream.type}, '
+            'leave_out)') from error
     copy.metadata.update(stream.metadata)
     copy.disposition = stream.disposition
     return copy

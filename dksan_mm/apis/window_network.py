@@ -3,6 +3,7 @@
 from contextlib import ExitStack, contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from .windows import Frame
 DTYPES = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)
 # strips of features that are there at once, at most
 STRIPS = 6
+# of a result that are made integers at a time
+_ROWS = 128
 # frames that memory is measured with; the second pair for networks that
 # enlarge small frames
 _PROBES = (((16, 16), (32, 32)), ((64, 64), (64, 96)))
@@ -211,13 +214,18 @@ def _join(features: List[Any]) -> Any:
 def _to_array(image: Tensor, dtype: np.dtype) -> np.ndarray:
     """Return (3, H, W) in [0, 1] as (H, W, 3) of a dtype."""
     white = scene_cuts.full_scale(np.empty(0, dtype))
-    levels = image.float().clamp(0, 1)
-    if white > 1:
-        # NumPy's uint16 PyTorch hardly knows
-        levels = levels.mul_(white).round_().to(torch.uint8 if white ==
-                                                255 else torch.int16)
-    return np.ascontiguousarray(
-        levels.permute(1, 2, 0).cpu().numpy().astype(dtype, copy=False))
+    # NumPy's uint16 PyTorch hardly knows
+    kind = torch.uint8 if white == 255 else torch.int16
+    _, height, width = image.shape
+    out = np.empty((height, width, 3), dtype)
+    # few rows at a time stay in the cache
+    rows = _ROWS if image.device.type == 'cpu' else height
+    for top in range(0, height, rows):
+        levels = image[:, top:top + rows].float().clamp(0, 1)
+        if white > 1:
+            levels = levels.mul_(white).round_().to(kind)
+        cv2.merge([*levels.cpu().numpy().view(dtype)], out[top:top + rows])
+    return out
 
 
 def unwrap(generator: nn.Module) -> nn.Module:

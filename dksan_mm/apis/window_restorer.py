@@ -50,8 +50,7 @@ class WindowRestorer:
             None, 16 or, if less, half of ``tile``.
         max_memory (int, optional): Bytes that the network may take beyond
             its weights; frames are restored whole if they fit, else in the
-            largest tiles that do. Not heeded with ``tile``. Default: None, no
-            limit.
+            largest tiles that do. Not with ``tile``. Default: None, no limit.
         scene_threshold (float, optional): Windows do not reach over a cut,
             where :func:`.scene_cuts.difference` of two frames is larger than
             this. Default: 0.5. None: no cuts are looked for.
@@ -203,6 +202,10 @@ def _check(dtype: str, batch: int, tile: Optional[int], overlap: Optional[int],
     if overlap is not None and tile is None and limit is None:
         raise ValueError('tile_overlap must go with tile or max_memory, got '
                          f'{overlap} alone')
+    if tile is not None and limit is not None:
+        raise ValueError('tile (--tile) must not be given with max_memory '
+                         f'(--max-memory), got {tile} and {limit}; leave one '
+                         'out')
     overlap = overlap or 0
     if overlap < 0 or tile is not None and 2 * overlap > tile:
         raise ValueError('tile_overlap must be from 0 to half of the tile, '

@@ -67,7 +67,7 @@ def check_checkpoint(path: str) -> None:
             f'found: {_first_line(error, "GLOBAL")} Loading it could run '
             'code; save its state_dict again, alone, where it comes from'
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # whatever other contents lead to
         raise ValueError(
             f'checkpoint {path} must be a whole file written by torch.save, '
             f'found: {_first_line(error)}; copy it again') from error

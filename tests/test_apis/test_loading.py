@@ -1,6 +1,9 @@
 """Models with their checkpoints, refused unless they fit."""
+import os.path as osp
+
 import pytest
 import torch
+from conftest import ROOT
 from tiny_model import data, write_tiny
 
 from dksan_mm.apis.loading import load_model
@@ -30,6 +33,10 @@ def test_load_model_refuses(folder, tmp_path):
     other = tmp_path / 'other.py'
     other.write_text(f"_base_ = '{config}'\n"
                      'model = dict(generator=dict(with_dksa=False))\n')
+    text = tmp_path / 'text.pth'
+    text.write_text('This is no checkpoint, but a text.\n')
+    empty = tmp_path / 'no_model.py'
+    empty.write_text('max_iters = 3\n')
     (tmp_path / 'damaged.pth').write_bytes(data(folder / 'tiny.pth')[:999])
     for kind, message, arguments in (
         (ValueError, 'checkpoint must be given', (config, )),
@@ -37,8 +44,24 @@ def test_load_model_refuses(folder, tmp_path):
         (FileNotFoundError, 'no.pth does not exist', (config, 'no.pth')),
         (ValueError, 'must be a whole file', (config,
                                               str(tmp_path / 'damaged.pth'))),
+        (ValueError, 'text.pth must be', (config, text)),
+        (FileNotFoundError, 'config no.py does not exist', ('no.py', )),
+        (ValueError, 'no_model.py must describe a model', (empty, )),
+        (ValueError, "--device must be cpu, cuda or cuda:N, got 'foo'",
+         (config, str(folder / 'tiny.pth'), 'foo')),
         (CheckpointMismatchError, 'tiny.pth: the checkpoint must fit',
          (str(other), str(folder / 'tiny.pth'))),
     ):
         with pytest.raises(kind, match=message):
-            load_model(*arguments, device='cpu')
+            load_model(*arguments)
+
+
+def test_mismatches_are_told_shortly(folder):
+    """Also of models whose loader names every tensor."""
+    bicubic = osp.join(ROOT, 'configs/bicubic_vid3oc_x16.py')
+    small = osp.join(ROOT, 'configs/dksan-small_quickstart_x16.py')
+    for config in (bicubic, small):
+        with pytest.raises(CheckpointMismatchError) as caught:
+            load_model(config, folder / 'tiny.pth', 'cpu')
+        assert len(str(caught.value)) < 1000
+        assert 'strict_checkpoint' not in str(caught.value)

@@ -151,7 +151,9 @@ def test_resume_keeps_and_overwrite_clears(output):
 
 
 def test_other_settings_are_named(output):
-    begin(output).release()
+    folder = begin(output)
+    write(folder, 'segment_00000.mkv')
+    folder.release()
     other = dict(SETTINGS, options=dict(crf=20, tile=(4, 5)))
     with pytest.raises(
             ValueError,
@@ -161,19 +163,29 @@ def test_other_settings_are_named(output):
         begin(output, resume=True, settings=dict(SETTINGS, extra=1))
 
 
-def test_half_written_settings_are_none(output):
+@pytest.mark.parametrize('how', [dict(resume=True), dict(overwrite=True), {}])
+@pytest.mark.parametrize('names',
+                         [('settings.json.partial', ), ('settings.json', ),
+                          ('settings.json', 'segment_00000.mkv.partial'),
+                          ('settings.json', 'frames/')])
+def test_what_nobody_would_miss(output, how, names):
+    """A run that was stopped before it had anything done: the next one may
+    be another, and leaves nothing if it does no better."""
     folder = PartialFolder(str(output))
-    for how in (dict(resume=True), dict(overwrite=True), {}):
-        os.makedirs(folder.path, exist_ok=True)
-        write(folder, 'settings.json.partial', '{"sou')
-        begin(output, **how).release()
-        assert os.listdir(folder.path).count('settings.json') == 1
-        os.remove(folder.file('settings.json'))
+    os.mkdir(folder.path)
+    for name in names:
+        if name.endswith('/'):
+            os.mkdir(folder.file(name))
+        else:
+            write(folder, name, '{"sou')
+    begin(output, **how).release()
+    assert not os.listdir(output.parent)
 
 
 def test_damaged_settings(output):
     folder = begin(output)
     write(folder, 'settings.json', '{')
+    write(folder, 'segment_00000.mkv')
     folder.release()
     with pytest.raises(ValueError, match='must hold the settings'):
         begin(output, resume=True)

@@ -193,6 +193,14 @@ def test_options_reach_the_encoder(tmp_path):
     assert size(codec='mpeg4', extra=(('qmin', '20'), ('qmax', '20')))
 
 
+def test_usual_format():
+    """4:2:0, or what is next to it where the encoder has it not."""
+    assert EncoderOptions().pixel_format(8) == 'yuv420p'
+    assert EncoderOptions('libx265').pixel_format(10) == 'yuv420p10le'
+    assert EncoderOptions('prores_ks').pixel_format(8) == 'yuv422p10le'
+    assert EncoderOptions('prores_ks').pixel_format(10) == 'yuv422p10le'
+
+
 def test_extra_options_join_those_there_are():
     options = EncoderOptions(
         'libx265', lossless=True, extra=(('x265-params', 'bframes=2'), ))
@@ -207,6 +215,9 @@ def test_extra_options_join_those_there_are():
     (dict(codec='ffv1', preset='slow'), 'preset must be used with'),
     (dict(codec='libsvtav1', lossless=True), 'lossless must be used with'),
     (dict(crf=3, lossless=True), 'crf must not be given with lossless'),
+    (dict(crf=52), 'crf of libx264 must be from 0 to 51, got 52'),
+    (dict(crf=float('nan')), 'crf of libx264 must be from 0'),
+    (dict(leave_out='audio'), "leave_out must be a tuple.*got 'audio'"),
     (dict(threads=0), 'threads must be at least 1, got 0'),
     (dict(leave_out=('sound', )), "leave_out.*audio.*got 'sound'"),
 ])

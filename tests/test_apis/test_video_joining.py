@@ -325,6 +325,12 @@ def test_names_like_protocols(tmp_path, monkeypatch):
         read_all(tmp_path / '13:30.mkv')[0], make_frames(9, (34, 50)))
 
 
+def test_chapters_that_a_container_does_not_hold(tmp_path):
+    source = write_clip(tmp_path / 'a.mkv', chapters=((0, 100), ))
+    left, = check_container(probe(source), 'b.ts', 1, EncoderOptions())
+    assert left.startswith('chapters of') and 'mpegts holds none' in left
+
+
 def test_metadata_of_hdr_is_said_to_be_left_out(tmp_path):
     hdr = ('log-level=error:hdr10=1:repeat-headers=1:max-cll=1000,400:'
            'master-display=G(13250,34500)B(7500,3000)R(34000,16000)'
@@ -385,6 +391,8 @@ def test_leave_out(tmp_path):
      r'stream 1 \(audio, pcm_s16le\).*webm.*choose .mkv'),
     ({}, dict(codec='libvpx'), 'b.mp4', 'b.mp4.*hold libvpx.*choose .mkv'),
     ({}, {}, 'b.avi', "b.avi must end in .mp4.*time of.*'.avi'"),
+    (dict(subtitles='subrip'), {}, 'b.ts',
+     r'stream 1 \(subtitle, srt\).*mpegts.*--leave-out subtitle'),
     (dict(rotation=90), {}, 'b.ts', 'b.ts.*turn frames.*mpegts.*choose .mp4'),
 ])
 def test_what_a_container_does_not_hold(tmp_path, settings, options, output,

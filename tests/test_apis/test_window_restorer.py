@@ -318,7 +318,7 @@ def test_max_memory_chooses_tiles(model):
         lambda: list(restorer.restore(iter(clip), 0, 1, 1, 0)),
         torch.device('cpu'))
     assert peak <= 11_000_000
-    with pytest.raises(ValueError, match='max_memory must be at least .* MiB'):
+    with pytest.raises(ValueError, match='max_memory must be at least .*GiB'):
         restore(model, clip, max_memory=100_000)
 
 
@@ -347,6 +347,7 @@ def test_a_result_that_is_not_finite(value):
     (dict(max_memory=0), 'max_memory must be at least 1, got 0'),
     (dict(tile=30, tile_overlap=16), 'tile_overlap must be .*30, got 16'),
     (dict(tile=8, tile_overlap=-1), 'tile_overlap must be .* got -1'),
+    (dict(tile=8, max_memory=99), 'tile .* not be given with max_memory'),
     (dict(tile_overlap=8), 'tile_overlap must go with .*got 8 alone'),
     (dict(scene_threshold=-1.), 'scene_threshold must be .*got -1'),
     (dict(scene_threshold=float('nan')), 'scene_threshold must be .*nan'),

@@ -158,7 +158,9 @@ def test_every_option_of_the_command_is_one_of_the_function(monkeypatch):
                   '--tile', '64', '--tile-overlap', '4', '--max-memory', '1',
                   '--scene-threshold', '1', '--self-ensemble', '--codec',
                   'libx264', '--crf', '12', '--preset', 'slow', '--pix-fmt',
-                  'yuv444p', '--lossless', '--leave-out', 'audio', 'subtitle')
+                  'yuv444p', '--lossless', '--leave-out', 'audio', 'subtitle',
+                  '--extra', 'bf=2', 'x264-params=a=1:b=2')
+    assert found['extra'] == [('bf', '2'), ('x264-params', 'a=1:b=2')]
     own = {*signature(restore_video).parameters}
     rest = {*found} - own - {'config', 'checkpoint', 'input', 'quiet'}
     split_options({name: found[name] for name in rest})
@@ -281,6 +283,8 @@ def test_network_clock_counts_the_network_alone():
 @pytest.mark.parametrize('arguments, message', [
     (('--fps', '1/0'), 'argument --fps: invalid .* value: .1/0.'),
     (('--max-memory', 'inf'), 'argument --max-memory: invalid .* .inf.'),
+    (('--max-memory', '0'), 'argument --max-memory: invalid .* .0.'),
+    (('--extra', 'bf'), 'argument --extra: invalid .* .bf.'),
 ])
 def test_arguments_exception(arguments, message, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['restore_video', *'abcd', *arguments])
