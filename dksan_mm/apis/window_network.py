@@ -92,14 +92,10 @@ class WindowNetwork:
         middle = self.num_frames // 2
         with self._settings():
             out = self._run(windows, tile, overlap)
-            for image, window in zip(out, windows):
-                if not image.sum(dtype=torch.float32).isfinite():
-                    raise ValueError(
-                        'the result must be finite, found NaN or infinity in '
-                        f'frame {window[middle].number}: weights are damaged, '
-                        'or too large for float16; with --dtype fp16 use fp32 '
-                        'or bf16 instead')
-            return [_to_array(image, windows[0][0].dtype) for image in out]
+            return [
+                _to_array(image, window[middle])
+                for image, window in zip(out, windows)
+            ]
 
     def frame_bytes(self, height: int, width: int) -> int:
         """Return the bytes that a frame and what is kept of it take.
@@ -211,20 +207,31 @@ def _join(features: List[Any]) -> Any:
     return [torch.cat(maps) for maps in zip(*features)]
 
 
-def _to_array(image: Tensor, dtype: np.dtype) -> np.ndarray:
-    """Return (3, H, W) in [0, 1] as (H, W, 3) of a dtype."""
-    white = scene_cuts.full_scale(np.empty(0, dtype))
+def _to_array(image: Tensor, source: Frame) -> np.ndarray:
+    """Return (3, H, W) in [0, 1] as (H, W, 3) of its source's dtype.
+
+    Raises:
+        ValueError: A value is not finite.
+    """
+    white = scene_cuts.full_scale(np.empty(0, source.dtype))
     # NumPy's uint16 PyTorch hardly knows
     kind = torch.uint8 if white == 255 else torch.int16
     _, height, width = image.shape
-    out = np.empty((height, width, 3), dtype)
+    out = np.empty((height, width, 3), source.dtype)
     # few rows at a time stay in the cache
     rows = _ROWS if image.device.type == 'cpu' else height
     for top in range(0, height, rows):
-        levels = image[:, top:top + rows].float().clamp(0, 1)
+        part = image[:, top:top + rows].float()
+        if not part.sum().isfinite():
+            raise ValueError(
+                'the result must be finite, found NaN or infinity in frame '
+                f'{source.number}: weights are damaged, or too large for '
+                'float16; with --dtype fp16 use fp32 or bf16 instead')
+        levels = part.clamp(0, 1)
         if white > 1:
             levels = levels.mul_(white).round_().to(kind)
-        cv2.merge([*levels.cpu().numpy().view(dtype)], out[top:top + rows])
+        cv2.merge([*levels.cpu().numpy().view(source.dtype)],
+                  out[top:top + rows])
     return out
 
 
