@@ -4,6 +4,7 @@ Needs PyTorch alone, as tools/benchmark_op.py does.
 """
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -235,6 +236,12 @@ def copy_bandwidth(device: torch.device, size: int = 2**30) -> float:
         repeat=10,
         kernels_only=True)
     return 2 * size / (statistics.median(times['copy']) / 1e3)
+
+
+def decibels(error: float) -> Optional[float]:
+    """Return the PSNR in dB of a mean squared error of values in [0, 1], None
+    for no error."""
+    return None if error == 0 else -10 * math.log10(error)
 
 
 def number(value: Union[float, int, None]) -> str:

@@ -14,7 +14,6 @@ at least, so that nothing is trivial.
 import argparse
 import contextlib
 import functools
-import math
 import os.path as osp
 import re
 import statistics
@@ -209,8 +208,8 @@ def by_part(case: Case, repeat: int) -> Dict[str, Dict[str, float]]:
 
 def psnr(image: Tensor, reference: Tensor) -> Optional[float]:
     """Return the PSNR in dB of images in [0, 1], None if they are equal."""
-    error = (image.double() - reference.double()).square().mean().item()
-    return None if error == 0 else -10 * math.log10(error)
+    return bench.decibels(
+        (image.double() - reference.double()).square().mean().item())
 
 
 def record_convs(case: Case) -> complexity.ConvRecorder:

@@ -34,12 +34,12 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 # isort: split
 import argparse
 import functools
-import math
 import os.path as osp
 import re
 import statistics
 import sys
 import tempfile
+from types import SimpleNamespace
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
@@ -66,14 +66,6 @@ class Alone(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.generator(x)
-
-
-class Holder(nn.Module):
-    """What a WindowRestorer takes the network of."""
-
-    def __init__(self, generator: nn.Module) -> None:
-        super().__init__()
-        self.generator = generator
 
 
 def parse_way(way: str) -> Dict[str, Any]:
@@ -103,10 +95,11 @@ def parse_way(way: str) -> Dict[str, Any]:
                      f'TILE/OVERLAP or max-memory=GIB, got {way!r}')
 
 
-def make_restorer(way: str, generator: nn.Module,
+def make_restorer(way: str, model: nn.Module,
                   args: argparse.Namespace) -> WindowRestorer:
     """Return what restores in this way."""
-    model = Holder(Alone(generator) if way == 'alone' else generator)
+    if way == 'alone':
+        model = SimpleNamespace(generator=Alone(model.generator))
     return WindowRestorer(
         model, device=args.device, scene_threshold=None, **parse_way(way))
 
@@ -133,9 +126,8 @@ def compare(restorer: WindowRestorer, reference: WindowRestorer,
         difference = np.abs(one.astype(np.float64) - other)
         squares.append(np.square(difference).mean())
         largest = max(largest, float(difference.max()))
-    error = float(np.mean(squares))
     return dict(
-        psnr=-10 * math.log10(error) if error else None,
+        psnr=bench.decibels(float(np.mean(squares))),
         largest_difference=255 * largest)
 
 
@@ -158,7 +150,7 @@ def read_middle(clip: str, size: Optional[Tuple[int,
 
 def measure(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
     """Return what each way costs and changes."""
-    generator = build(args.config, args.checkpoint, args.device).generator
+    model = build(args.config, args.checkpoint, args.device)
     clip = args.input or write_clip(
         osp.join(folder, 'clip.mp4'), args.size or _SIZE, args.frames)
     frames = [
@@ -166,7 +158,7 @@ def measure(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
         for frame, _ in zip(read_middle(clip, args.size), range(args.frames))
     ]
     restorers = {
-        way: make_restorer(way, generator, args)
+        way: make_restorer(way, model, args)
         for way in (REFERENCE, *args.ways)
     }
     runs = {

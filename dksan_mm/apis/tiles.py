@@ -59,13 +59,13 @@ def divide(length: int, tile: int, overlap: int, multiple: int) -> List[Span]:
         return [(0, length)]
 
     def count_of(side: int) -> int:
-        step = max((side - overlap) // multiple, 1) * multiple
+        step = (side - overlap) // multiple * multiple
         return -(-(length - side) // step) + 1
 
     count = count_of(tile)
-    least = least_tile(overlap, multiple)
     side = next(
-        side for side in (*range(least, tile, multiple), tile)
+        side
+        for side in range(least_tile(overlap, multiple), tile + 1, multiple)
         if count_of(side) == count)
     starts = [(length - side) * index // (count - 1) // multiple * multiple
               for index in range(count)]

@@ -61,13 +61,16 @@ def _why_left_out(stream: av.stream.Stream, name: str,
     return None
 
 
+def _left_out(stream: av.stream.Stream, info: SourceInfo, reason: str) -> str:
+    return f'{describe_stream(stream)} of {info.path} is left out: {reason}'
+
+
 def list_other_streams(info: SourceInfo) -> List[str]:
     """Return what a folder of frames does not get of a video, a line each."""
     with open_video(info.path) as source:
         return [
-            f'{describe_stream(stream)} of {info.path} is left out: a folder '
-            'holds pictures alone' for stream in source.streams
-            if stream.index != info.stream_index
+            _left_out(stream, info, 'a folder holds pictures alone')
+            for stream in source.streams if stream.index != info.stream_index
         ]
 
 
@@ -93,8 +96,7 @@ def list_left_out(source: av.container.InputContainer, name: str,
                if stream.index != info.stream_index
                and not _is_kept_otherwise(source, stream, info)]
     lines = [
-        f'{describe_stream(stream)} of {info.path} is left out: {reason}'
-        for stream, reason in reasons if reason
+        _left_out(stream, info, reason) for stream, reason in reasons if reason
     ]
     if name == 'mpegts' and source.chapters():
         lines.append(f'chapters of {info.path} are left out: {name} holds '

@@ -9,11 +9,11 @@ import av
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from mmengine.config import Config
 from raw_material import make_frames, scene, write_folder, write_video
 from tiny_model import (LOSSLESS, data, decode, listing, restore,
-                        restore_at_once, write_tiny)
+                        restore_at_once)
+from tiny_video import SIZE, folder, model, source, undisturbed
 from video_files import write_clip
 
 from dksan_mm.apis import job, probe, read_frames, stages, targets
@@ -22,39 +22,6 @@ from dksan_mm.apis.restore_video import restore_video
 from dksan_mm.apis.window_restorer import WindowRestorer
 from dksan_mm.datasets.storage import OutputError
 from dksan_mm.models import BicubicUpsampler
-
-SIZE = (18, 26)  # height and width of the source
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    """Return a folder with a config, a checkpoint and a video."""
-    folder = tmp_path_factory.mktemp('videos')
-    write_tiny(folder)
-    (folder / 'bicubic.py').write_text(
-        f"_base_ = '{ROOT}/configs/bicubic_vid3oc_x16.py'\n"
-        'model = dict(scale=2)\n')
-    write_video(folder / 'in.mkv', make_frames(23, SIZE))
-    return folder
-
-
-@pytest.fixture(scope='module')
-def model(folder):
-    return load_model(str(folder / 'tiny.py'), str(folder / 'tiny.pth'), 'cpu')
-
-
-@pytest.fixture
-def source(folder):
-    return str(folder / 'in.mkv')
-
-
-@pytest.fixture(scope='module')
-def undisturbed(folder, model):
-    """Return the file of a run that nothing disturbed."""
-    output = folder / 'undisturbed.mkv'
-    restore(model, str(folder / 'in.mkv'), output)
-    return output
-
 
 # What comes out
 

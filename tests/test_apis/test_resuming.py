@@ -8,41 +8,11 @@ import numpy as np
 import pytest
 import torch
 from raw_material import make_frames, write_video
-from tiny_model import (data, decode, listing, restore, restore_at_once,
-                        write_tiny)
+from tiny_model import data, decode, listing, restore, restore_at_once
+from tiny_video import SIZE, folder, model, source, undisturbed
 
 from dksan_mm.apis import read_frames, stages, targets
-from dksan_mm.apis.loading import load_model
 from dksan_mm.apis.window_restorer import WindowRestorer
-
-SIZE = (18, 26)  # height and width of the source
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    """Return a folder with a config, a checkpoint and a video."""
-    folder = tmp_path_factory.mktemp('videos')
-    write_tiny(folder)
-    write_video(folder / 'in.mkv', make_frames(23, SIZE))
-    return folder
-
-
-@pytest.fixture(scope='module')
-def model(folder):
-    return load_model(str(folder / 'tiny.py'), str(folder / 'tiny.pth'), 'cpu')
-
-
-@pytest.fixture
-def source(folder):
-    return str(folder / 'in.mkv')
-
-
-@pytest.fixture(scope='module')
-def undisturbed(folder, model):
-    """Return the file of a run that nothing disturbed."""
-    output = folder / 'undisturbed.mkv'
-    restore(model, str(folder / 'in.mkv'), output)
-    return output
 
 
 class Stop(Exception):
