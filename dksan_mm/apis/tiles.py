@@ -79,8 +79,7 @@ def feather(spans: Sequence[Span], scale: int) -> List[Tensor]:
     to one everywhere.
 
     The outer quarter of an overlap counts nothing: there a network has seen
-    least of what is around. With the small DKSAN this takes tiles 3 to 5 dB
-    nearer to the whole frame.
+    least of what is around, and differs most from the whole frame.
 
     Args:
         spans (Sequence[tuple[int]]): Of :func:`divide`.
