@@ -17,11 +17,13 @@ class _Coder(NamedTuple):
     rgb10: Optional[str] = 'gbrp10le'
 
 
-# Groups of pictures are closed, and nothing depends on the number of CPUs.
+# Groups of pictures are closed, and nothing depends on the number of CPUs or
+# their kind. (On CPUs with AVX-512, x264's macroblock tree reads uninitialised
+# memory, so that now and then a file differs, unless cpu-independent is set.)
 _CODERS = {
     'libx264':
-    _Coder({}, ('crf', 17, 51), ('preset', 'medium'), dict(qp='0'), 'rgb24',
-           None),
+    _Coder({'x264-params': 'cpu-independent=1'}, ('crf', 17, 51),
+           ('preset', 'medium'), dict(qp='0'), 'rgb24', None),
     'libx265':
     _Coder({'x265-params': 'open-gop=0:log-level=error'}, ('crf', 19, 51),
            ('preset', 'medium'),

@@ -1,6 +1,8 @@
 """Segments of a video, and single images."""
 import errno
 import os
+import subprocess
+import sys
 from fractions import Fraction
 
 import av
@@ -57,6 +59,42 @@ def test_lossless_of_ten_bits(tmp_path, codec):
     assert np.array_equal(list(read_frames(probe(path))), frames)
     with pytest.raises(ValueError, match='10 bits.*libx265 or ffv1'):
         write_segment(path, frames, info, 0, 1, LOSSLESS)
+
+
+ENCODE_FROM_GARBAGE = '''
+import ctypes
+import sys
+import numpy as np
+from dksan_mm.apis.video_io import (EncoderOptions, probe, read_frames,
+                                    write_segment)
+
+source, folder = sys.argv[1:]
+info = probe(source)
+frames = list(read_frames(info))
+size = 32 << 20
+libc = ctypes.CDLL(None)
+libc.malloc.argtypes = libc.free.argtypes = [ctypes.c_size_t]
+libc.malloc.restype = ctypes.c_size_t
+# M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX: what is freed is reused
+for name, value in ((-3, 1 << 30), (-1, 1 << 30), (-8, 1)):
+    libc.mallopt(name, value)
+rng = np.random.default_rng(0)
+for index in range(8):
+    memory = libc.malloc(size)
+    values = np.frombuffer((ctypes.c_char * size).from_address(memory), 'i2')
+    values[:] = rng.integers(-200, 1, values.size)
+    libc.free(memory)
+    write_segment(f'{folder}/{index}', frames, info, 0, 1, EncoderOptions())
+'''
+
+
+def test_nothing_depends_on_what_memory_held(tmp_path):
+    """x264 alone does, on CPUs with AVX-512."""
+    path = source(tmp_path, make_frames(6, (36, 52))).path
+    subprocess.run([sys.executable, '-c', ENCODE_FROM_GARBAGE, path, tmp_path],
+                   check=True)
+    segments = [(tmp_path / str(index)).read_bytes() for index in range(8)]
+    assert len(set(segments)) == 1
 
 
 @pytest.mark.parametrize('codec', ['libx264', 'libx265', 'libsvtav1'])
