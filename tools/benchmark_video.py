@@ -5,6 +5,7 @@
 - ``overhead``: the time of a frame, from file to file, beside the network's
   own time alone (decoding, conversion, windows, encoding, joining are the
   rest). Both take turns; medians. Target: at most 5% of the frame time.
+  ``--processes N`` adds N processes, as of torchrun, that share the threads.
 - ``memory``: peak resident memory of short and long videos, each in a fresh
   process. Target: 600 frames within 3% of 60.
 - ``peak``: peak resident memory of a large network that restores one frame,
@@ -28,6 +29,7 @@ import statistics
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import get_context
 from typing import Any, Callable, Dict, List, Optional
 
@@ -35,6 +37,7 @@ import av
 import cv2
 import numpy as np
 import torch
+import torch.distributed as dist
 from benchmark_model import fill_zeros, parse_size
 from mmagic.models import BaseEditModel
 from mmagic.registry import MODELS
@@ -124,11 +127,67 @@ class NetworkClock:
         return time.perf_counter()
 
 
+def join_team(rendezvous: str, rank: int, count: int, threads: int) -> None:
+    """Become one of some processes that share threads."""
+    keep_freed_memory()
+    torch.set_num_threads(max(threads // count, 1))
+    dist.init_process_group(
+        'gloo',
+        init_method=f'file://{rendezvous}',
+        rank=rank,
+        world_size=count)
+
+
+# a process of a team restores again and again
+build_once = functools.lru_cache(build)
+
+
+def restore_share(config: str, checkpoint: Optional[str], clip: str,
+                  output: str, preset: str, segment: int, *team: Any) -> None:
+    """Restore a clip with the rest of a team; see :func:`join_team`."""
+    if not dist.is_initialized():
+        join_team(*team)
+    restore_video(
+        build_once(config, checkpoint, torch.device('cpu')),
+        clip,
+        output,
+        segment=segment,
+        overwrite=True,
+        progress=False,
+        device='cpu',
+        preset=preset)
+
+
+def team_runs(pool: ProcessPoolExecutor, args: argparse.Namespace, folder: str,
+              clip: str, output: str, count: int) -> Dict[str, Callable]:
+    """Return what restores a clip of ``count`` frames in several processes,
+    by name."""
+    segment = min(48, -(-count // args.processes))
+    threads = torch.get_num_threads()
+
+    def shared(preset: str) -> None:
+        shares = [
+            pool.submit(restore_share, args.config,
+                        args.checkpoint, clip, output, preset, segment,
+                        osp.join(folder,
+                                 'team'), rank, args.processes, threads)
+            for rank in range(args.processes)
+        ]
+        for share in shares:
+            share.result()
+
+    return {
+        f'{name}, {args.processes} processes': functools.partial(shared, name)
+        for name in args.presets
+    }
+
+
 def measure_overhead(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
     """Return the time of a frame from file to file, and in the network."""
     model = build(args.config, args.checkpoint, args.device)
     clip = args.input or write_clip(
         osp.join(folder, 'clip.mp4'), args.size, args.frames)
+    output = osp.join(folder, 'restored.mp4')
     info = probe(clip)
     count = info.num_frames
     frames = list(read_frames(info))
@@ -146,15 +205,20 @@ def measure_overhead(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
         restore_video(
             model,
             clip,
-            osp.join(folder, 'restored.mp4'),
+            output,
             overwrite=True,
             progress=False,
             device=args.device,
             preset=preset)
 
     runs = {name: functools.partial(whole, name) for name in args.presets}
-    times = bench.alternate(
-        dict(windows=windows, **runs), args.device, args.repeat, warmup=1)
+    with ExitStack() as stack:
+        if args.processes > 1:
+            pool = ProcessPoolExecutor(args.processes, get_context('spawn'))
+            stack.enter_context(pool)
+            runs.update(team_runs(pool, args, folder, clip, output, count))
+        times = bench.alternate(
+            dict(windows=windows, **runs), args.device, args.repeat, warmup=1)
     times['network'] = network[-args.repeat:]
     medians = {
         name: statistics.median(values) / count
@@ -165,6 +229,10 @@ def measure_overhead(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
         frames=count,
         ms_a_frame=medians,
         runs_ms=times,
+        over_network={
+            name: medians[name] / medians['network']
+            for name in runs
+        },
         not_network={
             name: 1 - medians['network'] / medians[name]
             for name in args.presets
@@ -243,12 +311,14 @@ def measure_peak(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
 def show(results: Dict[str, Any]) -> None:
     if 'overhead' in results:
         found = results['overhead']
-        rows = [['', 'ms a frame', 'not network']]
+        rows = [['', 'ms a frame', 'over network', 'not network']]
         for name, ms in found['ms_a_frame'].items():
             share = found['not_network'].get(name)
+            over = found['over_network'].get(name)
             rows.append([
-                name if share is None else f'file to file, {name}',
-                bench.number(ms), '-' if share is None else f'{share:.1%}'
+                name if over is None else f'file to file, {name}',
+                bench.number(ms), '-' if over is None else f'{over:.3f}',
+                '-' if share is None else f'{share:.1%}'
             ])
         print(f'\n{found["frames"]} frames of '
               f'{found["size"][0]}x{found["size"][1]}\n'
@@ -286,6 +356,10 @@ def parse_args() -> argparse.Namespace:
         default=['medium'],
         help="libx264's, for \"overhead\"; default: medium, as "
         'tools/restore_video.py')
+    add('--processes',
+        type=int,
+        default=1,
+        help='also that many processes, for "overhead", on CPUs; default: 1')
     add('--memory-size', default='30x18', help='default: 30x18')
     add('--memory-frames',
         type=int,
@@ -302,6 +376,10 @@ def parse_args() -> argparse.Namespace:
         args.memory_size = parse_size(args.memory_size)
     except ValueError as error:
         parser.error(str(error))
+    if args.processes > 1 and args.device.type != 'cpu':
+        parser.error('--processes must go with --device cpu, got '
+                     f'{args.device}; on GPUs use torchrun and '
+                     'tools/restore_video.py')
     unknown = {*args.parts} - {*PARTS}
     if unknown:
         parser.error(f'part must be one of {PARTS}, got {unknown.pop()!r}')

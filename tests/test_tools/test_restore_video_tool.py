@@ -177,7 +177,7 @@ def test_benchmark(monkeypatch, tmp_path, folder, capsys):
         str(folder / 'tiny.py'), '--size', '24x18', '--frames', '4',
         '--presets', 'medium', 'ultrafast', '--memory-size', '24x18',
         '--memory-frames', '3', '6', '--repeat', '2', '--device', 'cpu',
-        '--threads', '1', '--out',
+        '--threads', '1', '--processes', '2', '--out',
         str(out)
     ])
     monkeypatch.setattr(benchmark_video, 'keep_freed_memory', lambda: True)
@@ -189,6 +189,11 @@ def test_benchmark(monkeypatch, tmp_path, folder, capsys):
     assert results['overhead']['not_network'] == {
         preset: pytest.approx(1 - ms['network'] / ms[preset])
         for preset in ('medium', 'ultrafast')
+    }
+    shared = [f'{preset}, 2 processes' for preset in ('medium', 'ultrafast')]
+    assert results['overhead']['over_network'] == {
+        name: pytest.approx(ms[name] / ms['network'])
+        for name in ('medium', 'ultrafast', *shared)
     }
     assert len(results['overhead']['runs_ms']['network']) == 2
     peaks = results['memory']['peak_bytes']
