@@ -24,6 +24,8 @@ _CODERS = {
     'libx264':
     _Coder({'x264-params': 'cpu-independent=1'}, ('crf', 17, 51),
            ('preset', 'medium'), dict(qp='0'), 'rgb24', None),
+    'libx264rgb':
+    _Coder({'x264-params': 'cpu-independent=1'}),
     'libx265':
     _Coder({'x265-params': 'open-gop=0:log-level=error'}, ('crf', 19, 51),
            ('preset', 'medium'),
@@ -50,7 +52,8 @@ class EncoderOptions:
     Args:
         codec (str): Of PyAV's encoders; ``'libx264'``, ``'libx265'``,
             ``'libsvtav1'``, ``'libvpx-vp9'`` and ``'ffv1'`` have the options
-            below, others ``extra`` alone.
+            below, others ``extra`` alone. ``'h264'`` and the like are the
+            encoder that PyAV has for it.
         crf (float, optional): Constant quality, less is better, from 0 to 51,
             51, 63 and 63 for the first four. Default: 17, 19, 23 and 20.
         preset (str, optional): Speed: of libx264 and libx265 ``'ultrafast'``
@@ -85,13 +88,14 @@ class EncoderOptions:
 
     def __post_init__(self) -> None:
         try:
-            known = Codec(self.codec, 'w').type == 'video'
+            encoder = Codec(self.codec, 'w')
         except UnknownCodecError:
-            known = False
-        if not known:
+            encoder = None
+        if encoder is None or encoder.type != 'video':
             raise ValueError(
                 f'codec must be a video encoder of this PyAV, got '
                 f'{self.codec!r}; known are {", ".join(_CODERS)} and others')
+        object.__setattr__(self, 'codec', encoder.name)
         if isinstance(self.leave_out, str):
             raise ValueError('leave_out must be a tuple, such as (\'audio\', )'
                              f', got {self.leave_out!r}')

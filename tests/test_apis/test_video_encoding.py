@@ -239,6 +239,22 @@ def test_usual_format():
     assert EncoderOptions('prores_ks').pixel_format(10) == 'yuv422p10le'
 
 
+@pytest.mark.parametrize('name, encoder', [('h264', 'libx264'),
+                                           ('hevc', 'libx265'),
+                                           ('vp9', 'libvpx-vp9')])
+def test_a_codec_is_its_encoder(name, encoder):
+    assert EncoderOptions(name, crf=20) == EncoderOptions(encoder, crf=20)
+
+
+@pytest.mark.parametrize('codec', ['libx264', 'libx264rgb', 'h264'])
+def test_x264_on_any_cpu(codec):
+    extra = (('x264-params', 'bframes=2'), )
+    options = EncoderOptions(codec, pix_fmt='rgb24', extra=extra)
+    name, settings = options.encoder(8)
+    assert name == 'libx264rgb'
+    assert settings['x264-params'] == 'cpu-independent=1:bframes=2'
+
+
 def test_extra_options_join_those_there_are():
     options = EncoderOptions(
         'libx265', lossless=True, extra=(('x265-params', 'bframes=2'), ))
