@@ -128,10 +128,14 @@ class Channel:
             yield item
             del item  # or it would live until the next one is there
 
+    def check(self) -> None:
+        """Raise :class:`Stopped` if a thread has failed."""
+        if self._crew.error is not None:
+            raise Stopped()
+
     def _wait(self, ready: Callable[[], Any]) -> None:
         """Wait until ``ready`` (only this thread can undo it)."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._crew.error is not None or ready())
-            if self._crew.error is not None:
-                raise Stopped()
+            self.check()

@@ -72,7 +72,7 @@ def _find_spans(segments: List[Segment], total: int,
 
 def _decode(info: SourceInfo, spans: List[Span], channel: Channel) -> None:
     for span in spans:
-        for frame in read_frames(info, span.first, span.end):
+        for frame in read_frames(info, span.first, span.end, channel.check):
             channel.put(frame)
     channel.close()
 

@@ -18,6 +18,8 @@ from .video_source import MATRICES, TAG_ERRORS, SourceInfo, is_grey, local_name
 # In the file of a segment frame n is at n * TICK: frames are told by their
 # numbers there, and get their times when segments are joined.
 TICK = Fraction(1, 25)
+# frames that packets may come before their own: more than any encoder's
+_EARLY = 1000
 # which encoders take that take any
 _EASY_SIZE = (256, 256)
 
@@ -132,7 +134,7 @@ class SegmentWriter:
                  options: EncoderOptions) -> None:
         self.path = path
         self.partial = f'{path}.partial'
-        self.count = 0
+        self.count = self._packets = 0
         self._rate, self._bit_depth = info.rate, info.bit_depth
         self._range, matrix = output_colors(info, options)
         self._matrix = MATRICES.get(matrix)
@@ -178,6 +180,10 @@ class SegmentWriter:
     def _mux(self, frame: Optional[av.VideoFrame]) -> None:
         for packet in self._stream.encode(frame):
             packet.time_base = TICK
+            # the file does not hold it, and of one or two frames x265's is
+            # what memory held
+            packet.dts = self._packets - _EARLY
+            self._packets += 1
             self._container.mux(packet)
 
     def close(self) -> int:

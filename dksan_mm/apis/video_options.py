@@ -19,7 +19,9 @@ class _Coder(NamedTuple):
 
 # Groups of pictures are closed, and nothing depends on the number of CPUs or
 # their kind. (On CPUs with AVX-512, x264's macroblock tree reads uninitialised
-# memory, so that now and then a file differs, unless cpu-independent is set.)
+# memory, so that now and then a file differs, unless cpu-independent is set.
+# x265 would tell its CPU's kind in each file.)
+_X265 = 'open-gop=0:info=0:log-level=error'
 _CODERS = {
     'libx264':
     _Coder({'x264-params': 'cpu-independent=1'}, ('crf', 17, 51),
@@ -27,9 +29,8 @@ _CODERS = {
     'libx264rgb':
     _Coder({'x264-params': 'cpu-independent=1'}),
     'libx265':
-    _Coder({'x265-params': 'open-gop=0:log-level=error'}, ('crf', 19, 51),
-           ('preset', 'medium'),
-           {'x265-params': 'open-gop=0:log-level=error:lossless=1'}),
+    _Coder({'x265-params': _X265}, ('crf', 19, 51), ('preset', 'medium'),
+           {'x265-params': f'{_X265}:lossless=1'}),
     'libsvtav1':
     _Coder({'svtav1-params': 'lp=2'}, ('crf', 23, 63), ('preset', '8')),
     'libvpx-vp9':

@@ -8,8 +8,8 @@ import numpy as np
 from av.sidedata.sidedata import Type
 from av.video.reformatter import ColorRange
 
-from dksan_mm.datasets.sources import IMAGE_SUFFIXES, check_exists, list_frames
-from dksan_mm.datasets.storage import frame_size
+from dksan_mm.datasets.sources import (IMAGE_SUFFIXES, check_exists,
+                                       list_frames, read_image)
 from .video_scan import Scan, first_frame, scan_frames, scan_packets
 from .video_source import (BT709, MATRICES, SMPTE170M, UNSPECIFIED, SourceInfo,
                            find_video_stream, open_video)
@@ -19,15 +19,20 @@ _SEEKABLE = ('mov', 'matroska')
 # Of a frame: what encoders here are not told.
 _NOT_KEPT = ('A53_CC', 'AMBIENT_VIEWING_ENVIRONMENT', 'CONTENT_LIGHT_LEVEL',
              'DOVI_METADATA', 'DOVI_RPU_BUFFER', 'DYNAMIC_HDR_PLUS',
-             'DYNAMIC_HDR_VIVID', 'MASTERING_DISPLAY_METADATA')
+             'DYNAMIC_HDR_VIVID', 'ICC_PROFILE', 'MASTERING_DISPLAY_METADATA',
+             'SPHERICAL', 'STEREO3D')
+# Of these a packet may hold no frame that is shown.
+_FRAMELESS = ('vp8', 'mpeg4', 'msmpeg4', 'h263', 'flv')
 
 
 def probe(path: str, rate: Fraction = Fraction(25)) -> SourceInfo:
     """Return what a video file or a folder of frames is.
 
     The frames of a video are counted from its packets, without decoding, but
-    where these do not tell (AVI, bare H.264, pictures before the first key
-    frame, ...); then it is decoded once. Of several videos in a file the
+    where these do not tell (AVI, bare H.264, VP8, MPEG-4 part 2, interlaced
+    H.264, pictures before the first key frame, frames at the same time, ...);
+    then it is decoded once. The images of a folder are all read once. Of
+    several videos in a file the
     first that is no cover picture is meant. Of an AVI file the first frame
     counts as shown at the time of the first packet.
 
@@ -46,7 +51,9 @@ def probe(path: str, rate: Fraction = Fraction(25)) -> SourceInfo:
         return _probe_folder(path, Fraction(rate))
     scan = scan_packets(path)
     scan.first = first_frame(path) if scan.timed else None
-    if scan.first is None or scan.first.pts != scan.times[0]:
+    if (scan.first is None or scan.first.pts != scan.times[0]
+            or scan.codec.startswith(_FRAMELESS)
+            or scan.codec == 'h264' and scan.first.interlaced_frame):
         scan = scan_frames(path)
     return _describe(path, scan)
 
@@ -59,9 +66,10 @@ def _probe_folder(path: str, rate: Fraction) -> SourceInfo:
         raise ValueError(
             f'{path} must be a video or a folder of frames, found no image '
             f'in it; supported: {", ".join(IMAGE_SUFFIXES)}')
-    size = frame_size(osp.join(path, names[0]))
-    for name in names[1:]:
-        other = frame_size(osp.join(path, name))
+    size = None
+    for name in names:
+        other = read_image(osp.join(path, name)).shape[1::-1]
+        size = size or other
         if other != size:
             raise ValueError(
                 f'{osp.join(path, name)} must be as large as the frames '
@@ -121,7 +129,8 @@ def _describe_frame(path: str, frame: av.VideoFrame) -> Dict[str, Any]:
         trc=frame.color_trc,
         rotation=rotation,
         mirrored=mirrored,
-        has_alpha=any(part.is_alpha for part in frame.format.components),
+        has_alpha=frame.format.name == 'pal8'
+        or any(part.is_alpha for part in frame.format.components),
         interlaced=frame.interlaced_frame,
         side_data=tuple(
             sorted(data.type.name for data in frame.side_data

@@ -1,16 +1,18 @@
 """Reading frames of a source from any one on."""
+import logging
 import os.path as osp
 from itertools import dropwhile
-from typing import Iterator, Optional
+from typing import Callable, Iterator, Optional
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from mmengine.logging import print_log
 
 from dksan_mm.datasets.sources import read_image
 from .scene_cuts import full_scale
 from .video_source import (CURE, MATRICES, SourceInfo, find_video_stream,
-                           is_grey, open_video)
+                           is_grey, open_video, set_decoder)
 
 # Chroma is interpolated between its samples; the same bits on any CPU.
 ACCURATE = (
@@ -24,29 +26,37 @@ def rgb_format(bit_depth: int) -> str:
     return 'rgb24' if bit_depth == 8 else 'gbrp10le'
 
 
+def _go_on() -> None:
+    pass
+
+
 def read_frames(info: SourceInfo,
                 start: int = 0,
-                stop: Optional[int] = None) -> Iterator[np.ndarray]:
+                stop: Optional[int] = None,
+                skipping: Callable[[], None] = _go_on) -> Iterator[np.ndarray]:
     """Yield frames ``start`` to before ``stop`` of a source, as coded (not
     turned), in the order in which they are shown.
 
     A frame has the same values wherever reading began. A few frames are in
     memory at a time. Sources of more than 10 bits are reduced to 10. An
     opaque alpha channel is dropped, and of interlaced video both fields stay
-    in a frame.
+    in a frame. A damaged frame is what its decoder makes of it; where the
+    decoder tells, there is a warning.
 
     Args:
         info (SourceInfo): The source.
         start (int): From 0.
         stop (int, optional): Default: to the end.
+        skipping (Callable): Called for each frame that is decoded before
+            ``start``; may raise. Default: nothing.
 
     Yields:
         ndarray: (H, W, 3) RGB, uint8, or uint16 with 0 to 1023 for a source
         of 10 bits.
 
     Raises:
-        ValueError: A frame is damaged, transparent, of another size than the
-            first, or not where ``info`` says.
+        ValueError: A frame cannot be decoded, is transparent, of another size
+            than the first, or not where ``info`` says.
     """
     stop = info.num_frames if stop is None else stop
     if not 0 <= start <= stop <= info.num_frames:
@@ -54,20 +64,26 @@ def read_frames(info: SourceInfo,
                          f'{info.num_frames}, got {start} and {stop}')
     if start == stop:
         return
-    read = _read_images if info.kind == 'frames' else _read_video
-    yield from read(info, start, stop)
+    if info.kind == 'frames':
+        yield from _read_images(info, start, stop)
+    else:
+        yield from _read_video(info, start, stop, skipping)
 
 
-def _read_video(info: SourceInfo, start: int,
-                stop: int) -> Iterator[np.ndarray]:
+def _read_video(info: SourceInfo, start: int, stop: int,
+                skipping: Callable[[], None]) -> Iterator[np.ndarray]:
     to_rgb = _ToRGB(info)
-    frames = _frames_from(info, start)
+    frames = _frames_from(info, start, skipping)
     for index in range(start, stop):
         frame = next(frames, None)
         if frame is None or info.timed and frame.pts != info.times[index]:
             raise ValueError(
                 f'frame {index} of {info.path} must be there, as its packets '
                 f'tell, but it cannot be decoded; {CURE}')
+        if frame.is_corrupt:
+            print_log(
+                f'{info.describe_frame(index)} is damaged; what its decoder '
+                'makes of it is used', 'current', logging.WARNING)
         yield to_rgb(frame, index)
 
 
@@ -87,19 +103,30 @@ def _check_size(info: SourceInfo, index: int, width: int, height: int) -> None:
             f'{osp.basename(info.path)} there')
 
 
-def _frames_from(info: SourceInfo, start: int) -> Iterator[av.VideoFrame]:
+def _frames_from(info: SourceInfo, start: int,
+                 skipping: Callable[[], None]) -> Iterator[av.VideoFrame]:
     """Return the frames from ``start`` on; where a seek does not lead to just
     that one, from the beginning of the file."""
     if not info.timed:
         frames = _decode(info)
         for _ in range(start):
             next(frames, None)
+            skipping()
         return frames
     target = info.times[start]
+
+    def is_before(frame: av.VideoFrame) -> bool:
+        skipping()
+        return frame.pts < target
+
     for sought in ([target] if info.seekable and start else []) + [None]:
-        frames = dropwhile(lambda frame: frame.pts < target,
-                           _decode(info, sought))
-        first = next(frames, None)
+        frames = dropwhile(is_before, _decode(info, sought))
+        try:
+            first = next(frames, None)
+        except ValueError:
+            if sought is None:
+                raise
+            continue  # it was no key frame
         if first is not None and first.pts == target:
             break
     return _chain(first, frames)
@@ -121,8 +148,7 @@ def _decode(info: SourceInfo,
         stream = find_video_stream(container)
         stream.thread_type = 'AUTO'
         stream.thread_count = _THREADS
-        # where a stream does not tell: as H.264 and most others have it
-        stream.codec_context.options = dict(chroma_sample_location='left')
+        set_decoder(stream)
         if sought is not None:
             container.seek(sought, stream=stream)
         for packet in container.demux(stream):

@@ -1,11 +1,13 @@
 """Counting the frames of a video file, and their times."""
+import logging
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import List, Optional
 
 import av
+from mmengine.logging import print_log
 
-from .video_source import CURE, find_video_stream, open_video
+from .video_source import CURE, find_video_stream, open_video, set_decoder
 
 
 @dataclass
@@ -17,11 +19,13 @@ class Scan:
         last_duration (int): Of the last one.
         timed (bool): Decoded frames carry these times.
         first (VideoFrame, optional): The first one.
+        codec (str): Name of its decoder.
     """
     times: List[int] = field(default_factory=list)
     last_duration: int = 0
     timed: bool = True
     first: Optional[av.VideoFrame] = None
+    codec: str = ''
 
 
 def scan_packets(path: str) -> Scan:
@@ -34,6 +38,7 @@ def scan_packets(path: str) -> Scan:
     with open_video(path) as container:
         stream = find_video_stream(container)
         scan.timed = container.format.name != 'avi'
+        scan.codec = stream.codec_context.name
         packets, before, end = 0, None, Fraction(0)
         for packet in container.demux():
             time = packet.dts if packet.pts is None else packet.pts
@@ -47,9 +52,11 @@ def scan_packets(path: str) -> Scan:
                 raise ValueError(f'{path} must be undamaged, found a broken '
                                  f'packet after frame {packets}; {CURE}')
             packets += 1
-            _check_order(path, packet, before)
-            before = before if packet.dts is None else packet.dts
             if not packet.is_discard:  # cut off by the file's edit list
+                # Matroska has no such times; FFmpeg guesses
+                if not container.format.name.startswith('matroska'):
+                    _check_order(path, packet, before)
+                before = before if packet.dts is None else packet.dts
                 scan.timed &= packet.pts is not None
                 scan.times.append(packet.pts)
                 durations[packet.pts] = packet.duration or 0
@@ -59,6 +66,8 @@ def scan_packets(path: str) -> Scan:
         if scan.timed:
             scan.times.sort()
             scan.last_duration = durations[scan.times[-1]]
+        if container.format.name == 'avi' and before is not None:
+            packets = max(packets, before + 1)  # frames may be left out
         _check_whole(container, stream, packets, scan, end)
     return scan
 
@@ -82,6 +91,9 @@ def _check_whole(container: av.container.InputContainer,
                  end: Fraction) -> None:
     """Raise ValueError for a file that ends before its header says."""
     path, times = container.name, scan.times
+    if packets < stream.frames and container.format.name.startswith('mov'):
+        # what its edit list cuts off is not read at all
+        packets = _count_packets(path, ignore_editlist='1')
     if packets < stream.frames:
         raise ValueError(
             f'{path} must hold the {stream.frames} frames that its header '
@@ -99,26 +111,41 @@ def _check_whole(container: av.container.InputContainer,
             f'tells of, found {float(end):.2f} s: it ends early; {CURE}')
 
 
+def _count_packets(path: str, **options: str) -> int:
+    with open_video(path, **options) as container:
+        stream = find_video_stream(container)
+        return sum(packet.size > 0 for packet in container.demux(stream))
+
+
 def first_frame(path: str) -> Optional[av.VideoFrame]:
     """Return the first frame that a decoder gives, if any."""
     with open_video(path) as container:
-        return next(container.decode(find_video_stream(container)), None)
+        stream = find_video_stream(container)
+        set_decoder(stream)
+        return next(container.decode(stream), None)
 
 
 def scan_frames(path: str) -> Scan:
     """Decode a file to count its frames.
 
+    Frames at the same time are shown a tick of the file's clock after each
+    other. In AVI the n-th frame is shown at the time of the n-th packet;
+    where there are no times, frames come at the average rate.
+
     Raises:
-        ValueError: None can be decoded, or their times do not ascend.
+        ValueError: None can be decoded.
     """
     scan, decoding_times = Scan(), []
     with open_video(path) as container:
         stream = find_video_stream(container)
-        packet_start = next((packet.dts for packet in container.demux(stream)),
-                            None)
+        packet_times = [
+            packet.dts for packet in container.demux(stream) if packet.size
+        ]
     with open_video(path) as container:
         stream = find_video_stream(container)
+        set_decoder(stream)
         scan.timed = container.format.name != 'avi'
+        scan.codec = stream.codec_context.name
         for frame in container.decode(stream):
             scan.first = scan.first or frame
             scan.times.append(frame.pts)
@@ -130,10 +157,26 @@ def scan_frames(path: str) -> Scan:
                          f'none; {CURE}')
     if scan.timed and _ascend(scan.times):
         return scan
-    scan.timed = False
-    if _ascend(decoding_times):  # a decoder gives frames with a delay
-        delay = decoding_times[0] - (packet_start or 0)
+    has_times, scan.timed = scan.timed and {*scan.times} != {None}, False
+    if has_times and None not in scan.times and (scan.times == sorted(
+            scan.times)):
+        _part(scan.times)
+    elif len(packet_times) == len(scan.times) and _ascend(packet_times):
+        scan.times = packet_times
+    elif _ascend(decoding_times):  # a decoder gives frames with a delay
+        delay = decoding_times[0] - (packet_times[0] or 0)
         scan.times = [time - delay for time in decoding_times]
     else:
+        if has_times:
+            print_log(
+                f'{path}: the times of frames do not ascend; all are shown '
+                'for equally long, at the average rate', 'current',
+                logging.WARNING)
         scan.times = [round(i * steps) for i in range(len(scan.times))]
     return scan
+
+
+def _part(times: List[int]) -> None:
+    """Let each of some times come at least a tick after the one before."""
+    for i in range(1, len(times)):
+        times[i] = max(times[i], times[i - 1] + 1)

@@ -54,7 +54,8 @@ class SourceInfo:
         rotation (int): Frames are to be shown turned counter-clockwise by
             this many degrees, 0, 90, 180 or 270, ...
         mirrored (bool): ... and then mirrored, left to right.
-        has_alpha (bool): There is an alpha channel; it must be opaque.
+        has_alpha (bool): There is an alpha channel, or a palette, which may
+            have one; it must be opaque.
         interlaced (bool): Frames are two fields each; they are read as whole.
         side_data (tuple[str]): Names of what the first frame carries and a
             copy does not get: HDR's static and dynamic metadata, captions.
@@ -125,18 +126,30 @@ def local_name(path: str) -> str:
 
 
 @contextmanager
-def open_video(path: str) -> Iterator[av.container.InputContainer]:
-    """Open a video file; what cannot be read is a ValueError.
+def open_video(path: str,
+               **options: str) -> Iterator[av.container.InputContainer]:
+    """Open a video file, by FFmpeg's ``options`` of its format; what cannot
+    be read is a ValueError.
 
     Raises:
         ValueError: It is no such file, or is damaged.
     """
     try:
-        with av.open(local_name(path), metadata_errors=TAG_ERRORS) as file:
+        with av.open(
+                local_name(path), options=options,
+                metadata_errors=TAG_ERRORS) as file:
             yield file
     except av.error.FFmpegError as error:
         raise ValueError(f'{path} must be a video that can be read, found: '
                          f'{error}; {CURE}') from error
+
+
+def set_decoder(stream: av.video.stream.VideoStream) -> None:
+    """Prepare a stream to be decoded: chroma is where H.264 and most others
+    have it if the stream does not tell; ``strict`` keeps frames in order where
+    H.264 does not tell how far they are out of it."""
+    stream.codec_context.options = dict(
+        chroma_sample_location='left', strict='1')
 
 
 def is_grey(pix_fmt: av.VideoFormat) -> bool:
