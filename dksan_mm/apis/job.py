@@ -50,7 +50,7 @@ class Job:
         if segment < 1:
             raise ValueError(
                 f'segment (--segment) must be at least 1, got {segment}')
-        source, output = os.fspath(source), os.fspath(output)
+        source, output = os.fspath(source), _real_place(os.fspath(output))
         restoring, encoding = split_options(options)
         if output.lower().endswith('.webm'):  # it holds no H.264
             encoding.setdefault('codec', 'libvpx-vp9')
@@ -114,6 +114,11 @@ class Job:
             segment for segment in self.segments
             if not all(target.has(segment) for target in self.targets)
         ]
+
+    def join(self) -> None:
+        """Keep other runs out while this process works, whichever process of
+        the job has called :meth:`begin`."""
+        self._partial.join()
 
     def _is_there(self, resume: bool) -> bool:
         """Return whether the outputs are there already.
@@ -222,6 +227,15 @@ def _probe(source: str, fps: Optional[Fraction]) -> SourceInfo:
         raise ValueError('fps (--fps) must be left out for a video, which '
                          f'has its own frame times, got {fps}')
     return info
+
+
+def _real_place(output: str) -> str:
+    """Return where an output is made, beside which it is begun: where a link
+    leads, or ``.`` is."""
+    name = osp.normpath(output)
+    if osp.islink(name) or osp.basename(name) in ('.', '..'):
+        return osp.realpath(name)
+    return output
 
 
 def check_places(source: str, outputs: List[str]) -> None:

@@ -10,7 +10,8 @@ from dksan_mm.datasets.storage import OutputError, sync, write_whole
 
 _SETTINGS = 'settings.json'
 _READY = 'ready.json'
-_LOCK = 'lock'
+# of the process that begins and publishes, and of all that work
+_LOCK, _WORKERS = 'lock', 'workers'
 _ANEW = (
     '; use what it was begun with, or begin anew with --overwrite instead '
     'of --resume')
@@ -31,6 +32,7 @@ class PartialFolder:
     def __init__(self, output: str) -> None:
         self.path = f'{osp.normpath(output)}.partial'
         self._lock: Optional[IO[str]] = None
+        self._worker: Optional[IO[str]] = None
 
     def file(self, name: str) -> str:
         """Return the path of a file in it."""
@@ -45,7 +47,7 @@ class PartialFolder:
         half_written = f'{_SETTINGS}.partial'
         if osp.exists(self.file(_SETTINGS)):  # the folder is ours
             half_written = '.partial'
-        if name in (_LOCK, _SETTINGS) or name.endswith(half_written):
+        if name in (_LOCK, _WORKERS, _SETTINGS) or name.endswith(half_written):
             return False
         path = self.file(name)
         return not osp.isdir(path) or any(not inner.endswith('.partial')
@@ -65,6 +67,9 @@ class PartialFolder:
             raise self._not_made(error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # processes of a job whose first one was killed may live on
+            with open(self.file(_WORKERS), 'w') as workers:
+                fcntl.flock(workers, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # its name may have gone with another run's folder
             if os.stat(self.file(_LOCK)).st_ino != os.fstat(
                     lock.fileno()).st_ino:
@@ -79,13 +84,30 @@ class PartialFolder:
             raise self._not_made(error) from error
         self._lock = lock
 
+    def join(self) -> None:
+        """Keep other runs out until :meth:`release`, or this process's end;
+        in every process of the job whose first one has called :meth:`lock`.
+
+        Raises:
+            OutputError: The folder is gone, or cannot be written to.
+        """
+        try:
+            self._worker = open(self.file(_WORKERS), 'w')
+            fcntl.flock(self._worker, fcntl.LOCK_SH)
+        except OSError as error:
+            raise self._not_made(error) from error
+
     def _not_made(self, error: OSError) -> OutputError:
         return OutputError(
             f'{self.path} could not be made: {error}; choose an output in a '
             'folder that can be written to')
 
     def release(self) -> None:
-        """Undo :meth:`lock`; the folder goes if nothing is in it."""
+        """Undo :meth:`lock`, if nothing is in it with the folder, and
+        :meth:`join`."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
         if self._lock is None:
             return
         if not self.has_work():
@@ -223,15 +245,15 @@ class PartialFolder:
                 '--resume') from error
 
     def _clear(self) -> None:
-        """Remove all but the lock; the notes on the rest go last."""
+        """Remove all but the locks; the notes on the rest go last."""
         last = [_SETTINGS, _READY]
         names = [
             name for name in os.listdir(self.path)
-            if name not in (*last, _LOCK)
+            if name not in (*last, _LOCK, _WORKERS)
         ]
         for name in [*names, *last]:
             path = self.file(name)
-            if osp.isdir(path):
+            if osp.isdir(path) and not osp.islink(path):
                 shutil.rmtree(path)
             elif osp.lexists(path):
                 os.remove(path)

@@ -111,8 +111,9 @@ def restore_video(model: BaseEditModel,
     job = Job(model, source, output, segment, compare, fps, options)
     try:
         # the first process looks what there is to do, and tells the others
-        todo = job.begin(resume, overwrite) if shards.is_first() else None
-        todo = shards.from_first(todo)
+        todo = shards.done_first(lambda: job.begin(resume, overwrite))
+        if todo:
+            job.join()
         _check_tile(job)
         cuts = _restore(job, shards.own_share(todo), todo, progress)
         shards.wait_for_all()

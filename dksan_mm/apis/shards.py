@@ -5,7 +5,7 @@ group of the GPUs is needed, only one to wait for each other.
 """
 import datetime
 import os
-from typing import List, Optional, Sequence, TypeVar
+from typing import Callable, List, Optional, Sequence, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -59,12 +59,27 @@ def from_first(value: Optional[T]) -> T:
     return values[0]
 
 
+def done_first(work: Callable[[], T]) -> T:
+    """Return what ``work`` returns in the first process, in every process;
+    an error of the input or the output is raised in every one."""
+    result, error = None, None
+    if is_first():
+        try:
+            result = work()
+        except (OSError, ValueError) as found:
+            error = found
+    told = from_first(error)
+    if told is not None:
+        raise error or told
+    return from_first(result)
+
+
 def own_share(items: Sequence[T]) -> List[T]:
     """Return this process's part: successive items, so that few windows
-    reach into another's part."""
+    reach into another's part. The first process has one if any has."""
     rank, count = get_dist_info()
-    return list(items[rank * len(items) // count:(rank + 1) * len(items) //
-                      count])
+    begin, end = (-(-edge * len(items) // count) for edge in (rank, rank + 1))
+    return list(items[begin:end])
 
 
 def wait_for_all() -> None:

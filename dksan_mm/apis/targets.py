@@ -155,6 +155,11 @@ class FolderTarget:
                              'found a file; remove it, or choose another name')
         if not osp.isdir(self.output):
             return
+        if osp.ismount(self.output):
+            raise ValueError(
+                f'{self.output} must not be where a file system is mounted, '
+                'as the folder is made beside it and moved there; choose one '
+                f'in it, such as {osp.join(self.output, "frames")}')
         others = sorted(
             name for name in os.listdir(self.output)
             if not _FRAME.fullmatch(name))

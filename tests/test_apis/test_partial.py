@@ -216,6 +216,19 @@ def test_one_run_at_a_time(output):
     begin(output, resume=True).release()
 
 
+def test_no_run_beside_one_whose_first_process_was_killed(output):
+    first, other = PartialFolder(str(output)), PartialFolder(str(output))
+    first.lock()
+    first.begin(SETTINGS, False, False)
+    write(first, 'segment_00000.mkv')
+    other.join()
+    first.release()  # as a kill does
+    with pytest.raises(OutputError, match='another run'):
+        begin(output, resume=True)
+    other.release()
+    begin(output, resume=True).release()
+
+
 def test_a_place_that_cannot_be_written_to():
     with pytest.raises(OutputError, match='could not be made'):
         PartialFolder('/proc/out.mkv').lock()

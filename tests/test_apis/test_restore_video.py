@@ -16,7 +16,9 @@ from tiny_model import (LOSSLESS, data, decode, listing, restore,
 from tiny_video import SIZE, folder, model, source, undisturbed
 from video_files import write_clip
 
-from dksan_mm.apis import job, probe, read_frames, stages, targets
+from dksan_mm.apis import (job, probe, read_frames, stages, targets,
+                           video_reading)
+from dksan_mm.apis.crew import Channel
 from dksan_mm.apis.loading import load_model
 from dksan_mm.apis.restore_video import restore_video
 from dksan_mm.apis.window_restorer import WindowRestorer
@@ -187,7 +189,7 @@ def test_source_that_ends_early(tmp_path, model, source, monkeypatch):
     """Of the thread that decodes, when it says nothing."""
     monkeypatch.setattr(
         stages, 'read_frames',
-        lambda info, first, end: list(read_frames(info, first, end))[:9])
+        lambda info, first, end, _: list(read_frames(info, first, end))[:9])
     with pytest.raises(ValueError, match='must hold the 23 frames .* found 9'):
         restore(model, source, tmp_path / 'out.mkv')
     assert listing(tmp_path) == ['out.mkv.partial']
@@ -195,7 +197,7 @@ def test_source_that_ends_early(tmp_path, model, source, monkeypatch):
 
 def test_error_in_decoding(tmp_path, model, source, monkeypatch):
 
-    def failing(info, first, end):
+    def failing(info, first, end, _):
         yield from read_frames(info, first, 9)
         raise ValueError('frame 9 cannot be decoded')
 
@@ -416,3 +418,68 @@ def test_tiles_that_max_memory_chose_are_told(tmp_path, model, source,
     restore(model, source, tmp_path / 'a.mkv', max_memory=2**30)
     restore(model, source, tmp_path / 'b.mkv')
     assert len(said) == 1 and said[0].endswith('frames are restored whole')
+
+
+def test_an_output_that_is_a_link(tmp_path, model, source, undisturbed):
+    """What it leads to is made, where it leads to; it stays a link."""
+    elsewhere = tmp_path / 'elsewhere'
+    (elsewhere / 'frames').mkdir(parents=True)
+    os.symlink(elsewhere / 'frames', tmp_path / 'out')
+    os.symlink(elsewhere / 'made.mkv', tmp_path / 'out.mkv')
+    restore(model, source, tmp_path / 'out')
+    restore(model, source, tmp_path / 'out.mkv')
+    assert len(listing(elsewhere / 'frames')) == 23
+    assert data(elsewhere / 'made.mkv') == data(undisturbed)
+    assert os.path.islink(tmp_path / 'out')
+    assert os.path.islink(tmp_path / 'out.mkv')
+    assert listing(tmp_path) == ['elsewhere', 'out', 'out.mkv']
+    assert listing(elsewhere) == ['frames', 'made.mkv']
+
+
+def test_the_working_directory_as_output(tmp_path, model, source, monkeypatch):
+    (tmp_path / 'here').mkdir()
+    monkeypatch.chdir(tmp_path / 'here')
+    restore(model, source, '.')
+    assert listing(tmp_path) == ['here']
+    assert len(listing(tmp_path / 'here')) == 23
+
+
+def test_a_mounted_output_is_refused(tmp_path, model, source, monkeypatch):
+    (tmp_path / 'out').mkdir()
+    monkeypatch.setattr(os.path, 'ismount', lambda path: True)
+    with pytest.raises(ValueError, match='out must not be where.*out/frames'):
+        restore(model, source, tmp_path / 'out')
+    assert listing(tmp_path) == ['out']
+
+
+def test_ctrl_c_ends_what_skips_frames(tmp_path, model, monkeypatch):
+    """Decoding from the beginning of a file without an index."""
+    path = write_clip(
+        tmp_path / 'in.ts',
+        frames=make_frames(23, SIZE),
+        codec='libx264',
+        pix_fmt='yuv420p')
+    output = tmp_path / 'out.mkv'
+    with monkeypatch.context() as patch:
+        patch.setattr(targets.VideoTarget, 'join', lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            restore(model, path, output)
+    os.remove(tmp_path / 'out.mkv.partial/segment_00003.mkv')
+    decoded = []
+    decode_all, check = video_reading._decode, Channel.check
+
+    def counted(*args):
+        for frame in decode_all(*args):
+            decoded.append(frame.pts)
+            yield frame
+
+    def interrupted(channel):
+        if decoded:
+            channel._crew.stop(KeyboardInterrupt())
+        check(channel)
+
+    monkeypatch.setattr(video_reading, '_decode', counted)
+    monkeypatch.setattr(Channel, 'check', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        restore(model, path, output, resume=True)
+    assert len(decoded) == 1

@@ -15,6 +15,7 @@ def test_shares_are_successive_and_whole(monkeypatch, items, processes):
     assert sum(shares, []) == list(range(items))
     sizes = [len(share) for share in shares]
     assert max(sizes) - min(sizes) <= 1
+    assert sizes[0] or not items  # who shows progress
 
 
 def test_alone(monkeypatch):
@@ -24,6 +25,23 @@ def test_alone(monkeypatch):
     assert shards.is_first() and shards.from_first('a') == 'a'
     assert shards.own_share('abc') == ['a', 'b', 'c']
     shards.wait_for_all()
+
+
+def test_all_raise_the_first_ones_error(monkeypatch):
+
+    def fail():
+        raise ValueError('found it')
+
+    with pytest.raises(ValueError, match='found it'):
+        shards.done_first(fail)
+    assert shards.done_first(lambda: 3) == 3
+    # another process, told the first one's error, then its result
+    monkeypatch.setattr(shards, 'get_dist_info', lambda: (1, 2))
+    told = [ValueError('of the first'), None, 5]
+    monkeypatch.setattr(shards, 'from_first', lambda value: told.pop(0))
+    with pytest.raises(ValueError, match='of the first'):
+        shards.done_first(fail)
+    assert shards.done_first(fail) == 5
 
 
 def test_every_process_has_its_gpu(monkeypatch):

@@ -12,8 +12,10 @@ import pytest
 from raw_material import make_frames
 from video_files import read_all, write_clip
 
+from dksan_mm.apis.video_encoding import SegmentWriter
 from dksan_mm.apis.video_io import (EncoderOptions, check_encoder, probe,
                                     read_frames, write_frame, write_segment)
+from dksan_mm.apis.video_joining import count_frames
 from dksan_mm.datasets.storage import OutputError
 
 LOSSLESS = EncoderOptions(lossless=True)
@@ -212,6 +214,39 @@ def test_segments_repeat_bit_by_bit(tmp_path):
         write_segment(str(path), frames[4:], info, 4, 1, options)
         data.append(path.read_bytes())
     assert data[0] == data[1]
+
+
+@pytest.mark.parametrize('count', [1, 2])
+def test_segments_of_few_frames(tmp_path, count):
+    """x265 gives their packets times of decoding that memory held."""
+    frames = make_frames(count, (36, 52))
+    info = source(tmp_path, frames)
+    path = str(tmp_path / 'segment')
+    writer = SegmentWriter(path, info, 1, EncoderOptions('libx265'))
+    encode = writer._stream.encode
+
+    class Stream:
+        pix_fmt = writer._stream.pix_fmt
+
+        def encode(self, frame):
+            for packet in encode(frame):
+                packet.dts = 3 << 60
+                yield packet
+
+    writer._stream = Stream()
+    for frame in frames:
+        writer.write(frame)
+    assert writer.close() == count_frames(path) == count
+
+
+def test_x265_does_not_tell_its_cpu(tmp_path):
+    """So that segments of several machines join."""
+    info = source(tmp_path, make_frames(3, (36, 52)))
+    path = tmp_path / 'segment'
+    for lossless in (False, True):
+        options = EncoderOptions('libx265', lossless=lossless)
+        write_segment(str(path), make_frames(3, (36, 52)), info, 0, 1, options)
+        assert b'cpuid' not in path.read_bytes()
 
 
 def test_options_reach_the_encoder(tmp_path):

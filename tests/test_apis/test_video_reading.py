@@ -1,12 +1,16 @@
 """What a source is, and its frames from any one on."""
+import struct
 from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from raw_material import make_frames, write_folder, write_sound
 from video_files import MS, read_all, write_clip
 
+from dksan_mm.apis import video_reading
 from dksan_mm.apis.video_io import probe, read_frames, turn_upright
 
 YUV = dict(codec='libx264', pix_fmt='yuv420p')
@@ -89,6 +93,169 @@ def test_variable_rate_from_later_on(tmp_path):
     assert list(info.times) == times and info.time_base == MS
     assert info.rate == Fraction(8, 1) / Fraction(9, 10)
     assert not info.constant_rate
+
+
+def copy_packets(source, path, change):
+    """Copy a video, with ``change(index, packet)`` for each packet; return
+    the new path."""
+    with av.open(str(source)) as container, av.open(str(path), 'w') as copy:
+        stream = container.streams.video[0]
+        new = copy.add_stream_from_template(stream, opaque=True)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        for index, packet in enumerate(packets):
+            for changed in change(index, packet):
+                changed.stream = new
+                copy.mux(changed)
+    return str(path)
+
+
+def changed_packet(packet, data, shift=0):
+    """Return a packet of other data, at its time or later."""
+    changed = av.Packet(bytes(data))
+    changed.pts, changed.dts = packet.pts + shift, packet.dts + shift
+    changed.time_base = packet.time_base
+    return changed
+
+
+def test_frames_at_the_same_time(tmp_path):
+    """They are shown a tick apart; the others keep their times."""
+    times = [0, 40, 80, 120, 5000, 5040, 5080, 5120, 5160]
+    path = write_clip(
+        tmp_path / 'a.mkv',
+        times=times,
+        time_base=MS,
+        **dict(YUV, options=dict(bf='0', g='3')))
+    whole = list(read_frames(probe(path)))
+    times[6] = times[7] = times[5]
+
+    def change(index, packet):
+        packet.pts = packet.dts = times[index]
+        yield packet
+
+    info = probe(copy_packets(path, tmp_path / 'b.mkv', change))
+    expected = [*times[:6], 5041, 5042, 5160]
+    assert info.time_base == MS and list(info.times) == expected
+    for start in range(9):
+        part = list(read_frames(info, start))
+        assert np.array_equal(part, whole[start:])
+
+
+@pytest.mark.parametrize('codec, options', [('mpeg4', dict(g='12')),
+                                            ('ffv1', {})])
+def test_frames_that_an_avi_leaves_out(tmp_path, codec, options):
+    times = [*range(10), *range(20, 30)]
+    info = probe(
+        write_clip(
+            tmp_path / 'a.avi',
+            frames=make_frames(20, (34, 50)),
+            codec=codec,
+            pix_fmt='yuv420p',
+            options=options,
+            rate=Fraction(25),
+            times=times,
+            time_base=Fraction(1, 25)))
+    assert list(info.times) == times and info.time_base == Fraction(1, 25)
+    assert len(list(read_frames(info))) == 20
+
+
+def test_an_edit_list_that_cuts_off_groups_of_pictures(tmp_path):
+    """FFmpeg does not read them, but the header counts them."""
+    frames = make_frames(60, (34, 50))
+    path = tmp_path / 'a.mp4'
+    write_clip(
+        path,
+        frames=frames,
+        rate=Fraction(25),
+        **dict(YUV, options=dict(g='10', bf='2')))
+    with av.open(str(path)) as container:
+        second = int(1 / container.streams.video[0].time_base)
+    written = bytearray(path.read_bytes())
+    where = written.index(b'elst') + 12  # version, number of edits
+    _, begin, rate = struct.unpack_from('>IiI', written, where)
+    # a second, of thousandths, from the first one of the stream's clock on
+    struct.pack_into('>IiI', written, where, 1000, begin + second, rate)
+    path.write_bytes(written)
+    info = check_against_decoder(path)
+    assert info.num_frames == 25
+    read = np.stack(list(read_frames(info))).astype(int)
+    assert np.abs(read - frames[25:50]).mean() < 15
+    path.write_bytes(written[:-200])
+    if written.index(b'moov') < written.index(b'mdat'):
+        with pytest.raises(ValueError, match='ends early'):
+            probe(str(path))
+
+
+def test_packets_without_a_frame(tmp_path):
+    """As VP8 has for what is only referred to."""
+    path = write_clip(
+        tmp_path / 'a.webm',
+        frames=make_frames(17, (34, 50)),
+        codec='libvpx',
+        pix_fmt='yuv420p',
+        options=dict(b='200000', g='128'))
+
+    def change(index, packet):
+        if index in (5, 11):
+            hidden = bytearray(bytes(packet))
+            hidden[0] &= ~0x10  # show_frame
+            yield changed_packet(packet, hidden, -1)
+        yield packet
+
+    info = check_against_decoder(
+        copy_packets(path, tmp_path / 'b.webm', change))
+    assert info.num_frames == 17
+
+
+@pytest.mark.parametrize('codec, options, suffix', [
+    ('libsvtav1', dict(g='6', preset='10'), '.mp4'),
+    ('mpeg4', dict(g='6', bf='2'), '.mkv'),
+])
+def test_key_frames_that_are_none(tmp_path, codec, options, suffix):
+    """Where a seek leads into the middle of a group of pictures."""
+    path = write_clip(
+        tmp_path / f'a{suffix}',
+        frames=make_frames(17, (34, 50)),
+        codec=codec,
+        pix_fmt='yuv420p',
+        options=options)
+    if suffix == '.mp4':
+        with open(path, 'r+b') as file:
+            where = file.read().index(b'stss')
+            file.seek(where)
+            file.write(b'free')  # all are key frames then
+    else:
+
+        def change(index, packet):
+            packet.is_keyframe = True
+            yield packet
+
+        path = copy_packets(path, tmp_path / 'b.mkv', change)
+    assert check_against_decoder(path).num_frames == 17
+
+
+def test_damaged_frames_are_told(tmp_path, monkeypatch):
+    path = write_clip(
+        tmp_path / 'a.ts',
+        frames=make_frames(17, (98, 130)),
+        codec='mpeg2video',
+        pix_fmt='yuv420p',
+        options=dict(g='6'))
+    told = []
+    monkeypatch.setattr(video_reading, 'print_log',
+                        lambda text, *args: told.append(text))
+    assert len(list(read_frames(probe(path)))) == 17 and not told
+
+    def change(index, packet):
+        data = bytearray(bytes(packet))
+        if index == 8:
+            for place in range(len(data) // 3, len(data) // 3 + 12):
+                data[place] ^= 0x5a
+        yield changed_packet(packet, data)
+
+    info = probe(copy_packets(path, tmp_path / 'b.ts', change))
+    assert len(list(read_frames(info))) == 17
+    assert told and all('is damaged' in text for text in told)
+    assert told[0].startswith('frame 8 of ')
 
 
 def check_against_decoder(path):
@@ -189,6 +356,19 @@ def test_alpha(tmp_path):
     info = probe(write_clip(tmp_path / 'b.mkv', frames=frames, **settings))
     with pytest.raises(ValueError, match='frame 1 of .* opaque.*254.*draw'):
         list(read_frames(info))
+    palette = Image.new('P', (50, 34))
+    palette.putpalette([255, 0, 0, 0, 255, 0])
+    palette.save(tmp_path / 'd.png', transparency=0)
+    data = (tmp_path / 'd.png').read_bytes()
+    with av.open(str(tmp_path / 'd.avi'), 'w') as container:
+        stream = container.add_stream('png', rate=25)
+        stream.width, stream.height, stream.pix_fmt = 50, 34, 'pal8'
+        packet = av.Packet(data)
+        packet.pts = packet.dts = 0
+        packet.time_base, packet.stream = Fraction(1, 25), stream
+        container.mux(packet)
+    with pytest.raises(ValueError, match='frame 0 of .* opaque'):
+        list(read_frames(probe(str(tmp_path / 'd.avi'))))
     path = write_clip(
         tmp_path / 'c.webm',
         frames=frames,
@@ -358,6 +538,25 @@ def test_frames_of_unlike_size(tmp_path):
     write_folder(folder, make_frames(1, (7, 10)), start=2)
     with pytest.raises(ValueError, match='0002.png.*9x7, found 10x7.*split'):
         probe(folder)
+
+
+@pytest.mark.parametrize('image, message', [
+    (np.zeros((34, 50, 3), np.uint16), 'must have 8 bits'),
+    (np.zeros((34, 50, 4), np.uint8), 'must be opaque'),
+])
+def test_images_are_looked_at_first(tmp_path, image, message):
+    folder = tmp_path / 'a'
+    write_folder(folder, make_frames(4, (34, 50)))
+    np.save(tmp_path / 'a.npy', np.zeros((4, 9, 9, 3)))  # of something else
+    assert probe(str(folder)).width == 50
+    last = sorted(folder.iterdir())[-1]
+    whole = last.read_bytes()
+    cv2.imwrite(str(last), image)
+    with pytest.raises(ValueError, match=f'{last.name} {message}'):
+        probe(str(folder))
+    last.write_bytes(whole[:-30])
+    with pytest.raises(ValueError, match=f'{last.name} must be a readable'):
+        probe(str(folder))
 
 
 def test_range_of_frames_is_checked(tmp_path):
