@@ -45,6 +45,30 @@ def test_publish_moves_and_cleans(output):
     assert sorted(os.listdir(output.parent)) == ['other.mkv', 'out.mkv']
 
 
+def test_everything_is_on_the_disk_before_and_after_it_moves(
+        output, monkeypatch):
+    calls = []
+    for name in ('sync', 'write_whole'):
+        original = getattr(module, name)
+        monkeypatch.setattr(
+            module,
+            name,
+            lambda path, *args, _name=name, _do=original, **more:
+            (calls.append(
+                (_name, os.path.basename(path))), _do(path, *args, **more)))
+    move = PartialFolder._move
+    monkeypatch.setattr(
+        PartialFolder, '_move', lambda self, made, path: (calls.append(
+            ('move', os.path.basename(path))), move(self, made, path)))
+    folder = begin(output)
+    calls.clear()
+    folder.publish([(write(folder, 'a', 'new'), str(output))], SETTINGS)
+    folder.release()
+    assert calls == [('sync', 'out.mkv.partial'),
+                     ('write_whole', 'ready.json'), ('move', 'out.mkv'),
+                     ('sync', output.parent.name)]
+
+
 def test_a_folder_replaces_a_folder(tmp_path):
     output = tmp_path / 'frames'
     output.mkdir()

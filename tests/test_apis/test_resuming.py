@@ -176,14 +176,23 @@ def test_other_settings_are_refused(tmp_path, model, source, monkeypatch):
         with pytest.raises(Stop):
             restore(model, source, output)
     other = write_video(tmp_path / 'other.mkv', make_frames(23, SIZE, seed=1))
-    for message, path, options in (
-        ('options.segment 7 instead of 5', source,
-         dict(segment=7)), ('options.scene_threshold 0.5 instead of null',
-                            source, dict(scene_threshold=.5)),
+    cases = [
+        ('options.segment 7 instead of 5', source, dict(segment=7)),
+        ('options.scene_threshold 0.5 instead of null', source,
+         dict(scene_threshold=.5)),
         ('encoder.codec "libx264" instead of "ffv1"', source,
-         dict(codec='libx264')), ('source.sha256 "', other, {})):
+         dict(codec='libx264')),
+        ('source.sha256 "', other, {}),
+        ('; tile 9 instead of null', source, dict(tile=9, tile_overlap=2)),
+    ]
+    for message, path, options in cases:
         with pytest.raises(ValueError, match=message):
             restore(model, path, output, resume=True, **options)
+    threads = torch.get_num_threads()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, 'get_num_threads', lambda: threads + 1)
+        with pytest.raises(ValueError, match='hardware.threads'):
+            restore(model, source, output, resume=True)
     with torch.no_grad():
         weight = next(model.parameters())
         saved = weight.clone()

@@ -230,7 +230,7 @@ def test_segments_of_few_frames(tmp_path, count):
 
         def encode(self, frame):
             for packet in encode(frame):
-                packet.dts = 3 << 60
+                packet.dts = 3 << 50
                 yield packet
 
     writer._stream = Stream()
