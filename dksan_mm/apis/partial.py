@@ -68,7 +68,7 @@ class PartialFolder:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # processes of a job whose first one was killed may live on
-            with open(self.file(_WORKERS), 'w') as workers:
+            with open(self.file(_WORKERS), 'a+') as workers:
                 fcntl.flock(workers, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # its name may have gone with another run's folder
             if os.stat(self.file(_LOCK)).st_ino != os.fstat(
@@ -92,7 +92,7 @@ class PartialFolder:
             OutputError: The folder is gone, or cannot be written to.
         """
         try:
-            self._worker = open(self.file(_WORKERS), 'w')
+            self._worker = open(self.file(_WORKERS), 'a+')
             fcntl.flock(self._worker, fcntl.LOCK_SH)
         except OSError as error:
             raise self._not_made(error) from error

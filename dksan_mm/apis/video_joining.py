@@ -54,12 +54,12 @@ def check_container(info: SourceInfo, output: str, scale: int,
             source = stack.enter_context(open_video(info.path))
             copy_streams(source, container, name, info, options)
             left_out = list_left_out(source, name, info, options)
-            lost = [*info.side_data]
+            lost = {*info.side_data}
             tags = source.streams[info.stream_index].metadata
             if name == 'matroska' and 'stereo_mode' in tags:
-                lost.remove('STEREO3D')  # the tag says it
+                lost.discard('STEREO3D')  # the tag says it
             if lost:
-                left_out.append(f'{", ".join(lost)} of the video of '
+                left_out.append(f'{", ".join(sorted(lost))} of the video of '
                                 f'{info.path} is left out: encoders here are '
                                 'not told it')
         _try_header(container, output)

@@ -32,9 +32,9 @@ def probe(path: str, rate: Fraction = Fraction(25)) -> SourceInfo:
     where these do not tell (AVI, bare H.264, VP8, MPEG-4 part 2, interlaced
     H.264, pictures before the first key frame, frames at the same time, ...);
     then it is decoded once. The images of a folder are all read once. Of
-    several videos in a file the
-    first that is no cover picture is meant. Of an AVI file the first frame
-    counts as shown at the time of the first packet.
+    several videos in a file the first that is no cover picture is meant. Of
+    an AVI file the first frame counts as shown at the time of the first
+    packet.
 
     Args:
         path (str): The file or folder.

@@ -459,3 +459,14 @@ def test_full_disk(tmp_path):
             join_segments(paths, info, str(tmp_path / f'b{suffix}'), 1,
                           LOSSLESS)
         assert sorted(os.listdir(tmp_path)) == ['a.mkv', 'x']
+
+
+@pytest.mark.parametrize('suffix, lost', [('.mkv', False), ('.mp4', True)])
+def test_two_views_in_a_picture(tmp_path, suffix, lost):
+    """Matroska has a tag for it, which is copied; else it is told."""
+    path = write_clip(
+        tmp_path / 'a.mkv', video_tags=dict(stereo_mode='left_right'))
+    info = probe(path)
+    assert info.side_data == ('STEREO3D', )
+    lines = check_container(info, str(tmp_path / f'b{suffix}'), 1, LOSSLESS)
+    assert any('STEREO3D of the video' in line for line in lines) == lost
