@@ -2,12 +2,13 @@
 import os
 
 import numpy as np
+import pytest
 import torch
 from conftest import ROOT
 from mmagic.registry import MODELS
 from mmengine.config import Config
 
-from dksan_mm.apis import probe, read_frames
+from dksan_mm.apis import probe, read_frames, targets
 from dksan_mm.apis.restore_video import restore_video
 from dksan_mm.apis.window_restorer import WindowRestorer
 
@@ -47,6 +48,16 @@ def restore(model, source, output, **options):
         **options
     }
     return restore_video(model, str(source), str(output), **options)
+
+
+def restore_unjoined(monkeypatch, model, source, output):
+    """Restore all segments, and stop before they are joined."""
+    kind = targets.VideoTarget if targets.is_video_path(
+        str(output)) else targets.FolderTarget
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, 'join', lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            restore(model, source, output)
 
 
 def decode(path):

@@ -18,9 +18,7 @@ import os.path as osp
 import re
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
@@ -171,11 +169,9 @@ def measure_memory(path: str, checkpoint: Optional[str], size: Size,
 
 
 def memory_apart(*task: Any) -> Dict[str, Any]:
-    """Return :func:`measure_memory` from a fresh process, whose C library
-    gives memory back as it does by default."""
+    """Return :func:`measure_memory` from a fresh process."""
     try:
-        with ProcessPoolExecutor(1, get_context('spawn')) as pool:
-            return pool.submit(measure_memory, *task).result()
+        return bench.apart(measure_memory, *task)
     except BrokenProcessPool as error:
         return dict(bytes=None, method=f'not measured: {error}')
 

@@ -29,7 +29,6 @@ import statistics
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
 from multiprocessing import get_context
 from typing import Any, Callable, Dict, List, Optional
 
@@ -212,10 +211,9 @@ def measure_overhead(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
             preset=preset)
 
     runs = {name: functools.partial(whole, name) for name in args.presets}
-    with ExitStack() as stack:
+    # it starts no process before there is work
+    with ProcessPoolExecutor(args.processes, get_context('spawn')) as pool:
         if args.processes > 1:
-            pool = ProcessPoolExecutor(args.processes, get_context('spawn'))
-            stack.enter_context(pool)
             runs.update(team_runs(pool, args, folder, clip, output, count))
         times = bench.alternate(
             dict(windows=windows, **runs), args.device, args.repeat, warmup=1)
@@ -249,12 +247,6 @@ def read_peak() -> Optional[int]:
     return 1024 * int(found[0].split()[1])
 
 
-def apart(measure: Callable, *task: Any) -> Any:
-    """Return what a function measures in a fresh process."""
-    with ProcessPoolExecutor(1, get_context('spawn')) as pool:
-        return pool.submit(measure, *task).result()
-
-
 def restore_clip(args: argparse.Namespace, clip: str, output: str) -> int:
     """Restore a clip as tools/restore_video.py does; return the peak."""
     keep_freed_memory()
@@ -271,8 +263,8 @@ def measure_memory(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
     for count in args.memory_frames:
         clip = write_clip(
             osp.join(folder, f'{count}.mp4'), args.memory_size, count)
-        peaks[count] = apart(restore_clip, args, clip,
-                             osp.join(folder, f'{count}_restored.mp4'))
+        peaks[count] = bench.apart(restore_clip, args, clip,
+                                   osp.join(folder, f'{count}_restored.mp4'))
     least, most = min(peaks), max(peaks)
     ratio = peaks[most] and peaks[least] and peaks[most] / peaks[least]
     return dict(
@@ -304,8 +296,8 @@ def measure_peak(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
     """Return the peak of a large network, by how memory is freed."""
     return dict(
         size=list(args.size),
-        tool=apart(restore_frame, args, True),
-        default=apart(restore_frame, args, False))
+        tool=bench.apart(restore_frame, args, True),
+        default=bench.apart(restore_frame, args, False))
 
 
 def show(results: Dict[str, Any]) -> None:
@@ -376,6 +368,8 @@ def parse_args() -> argparse.Namespace:
         args.memory_size = parse_size(args.memory_size)
     except ValueError as error:
         parser.error(str(error))
+    if args.processes < 1:
+        parser.error(f'--processes must be at least 1, got {args.processes}')
     if args.processes > 1 and args.device.type != 'cpu':
         parser.error('--processes must go with --device cpu, got '
                      f'{args.device}; on GPUs use torchrun and '

@@ -11,7 +11,7 @@ from dksan_mm.datasets.storage import OutputError, sync, write_whole
 _SETTINGS = 'settings.json'
 _READY = 'ready.json'
 # of the process that begins and publishes, and of all that work
-_LOCK, _WORKERS = 'lock', 'workers'
+_LOCKS = _LOCK, _WORKERS = 'lock', 'workers'
 _ANEW = (
     '; use what it was begun with, or begin anew with --overwrite instead '
     'of --resume')
@@ -47,7 +47,7 @@ class PartialFolder:
         half_written = f'{_SETTINGS}.partial'
         if osp.exists(self.file(_SETTINGS)):  # the folder is ours
             half_written = '.partial'
-        if name in (_LOCK, _WORKERS, _SETTINGS) or name.endswith(half_written):
+        if name in (*_LOCKS, _SETTINGS) or name.endswith(half_written):
             return False
         path = self.file(name)
         return not osp.isdir(path) or any(not inner.endswith('.partial')
@@ -249,7 +249,7 @@ class PartialFolder:
         last = [_SETTINGS, _READY]
         names = [
             name for name in os.listdir(self.path)
-            if name not in (*last, _LOCK, _WORKERS)
+            if name not in (*last, *_LOCKS)
         ]
         for name in [*names, *last]:
             path = self.file(name)

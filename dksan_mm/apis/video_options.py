@@ -21,13 +21,14 @@ class _Coder(NamedTuple):
 # their kind. (On CPUs with AVX-512, x264's macroblock tree reads uninitialised
 # memory, so that now and then a file differs, unless cpu-independent is set.
 # x265 would tell its CPU's kind in each file.)
+_X264 = {'x264-params': 'cpu-independent=1'}
 _X265 = 'open-gop=0:info=0:log-level=error'
 _CODERS = {
     'libx264':
-    _Coder({'x264-params': 'cpu-independent=1'}, ('crf', 17, 51),
-           ('preset', 'medium'), dict(qp='0'), 'rgb24', None),
+    _Coder(_X264, ('crf', 17, 51), ('preset', 'medium'), dict(qp='0'), 'rgb24',
+           None),
     'libx264rgb':
-    _Coder({'x264-params': 'cpu-independent=1'}),
+    _Coder(_X264),
     'libx265':
     _Coder({'x265-params': _X265}, ('crf', 19, 51), ('preset', 'medium'),
            {'x265-params': f'{_X265}:lossless=1'}),

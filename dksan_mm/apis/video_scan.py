@@ -19,7 +19,7 @@ class Scan:
         last_duration (int): Of the last one.
         timed (bool): Decoded frames carry these times.
         first (VideoFrame, optional): The first one.
-        codec (str): Name of its decoder.
+        codec (str): Name of its decoder, of packets alone.
     """
     times: List[int] = field(default_factory=list)
     last_duration: int = 0
@@ -135,31 +135,28 @@ def scan_frames(path: str) -> Scan:
     Raises:
         ValueError: None can be decoded.
     """
-    scan, decoding_times = Scan(), []
-    with open_video(path) as container:
-        stream = find_video_stream(container)
-        packet_times = [
-            packet.dts for packet in container.demux(stream) if packet.size
-        ]
+    scan, packet_times, decoding_times = Scan(), [], []
     with open_video(path) as container:
         stream = find_video_stream(container)
         set_decoder(stream)
         scan.timed = container.format.name != 'avi'
-        scan.codec = stream.codec_context.name
-        for frame in container.decode(stream):
-            scan.first = scan.first or frame
-            scan.times.append(frame.pts)
-            decoding_times.append(frame.dts)
-            scan.last_duration = frame.duration
+        for packet in container.demux(stream):
+            if packet.size:
+                packet_times.append(packet.dts)
+            for frame in packet.decode():
+                scan.first = scan.first or frame
+                scan.times.append(frame.pts)
+                decoding_times.append(frame.dts)
+                scan.last_duration = frame.duration
         steps = 1 / (stream.time_base * (stream.average_rate or 25))
     if scan.first is None:
         raise ValueError(f'{path} must have frames that can be decoded, found '
                          f'none; {CURE}')
     if scan.timed and _ascend(scan.times):
         return scan
-    has_times, scan.timed = scan.timed and {*scan.times} != {None}, False
-    if has_times and None not in scan.times and (scan.times == sorted(
-            scan.times)):
+    stated = [time for time in scan.times if time is not None and scan.timed]
+    scan.timed = False
+    if scan.times == sorted(stated):
         _part(scan.times)
     elif len(packet_times) == len(scan.times) and _ascend(packet_times):
         scan.times = packet_times
@@ -167,7 +164,7 @@ def scan_frames(path: str) -> Scan:
         delay = decoding_times[0] - (packet_times[0] or 0)
         scan.times = [time - delay for time in decoding_times]
     else:
-        if has_times:
+        if stated:
             print_log(
                 f'{path}: the times of frames do not ascend; all are shown '
                 'for equally long, at the average rate', 'current',

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from raw_material import make_frames, scene, write_folder, write_video
 from tiny_model import (LOSSLESS, data, decode, listing, restore,
-                        restore_at_once)
+                        restore_at_once, restore_unjoined)
 from tiny_video import SIZE, folder, model, source, undisturbed
 from video_files import write_clip
 
@@ -348,10 +348,7 @@ def test_damaged_segments_are_made_anew(tmp_path, model, source, undisturbed,
                                         monkeypatch):
     """As a machine that stopped may leave one."""
     output = tmp_path / 'out.mkv'
-    with monkeypatch.context() as patch:
-        patch.setattr(targets.VideoTarget, 'join', lambda *args: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            restore(model, source, output)
+    restore_unjoined(monkeypatch, model, source, output)
     one, two = (
         tmp_path / f'out.mkv.partial/segment_0000{i}.mkv' for i in (1, 3))
     one.write_bytes(b'')
@@ -362,10 +359,7 @@ def test_damaged_segments_are_made_anew(tmp_path, model, source, undisturbed,
 
 def test_damaged_frames_are_made_anew(tmp_path, model, source, monkeypatch):
     output = tmp_path / 'out'
-    with monkeypatch.context() as patch:
-        patch.setattr(targets.FolderTarget, 'join', lambda *args: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            restore(model, source, output)
+    restore_unjoined(monkeypatch, model, source, output)
     one, two = (
         tmp_path / f'out.partial/frames/000000{i}.png' for i in ('01', '12'))
     one.write_bytes(b'')
@@ -460,10 +454,7 @@ def test_ctrl_c_ends_what_skips_frames(tmp_path, model, monkeypatch):
         codec='libx264',
         pix_fmt='yuv420p')
     output = tmp_path / 'out.mkv'
-    with monkeypatch.context() as patch:
-        patch.setattr(targets.VideoTarget, 'join', lambda *args: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            restore(model, path, output)
+    restore_unjoined(monkeypatch, model, path, output)
     os.remove(tmp_path / 'out.mkv.partial/segment_00003.mkv')
     decoded = []
     decode_all, check = video_reading._decode, Channel.check

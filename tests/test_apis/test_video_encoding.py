@@ -241,11 +241,12 @@ def test_segments_of_few_frames(tmp_path, count):
 
 def test_x265_does_not_tell_its_cpu(tmp_path):
     """So that segments of several machines join."""
-    info = source(tmp_path, make_frames(3, (36, 52)))
+    frames = make_frames(3, (36, 52))
+    info = source(tmp_path, frames)
     path = tmp_path / 'segment'
     for lossless in (False, True):
         options = EncoderOptions('libx265', lossless=lossless)
-        write_segment(str(path), make_frames(3, (36, 52)), info, 0, 1, options)
+        write_segment(str(path), frames, info, 0, 1, options)
         assert b'cpuid' not in path.read_bytes()
 
 

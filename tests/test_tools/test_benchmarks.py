@@ -6,8 +6,6 @@ import os.path as osp
 import re
 import statistics
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 
 import pytest
 import torch
@@ -241,8 +239,7 @@ def peak_of_a_run():
 def test_peak_resident():
     """What a run frees again counts; what was there before does not. In a
     fresh process: this one has memory that tests before have freed."""
-    with ProcessPoolExecutor(1, get_context('spawn')) as pool:
-        found = pool.submit(peak_of_a_run).result()
+    found = bench.apart(peak_of_a_run)
     if found['bytes'] is None or 'loading included' in found['method']:
         pytest.skip(found['method'])
     assert 0.9 < found['bytes'] / (4 * 2**25) < 1.5
