@@ -40,7 +40,11 @@ max_iters = 300
 # tested afterwards, by tools/test.py
 train_cfg = dict(max_iters=max_iters, val_begin=max_iters + 1)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
-param_scheduler = dict(end=max_iters, T_max=max_iters)
+warmup_iters = 20
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(end=warmup_iters)
+param_scheduler[1].update(
+    begin=warmup_iters, end=max_iters, T_max=max_iters - warmup_iters)
 auto_scale_lr = dict(base_batch_size=4)
 default_hooks = dict(
     logger=dict(interval=10), checkpoint=dict(interval=150, save_best=None))

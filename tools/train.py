@@ -9,9 +9,10 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from dksan_mm.engine import finish_launcher
+from dksan_mm.engine import MaxTimeHook, finish_launcher
 from dksan_mm.engine.cli import (add_runner_arguments, load_config,
                                  naming_checkpoint, prepare)
+from dksan_mm.engine.max_time import parse_time
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,8 +31,23 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help="scale the learning rate by the total batch size over the "
         "config's auto_scale_lr.base_batch_size")
+    parser.add_argument(
+        '--max-time',
+        type=time_argument,
+        metavar='TIME',
+        help='stop after this time, such as 90s, 150m or 2.5h, with a '
+        'checkpoint; --resume goes on from there, as if there had been no '
+        'stop')
     add_runner_arguments(parser)
     return parser.parse_args()
+
+
+def time_argument(text: str) -> float:
+    """Return seconds, with an error that argparse shows."""
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def enable_amp(cfg: Config) -> None:
@@ -62,6 +78,8 @@ def enable_auto_scale_lr(cfg: Config) -> None:
 
 def main() -> None:
     args = parse_args()
+    # its time begins here: slots of a cluster count the start as well
+    max_time = MaxTimeHook(args.max_time) if args.max_time else None
     cfg = load_config(args)
     if cfg.get('train_dataloader') is None:
         raise ValueError(f'{args.config} must have a train_dataloader to be '
@@ -74,6 +92,8 @@ def main() -> None:
         cfg.resume = True
     prepare(cfg)
     runner = Runner.from_cfg(cfg)
+    if max_time is not None:
+        runner.register_hook(max_time)
     with naming_checkpoint(cfg):
         runner.train()
     print_log(f'Logs and checkpoints are in {cfg.work_dir}', 'current')

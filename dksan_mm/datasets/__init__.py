@@ -5,11 +5,13 @@ _compat.check_environment()
 
 # isort: split
 from .loading import CopyFrames, LoadFrames  # noqa: E402
+from .photo_windows import PhotoWindowDataset  # noqa: E402
 from .samplers import SeededInfiniteSampler  # noqa: E402
+from .seeding import SeededConcatDataset  # noqa: E402
 from .sequence_sampler import SequenceSampler  # noqa: E402
 from .video_sr_dataset import VideoSRDataset  # noqa: E402
 
 __all__ = [
-    'CopyFrames', 'LoadFrames', 'SeededInfiniteSampler', 'SequenceSampler',
-    'VideoSRDataset'
+    'CopyFrames', 'LoadFrames', 'PhotoWindowDataset', 'SeededConcatDataset',
+    'SeededInfiniteSampler', 'SequenceSampler', 'VideoSRDataset'
 ]

@@ -5,7 +5,7 @@ from typing import Iterator, Optional
 from mmagic.registry import DATA_SAMPLERS
 from mmengine.dataset import InfiniteSampler
 
-from .video_sr_dataset import VideoSRDataset
+from .seeding import SeededDraws
 
 
 @DATA_SAMPLERS.register_module()
@@ -19,7 +19,8 @@ class SeededInfiniteSampler(InfiniteSampler):
     twice the batch size.
 
     Args:
-        dataset (VideoSRDataset): The data set; it is told the seed.
+        dataset (SeededDraws): The data set, such as :class:`VideoSRDataset`;
+            it is told the seed.
         shuffle (bool): Default: True.
         seed (int, optional): Default: None, a random one, the same in all
             processes.
@@ -29,12 +30,14 @@ class SeededInfiniteSampler(InfiniteSampler):
     """
 
     def __init__(self,
-                 dataset: VideoSRDataset,
+                 dataset: SeededDraws,
                  shuffle: bool = True,
                  seed: Optional[int] = None) -> None:
-        if not isinstance(dataset, VideoSRDataset):
-            raise TypeError('dataset must be a VideoSRDataset, which seeds '
-                            f'its augmentation, got {type(dataset).__name__}')
+        if not isinstance(dataset, SeededDraws):
+            raise TypeError(
+                'dataset must be one of dksan_mm, which seed their '
+                'augmentation (VideoSRDataset, PhotoWindowDataset, '
+                f'SeededConcatDataset), got {type(dataset).__name__}')
         super().__init__(dataset, shuffle, seed)
         dataset.augmentation_seed = self.seed
 

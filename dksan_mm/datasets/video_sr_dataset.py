@@ -1,15 +1,13 @@
 """Sequences of LR and HR frames, checked before anything is trained."""
 import os.path as osp
-import random
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
-import numpy as np
 from mmagic.datasets import BasicFramesDataset
 from mmagic.registry import DATASETS
 from mmengine.fileio import list_from_file
 
+from .seeding import SeededDraws
 from .storage import frame_size, list_sequence
 
 Size = Tuple[int, int]
@@ -19,7 +17,7 @@ _CURE = ('make the data set with a converter in tools/dataset_converters, or '
 
 
 @DATASETS.register_module()
-class VideoSRDataset(BasicFramesDataset):
+class VideoSRDataset(SeededDraws, BasicFramesDataset):
     """MMagic's :class:`BasicFramesDataset` for windows of LR frames with
     their HR centre frame.
 
@@ -63,7 +61,6 @@ class VideoSRDataset(BasicFramesDataset):
                  **kwargs) -> None:
         self.scale = scale
         self.check_frames = check_frames
-        self.augmentation_seed: Optional[int] = None
         kwargs.setdefault('depth', 2)
         kwargs.setdefault('num_output_frames', 1)
         super().__init__(*args, num_input_frames=num_input_frames, **kwargs)
@@ -201,26 +198,3 @@ class VideoSRDataset(BasicFramesDataset):
                 f'as large as LR frames, found {sizes["gt"]} in '
                 f'{self.data_prefix["gt"]} and {sizes["img"]} in '
                 f'{self.data_prefix["img"]} (width, height); {_CURE}')
-
-    def __getitem__(self, idx: int) -> dict:
-        """Return a sample. Indices of :class:`SeededInfiniteSampler` run
-        beyond the length; they seed the augmentation."""
-        index = idx % len(self)
-        if self.augmentation_seed is None:
-            return super().__getitem__(index)
-        with _seeded(self.augmentation_seed, idx // len(self)):
-            return super().__getitem__(index)
-
-
-@contextmanager
-def _seeded(*entropy: int) -> Iterator[None]:
-    """Seed the generators that MMagic's transforms use, for a while."""
-    states = random.getstate(), np.random.get_state()
-    seeds = np.random.SeedSequence(entropy).generate_state(2)
-    random.seed(int(seeds[0]))
-    np.random.seed(seeds[1])
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])

@@ -11,12 +11,13 @@ from .distributed import finish_launcher, prepare_launcher  # noqa: E402
 from .evaluation_hooks import ResultHook  # noqa: E402
 from .evaluation_hooks import SaveFramesHook, SelfEnsembleHook  # noqa: E402
 from .loops import ResumableTrainLoop  # noqa: E402
+from .max_time import MaxTimeHook  # noqa: E402
 from .memory import keep_freed_memory  # noqa: E402
 from .optim import CPUAmpOptimWrapper  # noqa: E402
 
 __all__ = [
-    'CPUAmpOptimWrapper', 'InferenceWrapper', 'ResumableTrainLoop',
-    'SaveFramesHook', 'SelfEnsembleHook', 'ResultHook',
+    'CPUAmpOptimWrapper', 'InferenceWrapper', 'MaxTimeHook',
+    'ResumableTrainLoop', 'SaveFramesHook', 'SelfEnsembleHook', 'ResultHook',
     'allow_mmengine_checkpoints', 'check_checkpoint', 'finish_launcher',
     'keep_freed_memory', 'prepare_launcher'
 ]

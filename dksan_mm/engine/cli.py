@@ -76,7 +76,13 @@ def use_data_root(cfg: Config, root: str) -> None:
         raise FileNotFoundError(
             f'--data-root must be a data set that a converter wrote, found no '
             f'metadata.json in {root}; make it with tools/dataset_converters')
-    loaders = [cfg.get('train_dataloader'), cfg.get('val_dataloader')]
+    train = cfg.get('train_dataloader')
+    if train is not None and 'datasets' in train.dataset:
+        # of several, beside photographs, the one of sequences
+        train.dataset = next(
+            dataset for dataset in train.dataset.datasets
+            if dataset.type == 'VideoSRDataset')
+    loaders = [train, cfg.get('val_dataloader')]
     if cfg.get('test_dataloader'):
         test_set = read_test_sets(cfg)[0]
         for metric in test_set.metrics:

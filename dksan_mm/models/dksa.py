@@ -12,16 +12,20 @@ class DKSA(nn.Module):
     """Deformable kernel spatial attention (Fig. 3b), and its light version
     (Fig. 3c).
 
-    At half the size, deformable-kernel layers look for edges and textures;
-    back at full size one convolution gives a mask and, in the full version,
-    another an addend: ``x * 2 * sigmoid(mask) + addend``. Both start at zero,
-    so that the module starts as the identity. The figure leaves open the size
-    it works at; half keeps its cost near the paper's (0.92 to 0.97 s/frame).
+    All layers work at half the size of ``x``: deformable-kernel layers look
+    for edges and textures, then one convolution gives a mask and, in the full
+    version, another an addend. Both are enlarged to the size of ``x``, which
+    becomes ``x * 2 * sigmoid(mask) + addend``. Both convolutions start at
+    zero, so that the module starts as the identity.
+
+    The paper's figure was not at hand, and its text does not name these
+    details. They are one reading that fits the printed parameter counts; half
+    the size keeps the cost near the paper's (0.92 to 0.97 s/frame).
 
     Args:
         mid_channels (int): Channels C.
-        num_layers (int): Deformable-kernel layers: the paper's figures show 3
-            in the full version and 1 in the light one. Default: 3.
+        num_layers (int): Deformable-kernel layers; DKSAN has 3 in the full
+            version and 1 in the light one. Default: 3.
         light (bool): Whether to leave out the second convolution and the
             addend. Default: False.
         scope_size (int): Side of the scope kernels. Default: 4.
@@ -52,15 +56,18 @@ class DKSA(nn.Module):
         attention = self.dkc_layers(self.head(x))
         if self.tail is not None:
             attention = self.tail(attention)
-        strips = row_strips(attention, halo=2, scale=2)
-        # an odd height is not twice the attention's; no level but the first
-        # has one
+        mask, addend = self.conv_mask(attention), None
+        if self.conv_addend is not None:
+            addend = self.conv_addend(attention)
+        del attention
+        strips = row_strips(mask, halo=1, scale=2)
+        # an odd height is not twice the mask's; no level but the first has one
         if strips is None or x.shape[-2] % 2:
-            return self._attend(x, attention)
+            return _attend(x, mask, addend)
         out: Optional[Tensor] = None
         for rows, around, core in strips:
-            part = self._attend(x[..., scaled(around, 2), :],
-                                attention[..., around, :])
+            part = _attend(x[..., scaled(around, 2), :], mask[..., around, :],
+                           None if addend is None else addend[..., around, :])
             part = part[..., scaled(core, 2), :]
             if out is None:
                 out = empty_map(part, x.shape[-2])
@@ -68,16 +75,21 @@ class DKSA(nn.Module):
             del part  # before the next one is there
         return out
 
-    def _attend(self, x: Tensor, attention: Tensor) -> Tensor:
-        """Return (N, C, H, W) changed by what is known of it at half its
-        size."""
-        attention = F.interpolate(
-            attention, size=x.shape[-2:], mode='bilinear', align_corners=False)
-        mask = self.conv_mask(attention).sigmoid_()
-        if self.conv_addend is None:
-            return x * mask * 2
-        addend = self.conv_addend(attention)
-        return addcmul(addend, x, mask, out=addend, value=2)
+
+def _attend(x: Tensor, mask: Tensor, addend: Optional[Tensor]) -> Tensor:
+    """Return (N, C, H, W) scaled by a mask and, unless None, plus an addend,
+    which have half its size."""
+    mask = _enlarge(mask, x).sigmoid_()
+    if addend is None:
+        return x * mask * 2
+    addend = _enlarge(addend, x)
+    return addcmul(addend, x, mask, out=addend, value=2)
+
+
+def _enlarge(x: Tensor, to: Tensor) -> Tensor:
+    """Return ``x`` at the size of ``to``."""
+    return F.interpolate(
+        x, size=to.shape[-2:], mode='bilinear', align_corners=False)
 
 
 def _zero_conv(channels: int) -> nn.Conv2d:

@@ -1,9 +1,12 @@
 """The DKSAN restorer."""
 from collections import Counter
-from typing import Any, Iterable, List, Mapping
+from typing import Any, Dict, Iterable, List, Mapping, Optional
 
+import torch.nn.functional as F
 from mmagic.models import BaseEditModel
 from mmagic.registry import MODELS
+from mmagic.structures import DataSample
+from torch import Tensor
 
 from dksan_mm.engine.checkpoint import CheckpointMismatchError
 
@@ -24,6 +27,11 @@ class DKSAN(BaseEditModel):
         generator (dict): Config of the network, as a rule of
             :class:`DKSANNet`.
         pixel_loss (dict): Config of the loss.
+        level_loss_weight (float): Weight of the same loss on the images of
+            the levels before the last, averaged over them; what they are
+            compared with is the HR frame, reduced (bicubic, antialiased). Not
+            in the paper; for generators that return them, as
+            :class:`DKSANNet` does. Default: 0.
         strict_checkpoint (bool): Whether a checkpoint must hold exactly the
             model's tensors. False starts from whatever fits.
             Default: True.
@@ -37,11 +45,54 @@ class DKSAN(BaseEditModel):
     def __init__(self,
                  generator: dict,
                  pixel_loss: dict,
+                 level_loss_weight: float = 0.,
                  strict_checkpoint: bool = True,
                  **kwargs) -> None:
         super().__init__(generator=generator, pixel_loss=pixel_loss, **kwargs)
+        if level_loss_weight < 0:
+            raise ValueError('level_loss_weight must be at least 0, got '
+                             f'{level_loss_weight}')
+        self.level_loss_weight = level_loss_weight
         if strict_checkpoint:
             self.register_load_state_dict_pre_hook(_refuse_other_variants)
+
+    def forward_train(self,
+                      inputs: Tensor,
+                      data_samples: Optional[DataSample] = None,
+                      **kwargs: Any) -> Dict[str, Tensor]:
+        """Return the losses.
+
+        Args:
+            inputs (Tensor): Windows, (N, T, 3, H, W), in [0, 1].
+            data_samples (DataSample): Stacked; ``gt_img`` holds the HR
+                frames, (N, 3, scale * H, scale * W), in [0, 1].
+
+        Returns:
+            dict[str, Tensor]: ``loss``, or ``loss_pixel`` and
+            ``loss_levels``, whose sum is minimised.
+        """
+        if not self.level_loss_weight:
+            return super().forward_train(inputs, data_samples, **kwargs)
+        *levels, restored = self.generator(inputs, return_levels=True)
+        hr = data_samples.gt_img
+        losses = [
+            self.pixel_loss(image, reduce_to(hr, image)) for image in levels
+        ]
+        return dict(
+            loss_pixel=self.pixel_loss(restored, hr),
+            loss_levels=self.level_loss_weight * sum(losses) /
+            max(len(losses), 1))
+
+
+def reduce_to(hr: Tensor, image: Tensor) -> Tensor:
+    """Return an image, (N, C, H, W), bicubically reduced to the size of
+    another one, antialiased as MATLAB's."""
+    return F.interpolate(
+        hr,
+        size=image.shape[-2:],
+        mode='bicubic',
+        align_corners=False,
+        antialias=True)
 
 
 def _refuse_other_variants(module: DKSAN, state_dict: Mapping[str, Any],

@@ -27,11 +27,17 @@ class DKSANNet(BaseModule):
     this is the four rows of the paper's Table 3: 26.1M parameters without
     any of them ("backbone"), 26.3M with channel attention, 27.0M with
     alignment as well, and 29.5M with all (DKSAN). The text of the paper
-    leaves details open; they are chosen so that these counts come out.
+    leaves details open; they are one reading of several that give these
+    counts.
+
+    A level sees of the one before it only the image, so that levels may
+    differ in width: wide where an image is small, narrow where it is large.
 
     Args:
         in_channels (int): Channels of the images. Default: 3.
-        mid_channels (int): Channels C of the features. Default: 128.
+        mid_channels (int or Sequence[int]): Channels C of the features, one
+            number or one for each level. Extraction, alignment and fusion
+            have those of level 1. Default: 128.
         num_frames (int): Frames T of the window, odd; the middle one is
             restored. Default: 7.
         num_blocks (Sequence[int]): RCABs of each level. Their number is the
@@ -42,13 +48,13 @@ class DKSANNet(BaseModule):
         num_align_layers (int): Deformable-kernel layers of the alignment.
             Default: 6.
         deform_groups (int): Groups of the alignment's modulated deformable
-            convolution; a divisor of C. Default: 8.
+            convolution; a divisor of level 1's C. Default: 8.
         num_dksa_layers (int): Deformable-kernel layers of the attention of
             levels 2 to L; level 1 has the light version with one.
             Default: 3.
         scope_size (int): Side of the scope kernels. Default: 4.
-        reduction (int): Reduction of the channel attention, at most C.
-            Default: 16.
+        reduction (int or Sequence[int]): Reduction of the channel attention,
+            at most C, one number or one for each level. Default: 16.
         with_channel_attention (bool): Default: True.
         with_alignment (bool): Default: True. A single frame needs none and
             gets none.
@@ -61,7 +67,7 @@ class DKSANNet(BaseModule):
 
     def __init__(self,
                  in_channels: int = 3,
-                 mid_channels: int = 128,
+                 mid_channels: Union[int, Sequence[int]] = 128,
                  num_frames: int = 7,
                  num_blocks: Sequence[int] = (30, 20, 15, 10),
                  num_extraction_blocks: int = 5,
@@ -69,14 +75,17 @@ class DKSANNet(BaseModule):
                  deform_groups: int = 8,
                  num_dksa_layers: int = 3,
                  scope_size: int = 4,
-                 reduction: int = 16,
+                 reduction: Union[int, Sequence[int]] = 16,
                  with_channel_attention: bool = True,
                  with_alignment: bool = True,
                  with_dksa: bool = True,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg=init_cfg)
-        _check_config(mid_channels, num_frames, num_blocks, deform_groups,
-                      reduction)
+        widths = _of_levels('mid_channels', mid_channels, len(num_blocks))
+        reductions = _of_levels('reduction', reduction, len(num_blocks))
+        _check_config(widths, num_frames, num_blocks, deform_groups,
+                      reductions)
+        width = widths[0]
         self.in_channels = in_channels
         self.num_frames = num_frames
         self.num_levels = len(num_blocks)
@@ -84,37 +93,37 @@ class DKSANNet(BaseModule):
 
         # E_res, eq. 2, and E_2 to E_L, eqs. 6 to 8
         self.extract = nn.Sequential(
-            nn.Conv2d(in_channels, mid_channels, 3, padding=1), leaky_relu(),
+            nn.Conv2d(in_channels, width, 3, padding=1), leaky_relu(),
             make_layer(
                 RCAB,
                 num_extraction_blocks,
-                mid_channels=mid_channels,
+                mid_channels=width,
                 with_channel_attention=False))
         self.extract_levels = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(in_channels, mid_channels, 3, padding=1),
-                leaky_relu()) for _ in num_blocks[1:])
+                nn.Conv2d(in_channels, channels, 3, padding=1), leaky_relu())
+            for channels in widths[1:])
         self.align = None
         if with_alignment and num_frames > 1:
-            self.align = DKCAlign(mid_channels, num_align_layers,
-                                  deform_groups, scope_size)
+            self.align = DKCAlign(width, num_align_layers, deform_groups,
+                                  scope_size)
         # W_E, eq. 4
-        self.fuse = PointwiseConv2d(num_frames * mid_channels, mid_channels)
+        self.fuse = PointwiseConv2d(num_frames * width, width)
         self.reconstruct = nn.ModuleList()
-        for level, blocks in enumerate(num_blocks):
+        for level, channels in enumerate(widths):
             dksa = None
             if with_dksa:
                 layers = num_dksa_layers if level else 1
-                dksa = DKSA(mid_channels, layers, not level, scope_size)
+                dksa = DKSA(channels, layers, not level, scope_size)
             self.reconstruct.append(
                 Reconstruction(
-                    mid_channels,
-                    blocks,
+                    channels,
+                    num_blocks[level],
                     dksa,
                     with_channel_attention=with_channel_attention,
-                    reduction=reduction))
+                    reduction=reductions[level]))
         self.upscale = nn.ModuleList(
-            Upscale(mid_channels, in_channels) for _ in num_blocks)
+            Upscale(channels, in_channels) for channels in widths)
         # features are channels-last; weights that are not would be copied in
         # every call
         use_channels_last(self)
@@ -256,17 +265,30 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _check_config(mid_channels: int, num_frames: int,
+def _of_levels(name: str, value: Union[int, Sequence[int]],
+               levels: int) -> Tuple[int, ...]:
+    """Return an argument's value for each level, or raise."""
+    values = (value, ) * levels if isinstance(value, int) else tuple(value)
+    if len(values) != levels or not all(
+            isinstance(v, int) and v > 0 for v in values):
+        raise ValueError(
+            f'{name} must be one positive number or one for each of the '
+            f'{levels} levels that num_blocks names, got {value}')
+    return values
+
+
+def _check_config(widths: Sequence[int], num_frames: int,
                   num_blocks: Sequence[int], deform_groups: int,
-                  reduction: int) -> None:
+                  reductions: Sequence[int]) -> None:
     if num_frames < 1 or num_frames % 2 == 0:
         raise ValueError(f'num_frames must be odd, got {num_frames}')
     if not num_blocks or min(num_blocks) < 1:
         raise ValueError('num_blocks must name at least one level, with at '
                          f'least one block each, got {num_blocks}')
-    if mid_channels % deform_groups:
+    if widths[0] % deform_groups:
         raise ValueError('deform_groups must be a divisor of mid_channels = '
-                         f'{mid_channels}, got {deform_groups}')
-    if not 1 <= reduction <= mid_channels:
-        raise ValueError('reduction must be from 1 to mid_channels = '
-                         f'{mid_channels}, got {reduction}')
+                         f'{widths[0]}, got {deform_groups}')
+    for width, reduction in zip(widths, reductions):
+        if reduction > width:
+            raise ValueError('reduction must be from 1 to mid_channels = '
+                             f'{width}, got {reduction}')

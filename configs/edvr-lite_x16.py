@@ -1,0 +1,16 @@
+# An EDVR of dksan-lite_x16.py's size, trained as that is.
+_base_ = 'dksan-lite_x16.py'
+experiment_name = 'edvr-lite_x16'
+work_dir = f'./work_dirs/{experiment_name}'
+
+model = dict(
+    generator=dict(
+        _delete_=True,
+        type='ExtremeEDVRNet',
+        mid_channels=56,
+        num_frames=7,
+        deform_groups=8,
+        num_blocks_extraction=3,
+        num_blocks_reconstruction=20,
+        scale=16,
+        hr_channels=24))

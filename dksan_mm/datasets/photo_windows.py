@@ -1,0 +1,138 @@
+"""Training windows rendered from still photographs."""
+from typing import Any, List, Optional, Sequence
+
+import numpy as np
+from mmagic.registry import DATASETS
+from mmengine.dataset import BaseDataset
+
+from .camera import CameraMotion, Scaled, render
+from .photographs import PhotographCache, list_photographs
+from .reduction import reduce_frame
+from .seeding import SeededDraws
+
+
+@DATASETS.register_module()
+class PhotoWindowDataset(SeededDraws, BaseDataset):
+    """Windows of LR frames with their HR middle frame, rendered on the fly
+    from a folder of still photographs.
+
+    A camera moves over a photograph: translation with acceleration, rotation,
+    zoom, the shake of a hand, or nearly nothing. In a share of the windows an
+    object cut from another photograph moves before it by itself, with a soft
+    edge. HR frames are rounded to 8 bits, then reduced as the converters do
+    (MATLAB's bicubic).
+
+    The pipeline gets ``img``, a list of T frames (H, W, 3) uint8 RGB, ``gt``,
+    the middle one (scale * H, scale * W, 3), and ``img_path``. A sample
+    depends on the seed and its index alone, whatever the number of workers
+    and processes (:class:`SeededInfiniteSampler`).
+
+    Photographs are found in all folders below: PNG, JPEG, BMP, TIFF, WebP. A
+    grey one gets three equal channels. One with a side below ``gt_size`` is
+    left out, with a warning; one with 16 bits or transparent parts is an
+    error when it is read. They are first reduced until they are sharp
+    (:func:`.photographs.sharpen`).
+
+    Args:
+        data_root (str): Folder of the photographs. Default: ''.
+        data_prefix (dict): ``img``: folder below it. Default: dict(img='').
+        scale (int): HR size divided by LR size. Default: 16.
+        num_input_frames (int): Frames T of a window, odd. Default: 7.
+        gt_size (int): Side of the HR frames, a multiple of ``scale``.
+            Default: 256.
+        windows_per_photograph (int): How often each photograph counts in the
+            length, and so beside other data sets. Default: 10.
+        object_ratio (float): Share of windows with a moving object, 0 to 1.
+            Default: 0.5.
+        step (Sequence[float]): Range of photograph pixels per HR pixel.
+            Default: (1, 1.8).
+        motion (dict, optional): Of :class:`.camera.CameraMotion`.
+            Default: None, its defaults.
+        cache_bytes (int): Decoded photographs kept in memory, in each
+            process. What does not fit is decoded again. Default: 2**30.
+        **kwargs: ``pipeline`` and others of
+            :class:`mmengine.dataset.BaseDataset`.
+
+    Raises:
+        FileNotFoundError: The folder is missing.
+        ValueError: There is no photograph of the size, a file is damaged, or
+            an argument breaks a rule above.
+    """
+
+    METAINFO = dict(dataset_type='photo_windows', task_name='vsr')
+
+    def __init__(self,
+                 *,
+                 data_root: str = '',
+                 data_prefix: dict = dict(img=''),
+                 scale: int = 16,
+                 num_input_frames: int = 7,
+                 gt_size: int = 256,
+                 windows_per_photograph: int = 10,
+                 object_ratio: float = 0.5,
+                 step: Sequence[float] = (1., 1.8),
+                 motion: Optional[dict] = None,
+                 cache_bytes: int = 2**30,
+                 **kwargs: Any) -> None:
+        if num_input_frames < 1 or num_input_frames % 2 == 0:
+            raise ValueError('num_input_frames must be odd, got '
+                             f'{num_input_frames}')
+        if scale < 1 or gt_size < scale or gt_size % scale:
+            raise ValueError('gt_size must be a multiple of scale = '
+                             f'{scale}, got {gt_size}')
+        if windows_per_photograph < 1:
+            raise ValueError('windows_per_photograph must be at least 1, got '
+                             f'{windows_per_photograph}')
+        if not 0 <= object_ratio <= 1:
+            raise ValueError(
+                f'object_ratio must be from 0 to 1, got {object_ratio}')
+        if len(step) != 2 or not 0 < step[0] <= step[1]:
+            raise ValueError('step must be a range (low, high) above 0, got '
+                             f'{step}')
+        self.scale = scale
+        self.num_input_frames = num_input_frames
+        self.gt_size = gt_size
+        self.windows_per_photograph = windows_per_photograph
+        self.object_ratio = object_ratio
+        self.step = tuple(step)
+        self.motion = CameraMotion(**(motion or {}))
+        self.cache_bytes = cache_bytes
+        super().__init__(
+            data_root=data_root, data_prefix=data_prefix, **kwargs)
+
+    def load_data_list(self) -> List[dict]:
+        """List the photographs, each as often as it counts."""
+        paths = list_photographs(self.data_prefix['img'], self.gt_size)
+        self._photographs = PhotographCache(paths, self.gt_size,
+                                            self.cache_bytes)
+        self._count = len(paths)
+        return [
+            dict(img_path=path, photograph=number)
+            for _ in range(self.windows_per_photograph)
+            for number, path in enumerate(paths)
+        ]
+
+    def prepare_data(self, idx: int) -> Any:
+        """Render a window, and run the pipeline on it."""
+        info = self.get_data_info(idx)
+        # the generator that SeededDraws seeds
+        seed = np.random.randint(2**31, size=4)
+        rng = np.random.default_rng([*seed, info['photograph']])
+        frames = self._render(rng, info['photograph'])
+        info.update(
+            img=[reduce_frame(frame, self.scale) for frame in frames],
+            gt=frames[self.num_input_frames // 2])
+        return self.pipeline(info)
+
+    def _render(self, rng: np.random.Generator,
+                photograph: int) -> List[np.ndarray]:
+        """Return a window of HR frames."""
+        step = np.exp(rng.uniform(*np.log(self.step)))
+        behind = self._photographs[photograph].at(step)
+        before: Optional[Scaled] = None
+        if rng.random() < self.object_ratio:
+            other = int(rng.integers(self._count))
+            before = self._photographs[other].at(step)
+        return list(
+            render(rng, behind, (self.gt_size, self.gt_size),
+                   self.num_input_frames, self.motion, before))
