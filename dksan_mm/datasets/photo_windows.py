@@ -119,9 +119,24 @@ class PhotoWindowDataset(SeededDraws, BaseDataset):
         seed = np.random.randint(2**31, size=4)
         rng = np.random.default_rng([*seed, info['photograph']])
         frames = self._render(rng, info['photograph'])
+        lr = [reduce_frame(frame, self.scale) for frame in frames]
+        gt = frames[self.num_input_frames // 2]
+        path = info['img_path']
+        # the keys of MMagic's loading: samples of real sequences, which it
+        # loads, are to go into the same batch
         info.update(
-            img=[reduce_frame(frame, self.scale) for frame in frames],
-            gt=frames[self.num_input_frames // 2])
+            img=lr,
+            gt=gt,
+            img_path=[path] * len(lr),
+            gt_path=[path],
+            num_input_frames=len(lr),
+            num_output_frames=1,
+            ori_img_shape=[frame.shape for frame in lr],
+            ori_gt_shape=[gt.shape],
+            img_channel_order='rgb',
+            gt_channel_order='rgb',
+            img_color_type='color',
+            gt_color_type='color')
         return self.pipeline(info)
 
     def _render(self, rng: np.random.Generator,

@@ -33,7 +33,8 @@ def reduce_frame(hr: np.ndarray, scale: int) -> np.ndarray:
     lr = np.tensordot(lr, _matrix(width, scale), (1, 1)).transpose(0, 2, 1)
     # MATLAB rounds halves upwards. Sums of products that are a half exactly
     # come out a little off it: 1e-9 is far above their error
-    return np.clip(np.floor(lr + 0.5 + 1e-9), 0, 255).astype(np.uint8)
+    lr = np.floor(lr + (0.5 + 1e-9))
+    return np.clip(lr, 0, 255).astype(np.uint8, order='C')
 
 
 @lru_cache(maxsize=16)

@@ -37,8 +37,22 @@ class SeededConcatDataset(SeededDraws, ConcatDataset):
     photographs and real sequences in one training, say, each as often as it
     has samples.
 
+    The samples of all must have the same keys.
+
     Arguments are those of :class:`mmengine.dataset.ConcatDataset`.
     """
+
+    def __getitem__(self, idx: int) -> Any:
+        """Return a sample."""
+        sample = super().__getitem__(idx)
+        # samples that have been through other steps, and whose keys came in
+        # another order, MMagic refuses to put into one batch: it compares
+        # lists made of sets
+        given = sample['data_samples']
+        ordered = type(given)(metainfo=dict(sorted(given.metainfo.items())))
+        for key, value in sorted(given.items()):
+            ordered.set_field(value, key)
+        return dict(sample, data_samples=ordered)
 
 
 @contextmanager

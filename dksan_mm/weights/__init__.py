@@ -1,0 +1,131 @@
+"""Trained networks that come with the package, known by name.
+
+Each is a safetensors file beside this one: half-precision weights, and in its
+metadata the config that describes the network and how it was trained. Needs
+PyTorch and safetensors alone.
+"""
+import difflib
+import hashlib
+import json
+import os.path as osp
+from functools import lru_cache
+from typing import Any, Dict, List, Optional
+
+FOLDER = osp.dirname(osp.abspath(__file__))
+# of the files as they are released: tools/publish_model.py prints them
+SHA256: Dict[str, str] = {}
+
+
+def names() -> List[str]:
+    """Return the names of the networks, in alphabetical order."""
+    return sorted(SHA256)
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is the name of a network. It is that also where a file
+    is called so; ``./NAME`` names the file."""
+    return text in SHA256
+
+
+def path_of(name: str) -> str:
+    """Return the file of a network, after comparing its hash.
+
+    Args:
+        name (str): One of :func:`names`.
+
+    Raises:
+        ValueError: There is no such network, or its file is damaged.
+    """
+    if name not in SHA256:
+        raise ValueError(unknown(name))
+    path = osp.join(FOLDER, f'{name}.safetensors')
+    if _hash_of(path) != SHA256[name]:
+        raise ValueError(
+            f'{path} must be the file that dksan_mm was released with '
+            f'(SHA-256 {SHA256[name][:12]}...), found another, or none: it is '
+            'damaged; install dksan_mm again')
+    return path
+
+
+def unknown(name: str) -> str:
+    """Return a sentence for a name that is none, with those that are."""
+    known = ', '.join(names()) or 'none'
+    like = difflib.get_close_matches(name, SHA256, n=1)
+    hint = f' (did you mean {like[0]}?)' if like else ''
+    return f'there is no network called {name!r}{hint}; there are: {known}'
+
+
+def card(name: str) -> Dict[str, Any]:
+    """Return what a network's file says of itself: ``config``, ``training``
+    and the like.
+
+    Args:
+        name (str): One of :func:`names`.
+
+    Raises:
+        ValueError: There is no such network, or its file is damaged.
+    """
+    return read_metadata(path_of(name))
+
+
+def config_of(name: str) -> Dict[str, Any]:
+    """Return the config that describes a network, as plain values.
+
+    Args:
+        name (str): One of :func:`names`.
+    """
+    return card(name)['config']
+
+
+@lru_cache(maxsize=None)
+def _hash_of(path: str) -> Optional[str]:
+    """Return a file's SHA-256, None if there is none; read once a process."""
+    if not osp.isfile(path):
+        return None
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        for block in iter(lambda: file.read(2**20), b''):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_metadata(path: str) -> Dict[str, Any]:
+    """Return the metadata of a safetensors file; values that are JSON as what
+    they stand for.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+    try:
+        with safe_open(path, 'pt') as file:
+            found = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(_damaged(path, error)) from error
+    return {key: _from_json(value) for key, value in found.items()}
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def read_state_dict(path: str) -> Dict[str, Any]:
+    """Return the tensors of a safetensors file, on the CPU.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(_damaged(path, error)) from error
+
+
+def _damaged(path: str, error: Exception) -> str:
+    return (f'{path} must be a whole safetensors file, found: {error}; copy '
+            'it again')
