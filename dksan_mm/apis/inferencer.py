@@ -8,7 +8,8 @@ from mmagic.apis.inferencers.video_restoration_inferencer import \
 from mmagic.utils import ConfigType
 from mmengine.config import Config
 
-from .loading import load_model
+from dksan_mm import weights
+from .loading import load_model, read_config
 from .restore_video import restore_video
 
 
@@ -35,7 +36,9 @@ class DKSANVideoInferencer(VideoRestorationInferencer):
     MMagic is not patched.
 
     Args:
-        config (str or ConfigType): A config, or its path.
+        config (str or ConfigType): A config, its path, or the name of a
+            trained network that comes with the package, such as
+            ``'dksan-lite_x4'``.
         ckpt (str, optional): Its checkpoint; None for a model without
             parameters.
         device (str, optional): Default: a GPU if there is one.
@@ -62,6 +65,10 @@ class DKSANVideoInferencer(VideoRestorationInferencer):
         # of the instance: MMagic's belong to the class, so that what one
         # inferencer is given would hold for the next
         self.extra_parameters: Dict[str, Any] = {}
+        if isinstance(config, str):
+            if weights.is_name(config):
+                ckpt = ckpt or config
+            config = read_config(config)
         super().__init__(config, ckpt, device, extra_parameters, seed,
                          **kwargs)
 

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 
+from dksan_mm import weights
 from dksan_mm._benchmark import pick_device
 from dksan_mm.engine import check_checkpoint
 from dksan_mm.engine.checkpoint import CheckpointMismatchError
@@ -18,16 +19,19 @@ from dksan_mm.engine.checkpoint import CheckpointMismatchError
 def load_model(config: Union[str, os.PathLike, Config],
                checkpoint: Union[str, os.PathLike, None] = None,
                device: Union[str, torch.device, None] = None) -> BaseEditModel:
-    """Return the restorer of a config with a checkpoint's weights.
+    """Return the restorer of a config with a checkpoint's weights, or a
+    trained network that comes with the package.
 
     Like MMagic's ``init_model``, but a checkpoint is read without running
     code that it may carry, and must fit.
 
     Args:
-        config (str, Path or Config): A config, such as those in ``configs/``.
-        checkpoint (str or Path, optional): Its checkpoint; None or
-            ``'none'`` for a model without parameters, such as bicubic
-            interpolation.
+        config (str, Path or Config): A config, such as those in ``configs/``,
+            or the name of a trained network, such as ``'dksan-lite_x4'``
+            (:func:`dksan_mm.weights.names`), which needs no checkpoint.
+        checkpoint (str or Path, optional): Its checkpoint: a file of
+            torch.save or safetensors, or a name as above; None or ``'none'``
+            for a model without parameters, such as bicubic interpolation.
         device (str or torch.device, optional): Default: a GPU if there is
             one.
 
@@ -40,10 +44,13 @@ def load_model(config: Union[str, os.PathLike, Config],
         ValueError: The checkpoint is damaged, or missing and needed; the
             config describes no model.
     """
-    if not isinstance(config, Config):
-        config = _read_config(os.fspath(config))
     if checkpoint is not None:
         checkpoint = os.fspath(checkpoint)
+    if not isinstance(config, Config):
+        config = os.fspath(config)
+        if weights.is_name(config) and checkpoint is None:
+            checkpoint = config
+        config = read_config(config)
     if checkpoint == 'none':
         checkpoint = None
     if checkpoint is not None:
@@ -71,11 +78,21 @@ def load_model(config: Union[str, os.PathLike, Config],
     return model.to(device).eval()
 
 
-def _read_config(path: str) -> Config:
+def read_config(path: str) -> Config:
+    """Return the config of a file, or of a network that comes with the
+    package.
+
+    Raises:
+        FileNotFoundError: There is no such file, nor a network of the name.
+        ValueError: It describes no model.
+    """
+    if weights.is_name(path):
+        return Config(weights.config_of(path))
     if not osp.isfile(path):
         raise FileNotFoundError(
             f'config {path} does not exist; give one such as '
-            'configs/dksan_vid3oc_x16.py')
+            'configs/dksan_vid3oc_x16.py, or the name of a trained network: '
+            f'{weights.unknown(path)}')
     config = Config.fromfile(path)
     if 'model' not in config:
         raise ValueError(f'config {path} must describe a model, found none; '

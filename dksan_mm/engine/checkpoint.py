@@ -1,11 +1,22 @@
-"""Checkpoints: loaded without running code that they may carry."""
+"""Checkpoints: loaded without running code that they may carry.
+
+A checkpoint is a file that torch.save or safetensors wrote, an address of one
+(``https://``), or the name of a network that comes with the package
+(:mod:`dksan_mm.weights`). mmengine's loading goes through
+:func:`load_checkpoint_file` as soon as this module is imported.
+"""
+import os
 import os.path as osp
 import pickle
-from typing import Any, Callable
+import re
+from typing import Any, Callable, Dict
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from dksan_mm import weights
 
 
 class CheckpointMismatchError(ValueError):
@@ -41,22 +52,54 @@ def allow_mmengine_checkpoints() -> None:
 
 
 def check_checkpoint(path: str) -> None:
-    """Raise unless a local checkpoint can be loaded, before anything is
-    built. Addresses with a scheme (``http://``, ...) are left to mmengine.
+    """Raise unless a checkpoint can be loaded, before anything is built.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: There is no such file, nor a network of the name.
         ValueError: The file is damaged or needs code to be run.
     """
-    if '://' in path:
-        return
+    load_checkpoint_file(path)
+
+
+def load_checkpoint_file(path: str, map_location: Any = None) -> Dict:
+    """Return what a checkpoint holds, without running code.
+
+    Args:
+        path (str): A file, an address or a name, see above.
+        map_location (optional): As of :func:`torch.load`; None is the CPU.
+
+    Returns:
+        dict: ``state_dict`` and what else there is.
+
+    Raises:
+        FileNotFoundError: There is no such file, nor a network of the name.
+        ValueError: The file is damaged or needs code to be run.
+    """
+    if weights.is_name(path):
+        path = weights.path_of(path)
+    elif '://' in path:
+        path = _download(path)
+    path = osp.expanduser(path)
     if not osp.isfile(path):
         raise FileNotFoundError(
-            f'checkpoint {path} does not exist; give the path of a .pth file '
-            'that tools/train.py wrote')
+            f'checkpoint {path} does not exist; give the path of a file that '
+            'tools/train.py wrote, or the name of a trained network: '
+            f'{weights.unknown(path)}')
+    if path.endswith('.safetensors'):
+        loaded = weights.read_state_dict(path)
+        device = map_location or 'cpu'
+        return dict(
+            state_dict={key: x.to(device)
+                        for key, x in loaded.items()},
+            meta={})
+    return _load_pickled(path, map_location or 'cpu')
+
+
+def _load_pickled(path: str, map_location: Any) -> Dict:
+    """Return what torch.save wrote: tensors and plain values."""
     allow_mmengine_checkpoints()
     try:
-        torch.load(path, map_location='cpu', weights_only=True)
+        return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         if 'GLOBAL' not in str(error):
             raise ValueError(
@@ -71,6 +114,43 @@ def check_checkpoint(path: str) -> None:
         raise ValueError(
             f'checkpoint {path} must be a whole file written by torch.save, '
             f'found: {_first_line(error)}; copy it again') from error
+
+
+def _download(address: str) -> str:
+    """Return the file that an address was downloaded to, now or before. A
+    hash at the end of its name, ``NAME-0123abcd.pth``, is compared.
+
+    Raises:
+        ValueError: The address is of another kind, cannot be reached, or its
+            file has another hash.
+    """
+    if not re.match('https?://', address):
+        raise ValueError(
+            f'checkpoint {address} must be a file, a name or an address that '
+            'begins with https:// or http://; download it, and give the file')
+    name = osp.basename(address.partition('?')[0])
+    path = osp.join(torch.hub.get_dir(), 'checkpoints', name)
+    if osp.isfile(path):
+        return path
+    found = re.search(r'-([0-9a-f]{8,64})\.\w+$', name)
+    os.makedirs(osp.dirname(path), exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(address, path,
+                                       found and found[1])
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f'checkpoint {address} could not be downloaded: {error}; '
+            'download it by other means, and give the file') from error
+    return path
+
+
+def _load_for_mmengine(filename: str, map_location: Any = None) -> Dict:
+    return load_checkpoint_file(filename, map_location)
+
+
+# all schemes that mmengine knows, local files among them
+CheckpointLoader.register_scheme(
+    list(CheckpointLoader._schemes), _load_for_mmengine, force=True)
 
 
 def _first_line(error: Exception, word: str = '') -> str:
