@@ -17,9 +17,7 @@ model = dict(
         num_extraction_blocks=2,
         num_align_layers=2,
         num_dksa_layers=1,
-        reduction=(12, 8)),
-    # more PSNR for few iterations than eq. 13, which is close to L1
-    pixel_loss=dict(_delete_=True, type='MSELoss', loss_weight=1.0))
+        reduction=(12, 8)))
 
 default_hooks = dict(
     logger=dict(interval=50),

@@ -1,14 +1,16 @@
 """Restore a video, or a folder of frames.
 
+    python tools/restore_video.py NAME INPUT OUTPUT
     python tools/restore_video.py CONFIG CHECKPOINT INPUT OUTPUT
 
-OUTPUT is a video (.mp4, .mkv, .mov, ...) with INPUT's frame times, sound,
-subtitles and chapters, or a folder of PNGs. It is made in OUTPUT.partial, in
-segments; after Ctrl-C, a kill or a crash the same command with --resume goes
-on, and ends with the same file.
+NAME is a trained network that comes with the package, such as dksan-lite_x4;
+CONFIG and CHECKPOINT name one of your own. OUTPUT is a video (.mp4, .mkv,
+.mov, ...) with INPUT's frame times, sound, subtitles and chapters, or a folder
+of PNGs. It is made in OUTPUT.partial, in segments; after Ctrl-C, a kill or a
+crash the same command with --resume goes on, and ends with the same file.
 
-    python tools/restore_video.py configs/bicubic_vid3oc_x16.py none \\
-        in.mp4 out.mp4
+    python tools/restore_video.py dksan-lite_x4 in.mp4 out.mp4 --height 1080
+    python tools/restore_video.py configs/bicubic_x4.py none in.mp4 out.mp4
     python tools/restore_video.py CONFIG CHECKPOINT in.mp4 out.mp4 \\
         --compare split --dtype bf16
 
@@ -33,7 +35,7 @@ import signal
 import sys
 import warnings
 from fractions import Fraction
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 if __name__ == '__main__':
     # Ctrl-C while all is imported: nothing is begun yet.
@@ -44,7 +46,9 @@ if __name__ == '__main__':
 
 from mmengine.dist import get_dist_info
 
+from dksan_mm import weights
 from dksan_mm.apis.comparison import MODES
+from dksan_mm.apis.estimate import estimate
 from dksan_mm.apis.job import check_places
 from dksan_mm.apis.loading import load_model
 from dksan_mm.apis.restore_video import Summary, restore_video
@@ -58,13 +62,16 @@ INTERRUPTED = 130
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
+        usage='%(prog)s [-h] (NAME | CONFIG CHECKPOINT) INPUT OUTPUT '
+        '[options]',
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add('config', help='config file path')
-    add('checkpoint',
-        help="checkpoint file; 'none' for a model without parameters")
-    add('input', help='video, or folder of frames')
-    add('output', help='video, or folder for frames')
+    add('places',
+        nargs='+',
+        metavar='NAME | CONFIG CHECKPOINT, INPUT, OUTPUT',
+        help="a trained network, or a config file and its checkpoint ('none' "
+        'for a model without parameters); a video, or a folder of frames; '
+        'the video, or folder for frames, to write')
     add_job_arguments(parser)
     # no default: what is left out is the API's
     add_restorer_arguments(
@@ -73,7 +80,17 @@ def parse_args() -> argparse.Namespace:
     add_encoder_arguments(
         parser.add_argument_group(
             'encoder', argument_default=argparse.SUPPRESS))
-    return parser.parse_args()
+    args = parser.parse_args()
+    places = args.__dict__.pop('places')
+    if len(places) not in (3, 4):
+        parser.error('give NAME INPUT OUTPUT, or CONFIG CHECKPOINT INPUT '
+                     f'OUTPUT, got {len(places)}: {" ".join(places)}')
+    if len(places) == 3 and not weights.is_name(places[0]):
+        parser.error('give NAME INPUT OUTPUT, or CONFIG CHECKPOINT INPUT '
+                     f'OUTPUT: {weights.unknown(places[0])}')
+    args.config, args.input, args.output = places[0], *places[-2:]
+    args.checkpoint = places[1] if len(places) == 4 else None
+    return args
 
 
 def frames_per_second(text: str) -> Fraction:
@@ -82,6 +99,14 @@ def frames_per_second(text: str) -> Fraction:
         return Fraction(text)
     except ZeroDivisionError as error:
         raise ValueError(str(error)) from error
+
+
+def seconds(text: str) -> Fraction:
+    """Return what was said, such as 90, 1:30 or 0:01:30.5, in seconds."""
+    total = Fraction(0)
+    for part in text.split(':'):
+        total = 60 * total + Fraction(part)
+    return total
 
 
 def key_and_value(text: str) -> Tuple[str, str]:
@@ -117,6 +142,25 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
         choices=MODES,
         help='also write OUTPUT_compare: bicubic and the result, as one '
         'picture in two halves (split) or two pictures side by side')
+    add('--start',
+        type=seconds,
+        default=0,
+        metavar='TIME',
+        help='restore a part of INPUT, from here on: seconds, or 1:30, or '
+        '1:02:03.5; default: 0')
+    add('--duration',
+        type=seconds,
+        metavar='TIME',
+        help='restore so much of INPUT; default: to its end')
+    add('--height',
+        type=int,
+        help='reduce the result to this height, pixels, by an antialiased '
+        'filter; the width follows')
+    add('--width', type=int, help='the same for the width')
+    add('--estimate',
+        action='store_true',
+        help='restore a few frames, print what time and memory the whole '
+        'would take, and stop')
     add('--fps',
         type=frames_per_second,
         help='frames per second of a folder of frames, such as 24000/1001; '
@@ -191,8 +235,9 @@ def add_encoder_arguments(group: argparse._ArgumentGroup) -> None:
         'cannot hold')
 
 
-def restore(args: argparse.Namespace) -> Summary:
-    """Restore as the command line says."""
+def restore(args: argparse.Namespace) -> Optional[Summary]:
+    """Restore as the command line says; with --estimate, print what that
+    would take instead."""
     options: Dict[str, Any] = dict(vars(args))
     for name in ('extra', 'leave_out'):
         if name in options:
@@ -201,6 +246,15 @@ def restore(args: argparse.Namespace) -> Summary:
     check_places(options['input'], [options['output']])  # models are large
     model = load_model(
         options.pop('config'), options.pop('checkpoint'), device)
+    if options.pop('estimate'):
+        print(
+            estimate(
+                model,
+                options.pop('input'),
+                options.pop('output'),
+                device=device,
+                **options))
+        return None
     return restore_video(
         model,
         options.pop('input'),
@@ -255,7 +309,7 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except (OSError, ValueError) as error:
         sys.exit(f'restore_video.py: {error}')
-    if get_dist_info()[0] == 0:
+    if get_dist_info()[0] == 0 and summary is not None:
         show(summary)
     finish_launcher()
 

@@ -4,6 +4,7 @@ from dksan_mm import _compat
 _compat.check_environment()
 
 # isort: split
+from .estimate import estimate  # noqa: E402
 from .inferencer import DKSANVideoInferencer  # noqa: E402
 from .loading import load_model  # noqa: E402
 from .restore_video import Summary, restore_video  # noqa: E402
@@ -18,7 +19,7 @@ from .window_restorer import WindowRestorer  # noqa: E402
 
 __all__ = [
     'DKSANVideoInferencer', 'EncoderOptions', 'SourceInfo', 'Summary',
-    'WindowRestorer', 'check_container', 'check_encoder', 'frame_name',
-    'join_segments', 'load_model', 'probe', 'read_frames', 'restore_video',
-    'write_frame', 'write_segment'
+    'WindowRestorer', 'check_container', 'check_encoder', 'estimate',
+    'frame_name', 'join_segments', 'load_model', 'probe', 'read_frames',
+    'restore_video', 'write_frame', 'write_segment'
 ]

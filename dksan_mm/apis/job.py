@@ -7,23 +7,26 @@ from dataclasses import asdict, fields
 from fractions import Fraction
 from functools import cached_property
 from inspect import signature
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import av
+import numpy as np
 import torch
 from mmagic.models import BaseEditModel
 from mmengine.logging import print_log
 from torch import nn
 
 import dksan_mm
-from dksan_mm.datasets.sources import check_exists, list_frames
+from dksan_mm.datasets.sources import check_exists
 from dksan_mm.engine.evaluation_facts import file_sha256
 from .comparison import Comparison
 from .partial import PartialFolder
+from .resizing import Resizing
 from .targets import (FolderTarget, Segment, Target, VideoTarget,
-                      is_video_path, split_segments)
+                      is_video_path, restored_frame, split_segments)
 from .video_io import EncoderOptions, SourceInfo, probe
 from .video_probe import simple_rate
+from .video_source import cut_source
 from .window_restorer import WindowRestorer
 
 # a millisecond, which Matroska rounds to
@@ -44,9 +47,18 @@ class Job:
         was_there (bool): Whether they were when the run began.
     """
 
-    def __init__(self, model: BaseEditModel, source: str, output: str,
-                 segment: int, compare: Optional[str], fps: Optional[Fraction],
-                 options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        model: BaseEditModel,
+        source: str,
+        output: str,
+        segment: int,
+        compare: Optional[str],
+        fps: Optional[Fraction],
+        options: Mapping[str, Any],
+        part: Tuple[Any, Any] = (0, None),
+        size: Tuple[Optional[int], Optional[int]] = (None, None)
+    ) -> None:
         if segment < 1:
             raise ValueError(
                 f'segment (--segment) must be at least 1, got {segment}')
@@ -56,7 +68,12 @@ class Job:
             encoding.setdefault('codec', 'libvpx-vp9')
         self.model = model
         self.info = _probe(source, fps)
+        if part != (0, None):
+            self.info = cut_source(self.info, *part)
         self.restorer = WindowRestorer(model, **restoring)
+        self._resizing = None
+        if size != (None, None):
+            self._resizing = Resizing(self.info, self.restorer.scale, *size)
         # windows of a batch begin where a segment does, whatever is resumed
         batch = restoring['batch']
         segment = -(-segment // batch) * batch
@@ -68,6 +85,8 @@ class Job:
             **restoring,
             'segment': segment,
             'compare': compare,
+            'part': [str(value) for value in part],
+            'size': size,
             'device': None,  # its kind is among the hardware
             'tile': None  # as max_memory has chosen it, below
         }
@@ -78,9 +97,23 @@ class Job:
 
     def _target(self, output: str) -> Target:
         if not is_video_path(output):
-            return FolderTarget(output, self._partial, self.info)
-        return VideoTarget(output, self._partial, 'segment', self.info,
-                           self.restorer.scale, self._encoder)
+            return FolderTarget(output, self._partial, self.info,
+                                self._resizing)
+        return self._video(output, 'segment', self.info, restored_frame)
+
+    def _video(self, output: str, name: str, info: SourceInfo,
+               draw: Callable) -> VideoTarget:
+        """Return a video of frames that ``draw`` makes, of ``info``'s size
+        times the scale or reduced from that."""
+        scale, resizing = self.restorer.scale, self._resizing
+        if resizing is not None:
+            info, scale, whole = resizing.describe(info), 1, draw
+
+            def draw(source: np.ndarray, restored: np.ndarray) -> np.ndarray:
+                return resizing.draw(whole(source, restored), info)
+
+        return VideoTarget(output, self._partial, name, info, scale,
+                           self._encoder, draw)
 
     def _comparison(self, mode: str, output: str) -> Target:
         stem, suffix = osp.splitext(osp.normpath(output))
@@ -88,9 +121,8 @@ class Job:
             stem, suffix = osp.normpath(output), '.mkv'
         comparison = Comparison(mode, self.info, self.restorer.scale,
                                 type(self.model).__name__, self._device())
-        return VideoTarget(f'{stem}_compare{suffix}', self._partial, 'compare',
-                           comparison.info, self.restorer.scale, self._encoder,
-                           comparison.draw)
+        return self._video(f'{stem}_compare{suffix}', 'compare',
+                           comparison.info, comparison.draw)
 
     def begin(self, resume: bool, overwrite: bool) -> List[Segment]:
         """Prepare the folder of segments; return those to restore."""
@@ -261,13 +293,16 @@ def _source_facts(info: SourceInfo) -> Dict[str, Any]:
     """Return what tells a source from another, wherever it lies."""
     if info.kind == 'frames':
         digests = [
-            file_sha256(osp.join(info.path, name))
-            for name in list_frames(info.path)
+            file_sha256(osp.join(info.path, name)) for name in info.names
         ]
         digest = hashlib.sha256(''.join(digests).encode()).hexdigest()
     else:
         digest = file_sha256(info.path)
-    return dict(sha256=digest, num_frames=info.num_frames, rate=str(info.rate))
+    return dict(
+        sha256=digest,
+        first_frame=info.skip,
+        num_frames=info.num_frames,
+        rate=str(info.rate))
 
 
 def _model_facts(model: nn.Module) -> Dict[str, Any]:

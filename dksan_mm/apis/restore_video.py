@@ -54,6 +54,10 @@ def restore_video(model: BaseEditModel,
                   overwrite: bool = False,
                   compare: Optional[str] = None,
                   fps: Union[Fraction, float, str, None] = None,
+                  start: Union[Fraction, float] = 0,
+                  duration: Union[Fraction, float, None] = None,
+                  height: Optional[int] = None,
+                  width: Optional[int] = None,
                   progress: bool = True,
                   **options: Any) -> Summary:
     """Restore a video, or a folder of frames, of any length.
@@ -89,6 +93,16 @@ def restore_video(model: BaseEditModel,
         fps (Fraction, float or str, optional): Frames per second of a folder
             of frames, such as ``'24000/1001'``. Default: 25. A video has its
             own.
+        start (Fraction or float): Restore a part, from so many seconds on.
+            Windows do not reach over its ends. Of sound and subtitles what
+            begins in it is copied, of several videos the first.
+            Default: 0.
+        duration (Fraction or float, optional): Seconds of the part. Default:
+            to the end.
+        height (int, optional): Reduce the result to this height, in pixels,
+            by an antialiased bicubic filter. Default: as restored.
+        width (int, optional): The same. With one of the two the shape is
+            kept.
         progress (bool): Whether to show frames per second and time left.
         **options: Those of :class:`WindowRestorer` (dtype, compile, batch,
             tile, tile_overlap, max_memory in bytes, scene_threshold,
@@ -107,8 +121,9 @@ def restore_video(model: BaseEditModel,
         OutputError: The output cannot be written (full disk, ...).
         KeyboardInterrupt: Of Ctrl-C; the state can be gone on with.
     """
-    start = time.perf_counter()
-    job = Job(model, source, output, segment, compare, fps, options)
+    begun = time.perf_counter()
+    job = Job(model, source, output, segment, compare, fps, options,
+              (start, duration), (height, width))
     try:
         # the first process looks what there is to do, and tells the others
         todo = shards.done_first(lambda: job.begin(resume, overwrite))
@@ -122,7 +137,7 @@ def restore_video(model: BaseEditModel,
         shards.wait_for_all()
     finally:
         job.release()
-    return _summarise(job, todo, cuts, time.perf_counter() - start)
+    return _summarise(job, todo, cuts, time.perf_counter() - begun)
 
 
 def _restore(job: Job, share: List[Segment], todo: List[Segment],

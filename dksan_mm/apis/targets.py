@@ -3,14 +3,15 @@ import os
 import os.path as osp
 import re
 from itertools import count
-from typing import (Callable, Iterable, Iterator, List, NamedTuple, Protocol,
-                    Union)
+from typing import (Callable, Iterable, Iterator, List, NamedTuple, Optional,
+                    Protocol, Union)
 
 import numpy as np
 from mmengine.logging import print_log
 
 from dksan_mm.datasets.sources import VIDEO_SUFFIXES
 from .partial import PartialFolder
+from .resizing import Resizing
 from .video_images import is_whole_png
 from .video_io import (EncoderOptions, SourceInfo, check_container, frame_name,
                        join_segments, probe, write_frame, write_segment)
@@ -136,14 +137,25 @@ class FolderTarget:
         output (str): The folder.
         partial (PartialFolder): For its frames, until all are there.
         info (SourceInfo): The source.
+        resizing (Resizing, optional): Makes the frames smaller.
     """
 
-    def __init__(self, output: str, partial: PartialFolder,
-                 info: SourceInfo) -> None:
+    def __init__(self,
+                 output: str,
+                 partial: PartialFolder,
+                 info: SourceInfo,
+                 resizing: Optional[Resizing] = None) -> None:
         self.output = output
         self._folder = partial.file('frames')
         self._info = info
-        self.draw = restored_frame
+        self._resizing = resizing
+        self._size = info if resizing is None else resizing.describe(info)
+
+    def draw(self, source: np.ndarray, restored: np.ndarray) -> np.ndarray:
+        """See :class:`Target`."""
+        if self._resizing is None:
+            return restored
+        return self._resizing.draw(restored, self._size)
 
     def check(self) -> None:
         """See :class:`Target`."""

@@ -78,7 +78,7 @@ def _read_video(info: SourceInfo, start: int, stop: int,
         frame = next(frames, None)
         if frame is None or info.timed and frame.pts != info.times[index]:
             raise ValueError(
-                f'frame {index} of {info.path} must be there, as its packets '
+                f'{info.describe_frame(index)} must be there, as its packets '
                 f'tell, but it cannot be decoded; {CURE}')
         if frame.is_corrupt:
             print_log(
@@ -109,7 +109,7 @@ def _frames_from(info: SourceInfo, start: int,
     that one, from the beginning of the file."""
     if not info.timed:
         frames = _decode(info)
-        for _ in range(start):
+        for _ in range(info.skip + start):
             next(frames, None)
             skipping()
         return frames
@@ -119,7 +119,8 @@ def _frames_from(info: SourceInfo, start: int,
         skipping()
         return frame.pts < target
 
-    for sought in ([target] if info.seekable and start else []) + [None]:
+    for sought in ([target]
+                   if info.seekable and info.skip + start else []) + [None]:
         frames = dropwhile(is_before, _decode(info, sought))
         try:
             first = next(frames, None)

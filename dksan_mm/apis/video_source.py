@@ -1,9 +1,10 @@
 """What a source of frames is: a video file, or a folder of frames."""
 import os.path as osp
+from bisect import bisect_left, bisect_right
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Iterator, Tuple
+from typing import Iterator, Optional, Tuple, Union
 
 import av
 import numpy as np
@@ -66,6 +67,10 @@ class SourceInfo:
             told.
         seekable (bool): Frames need not be read from the beginning on.
         names (tuple[str]): Of a folder's frames.
+        skip (int): Frames of the file before the first of these, of a part
+            that :func:`cut_source` describes.
+        span (tuple[Fraction], optional): Of such a part: the seconds in the
+            file at which it begins and ends.
     """
     path: str
     kind: str
@@ -93,6 +98,8 @@ class SourceInfo:
     timed: bool = True
     seekable: bool = False
     names: Tuple[str, ...] = ()
+    skip: int = 0
+    span: Optional[Tuple[Fraction, Fraction]] = None
 
     @property
     def constant_rate(self) -> bool:
@@ -107,7 +114,51 @@ class SourceInfo:
         """Return a frame's name, for messages."""
         if self.kind == 'frames':
             return osp.join(self.path, self.names[index])
-        return f'frame {index} of {self.path}'
+        return f'frame {index + self.skip} of {self.path}'
+
+
+def cut_source(info: SourceInfo,
+               start: Union[Fraction, float] = 0,
+               duration: Union[Fraction, float, None] = None) -> SourceInfo:
+    """Return the description of a part of a source.
+
+    Args:
+        info (SourceInfo): The whole source.
+        start (Fraction or float): Seconds from its first frame. The part
+            begins with the frame that is shown then. Default: 0.
+        duration (Fraction or float, optional): Seconds. Default: to the end.
+
+    Raises:
+        ValueError: ``start`` is negative, or behind the last frame;
+            ``duration`` is not above 0.
+    """
+    unit = info.time_base if info.kind == 'video' else 1 / info.rate
+    times = [time - info.times[0] for time in info.times]
+    total = (times[-1] + (info.last_duration or 1)) * unit
+    if not 0 <= start < total:
+        raise ValueError(
+            f'start (--start) must be from 0 to the length of {info.path}, '
+            f'{float(total):.3f} s, got {float(start)}')
+    if duration is not None and not duration > 0:
+        raise ValueError('duration (--duration) must be above 0 s, got '
+                         f'{float(duration)}')
+    first = bisect_right(times, Fraction(start) / unit) - 1
+    last = len(times)
+    if duration is not None:
+        end = (Fraction(start) + Fraction(duration)) / unit
+        last = max(bisect_left(times, end), first + 1)
+    whole = (*info.times, info.times[-1] + (info.last_duration or 1))
+    begin, end = (whole[index] * info.time_base for index in (first, last))
+    return replace(
+        info,
+        times=info.times[first:last],
+        num_frames=last - first,
+        last_duration=(whole[last] - whole[last - 1]
+                       if last < len(times) else info.last_duration),
+        names=info.names[first:last],
+        start=begin if info.kind == 'video' else info.start,
+        skip=info.skip + first,
+        span=(begin, end))
 
 
 def turn_upright(image: np.ndarray, info: SourceInfo) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What is copied from a source beside its video, as it is: sound, subtitles,
 further videos, cover pictures, attachments, chapters and tags."""
 import os.path as osp
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import av
 
@@ -47,11 +47,14 @@ def describe_stream(stream: av.stream.Stream) -> str:
     return f'stream {stream.index} ({stream.type}, {codec})'
 
 
-def _why_left_out(stream: av.stream.Stream, name: str,
+def _why_left_out(stream: av.stream.Stream, name: str, info: SourceInfo,
                   options: EncoderOptions) -> Optional[str]:
     """Return why a stream is not copied, None if it is."""
     if stream.type in options.leave_out:
         return 'as asked'
+    if info.span is not None and stream.type == 'video' and not is_cover(
+            stream):
+        return 'of a part of a video its first stream alone is kept'
     if stream.type in ('data', 'unknown'):
         return 'telemetry and other data are not copied'
     if stream.type == 'attachment' and name != 'matroska':
@@ -91,7 +94,7 @@ def list_left_out(source: av.container.InputContainer, name: str,
                   info: SourceInfo, options: EncoderOptions) -> List[str]:
     """Return the streams that are not copied to a format, a line each with
     the reason."""
-    reasons = [(stream, _why_left_out(stream, name, options))
+    reasons = [(stream, _why_left_out(stream, name, info, options))
                for stream in source.streams
                if stream.index != info.stream_index
                and not _is_kept_otherwise(source, stream, info)]
@@ -116,7 +119,7 @@ def copy_streams(source: av.container.InputContainer,
     pairs = []
     for stream in source.streams:
         if stream.index == info.stream_index or _why_left_out(
-                stream, name, options):
+                stream, name, info, options):
             continue
         if is_cover(stream) and name == 'matroska':
             _attach_cover(container, info, stream)
@@ -124,12 +127,32 @@ def copy_streams(source: av.container.InputContainer,
         copy = _copy_stream(container, name, info, stream)
         if stream.type != 'attachment':
             pairs.append((stream, copy))
-    container.set_chapters(source.chapters())
+    container.set_chapters(_chapters(source, info))
     container.metadata.update({
         key: value
         for key, value in source.metadata.items() if key not in _FILE_TAGS
     })
     return pairs
+
+
+def _chapters(source: av.container.InputContainer,
+              info: SourceInfo) -> List[Dict[str, Any]]:
+    """Return the chapters of what is restored of a source."""
+    chapters = source.chapters()
+    if info.span is None:
+        return chapters
+    begin, end = info.span
+    inside = []
+    for chapter in chapters:
+        unit = chapter['time_base']
+        first = max(chapter['start'] * unit, begin)
+        last = min(chapter['end'] * unit, end)
+        if first < last:
+            inside.append({
+                **chapter, 'start': round((first - begin) / unit),
+                'end': round((last - begin) / unit)
+            })
+    return inside
 
 
 def _copy_stream(container: av.container.OutputContainer, name: str,
@@ -177,6 +200,14 @@ def _is_gap(packet: av.Packet) -> bool:
     return packet.stream.name == 'mov_text' and bytes(packet) == b'\0\0'
 
 
+def _is_inside(packet: av.Packet, info: SourceInfo) -> bool:
+    """Return whether a packet begins in what is restored of a source."""
+    if info.span is None or is_cover(packet.stream):
+        return True
+    time = packet.dts if packet.pts is None else packet.pts
+    return info.span[0] <= time * packet.time_base < info.span[1]
+
+
 def copy_packets(source: av.container.InputContainer, info: SourceInfo,
                  pairs: Pairs) -> Iterator[av.Packet]:
     """Yield the packets of a source's other streams as they are, for their
@@ -184,7 +215,7 @@ def copy_packets(source: av.container.InputContainer, info: SourceInfo,
 
     Packets that an MP4 file's edit list cuts off (also the priming of its
     sound) are copied to MP4 and MOV alone: elsewhere they would be heard, and
-    delay all.
+    delay all. Of a part of a source those that begin in it are copied.
     """
     if not pairs:
         return
@@ -196,12 +227,16 @@ def copy_packets(source: av.container.InputContainer, info: SourceInfo,
             if not packet.size:  # the end of a stream
                 continue
             packet.pts = packet.dts = 0  # a cover picture
+        elif not _is_inside(packet, info):
+            continue
         if into_mp4:
             if _is_gap(packet):
                 continue
         elif packet.is_discard:  # cut off by MP4's edit list
             continue
-        shift = round(info.start / packet.time_base)
+        shift = 0
+        if not is_cover(packet.stream):
+            shift = round(info.start / packet.time_base)
         packet.pts = None if packet.pts is None else packet.pts - shift
         packet.dts = None if packet.dts is None else packet.dts - shift
         packet.stream = copies[packet.stream_index]

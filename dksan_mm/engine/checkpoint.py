@@ -144,13 +144,13 @@ def _download(address: str) -> str:
     return path
 
 
-def _load_for_mmengine(filename: str, map_location: Any = None) -> Dict:
+def load_from_dksan_mm(filename: str, map_location: Any = None) -> Dict:
     return load_checkpoint_file(filename, map_location)
 
 
 # all schemes that mmengine knows, local files among them
 CheckpointLoader.register_scheme(
-    list(CheckpointLoader._schemes), _load_for_mmengine, force=True)
+    list(CheckpointLoader._schemes), load_from_dksan_mm, force=True)
 
 
 def _first_line(error: Exception, word: str = '') -> str:

@@ -1,0 +1,96 @@
+"""What restoring a video would take, from a few of its frames."""
+import os.path as osp
+import resource
+import sys
+import tempfile
+from fractions import Fraction
+from typing import Any, Optional, Union
+
+import torch
+from mmagic.models import BaseEditModel
+
+from .restore_video import restore_video
+from .targets import is_video_path
+from .video_probe import probe
+from .video_source import cut_source
+
+# frames of the two runs, whose difference is free of what happens once
+_FEW, _MORE = 2, 8
+
+
+def estimate(model: BaseEditModel,
+             source: str,
+             output: str,
+             *,
+             start: Union[Fraction, float] = 0,
+             duration: Union[Fraction, float, None] = None,
+             **options: Any) -> str:
+    """Return a sentence: what time and memory restoring would take.
+
+    Frames from the middle are restored and encoded into a temporary folder,
+    with all the options; nothing is written beside ``output``.
+
+    Args:
+        model (BaseEditModel): Of :func:`load_model`.
+        source (str or Path): Video, or folder of frames.
+        output (str or Path): What would be written; its suffix counts.
+        start (Fraction or float): As of :func:`restore_video`.
+        duration (Fraction or float, optional): The same.
+        **options: Others of :func:`restore_video`, but for ``resume``,
+            ``overwrite`` and ``progress``, which don't matter.
+
+    Raises:
+        ValueError: As of :func:`restore_video`.
+    """
+    for name in ('resume', 'overwrite', 'progress', 'quiet'):
+        options.pop(name, None)
+    whole = cut_source(probe(source), start, duration)
+    total = whole.num_frames
+    first = max(total - _MORE, 0) // 2
+    times = [(time - whole.times[0]) * whole.time_base
+             for time in whole.times] if whole.kind == 'video' else [
+                 Fraction(index) / whole.rate for index in range(total)
+             ]
+    end = times[-1] + 1 / whole.rate
+
+    def run(frames: int) -> float:
+        last = first + frames
+        until = times[last] if last < total else end
+        with tempfile.TemporaryDirectory() as folder:
+            name = 'out'
+            if is_video_path(output):
+                name += osp.splitext(output)[1]
+            return restore_video(
+                model,
+                source,
+                osp.join(folder, name),
+                start=Fraction(start) + times[first],
+                duration=until - times[first],
+                progress=False,
+                **options).seconds
+
+    few, more = min(_FEW, total), min(_MORE, total)
+    once = run(few)
+    each = max(
+        (run(more) - once) / (more - few), 0) if more > few else (once / few)
+    seconds = once + each * (total - few)
+    return (f'{source}: {total} frames, about {each:.3g} s each, '
+            f'{_duration(seconds)} in all; memory: {_memory(model)}')
+
+
+def _memory(model: BaseEditModel) -> str:
+    """Return the most that this process has taken so far."""
+    unit = 1 if sys.platform == 'darwin' else 1024
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    text = f'{taken / 2**30:.1f} GiB'
+    parameter: Optional[torch.Tensor] = next(model.parameters(), None)
+    if parameter is not None and parameter.is_cuda:
+        most = torch.cuda.max_memory_allocated(parameter.device)
+        text += f', {most / 2**30:.1f} GiB of the GPU'
+    return text
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02d}:{rest:02d}'

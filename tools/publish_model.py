@@ -1,0 +1,117 @@
+"""Turn a checkpoint into a file to be shared.
+
+    python tools/publish_model.py CONFIG CHECKPOINT OUT.safetensors \
+        --training TEXT --data TEXT --hardware TEXT --licence TEXT
+
+Weights in half precision, and in the metadata the config that describes the
+network, the commit, iterations and what the options say. It prints the
+SHA-256; files in dksan_mm/weights are known by it.
+"""
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+from typing import Any, Dict
+
+import torch
+from mmagic.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from safetensors.torch import save_file
+
+import dksan_mm
+from dksan_mm.engine.checkpoint import load_checkpoint_file
+
+# what describes a network; paths of the training are none of it
+CONFIG_KEYS = ('model', 'scale', 'num_input_frames', 'default_scope',
+               'experiment_name', 'demo_pipeline')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Turn a checkpoint into a safetensors file')
+    parser.add_argument('config', help='config that it was trained with')
+    parser.add_argument('checkpoint', help='what tools/train.py wrote')
+    parser.add_argument('out', help='file to write, .safetensors')
+    for name, text in (('training', 'how it was trained'),
+                       ('data', 'what it was trained on, with licences'),
+                       ('hardware', 'what it was trained on, and how long'),
+                       ('licence', 'of the weights')):
+        parser.add_argument(f'--{name}', required=True, help=text)
+    args = parser.parse_args()
+    if not args.out.endswith('.safetensors'):
+        parser.error(f'OUT must end in .safetensors, got {args.out}')
+    return args
+
+
+def half(tensor: torch.Tensor, name: str) -> torch.Tensor:
+    """Return a tensor in half precision.
+
+    Raises:
+        ValueError: A value is not finite, or becomes so.
+    """
+    if not tensor.is_floating_point():
+        return tensor.contiguous()
+    small = tensor.to(torch.float16).contiguous()
+    if not small.isfinite().all():
+        raise ValueError(f'{name} must be finite in float16, found values up '
+                         f'to {tensor.abs().max():.3g}; train it again')
+    return small
+
+
+def commit() -> str:
+    """Return the commit of this repository, with a mark if it is changed."""
+    folder = os.path.dirname(os.path.abspath(__file__))
+    git = ['git', '-C', folder]
+    found = subprocess.run([*git, 'rev-parse', 'HEAD'],
+                           capture_output=True,
+                           text=True)
+    if found.returncode:
+        return 'unknown'
+    changed = subprocess.run(
+        [*git, 'status', '--porcelain', '--untracked-files=no'],
+        capture_output=True,
+        text=True).stdout
+    return found.stdout.strip() + (' (changed)' if changed else '')
+
+
+def describe(cfg: Config, loaded: Dict[str, Any],
+             args: argparse.Namespace) -> Dict[str, str]:
+    """Return the metadata of the file."""
+    config = {
+        key: value
+        for key, value in cfg.to_dict().items() if key in CONFIG_KEYS
+    }
+    return dict(
+        config=json.dumps(config),
+        dksan_mm=dksan_mm.__version__,
+        commit=commit(),
+        iterations=json.dumps(loaded.get('meta', {}).get('iter')),
+        training=args.training,
+        data=args.data,
+        hardware=args.hardware,
+        licence=args.licence)
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = Config.fromfile(args.config)
+    init_default_scope(cfg.get('default_scope', 'mmagic'))
+    loaded = load_checkpoint_file(args.checkpoint)
+    weights = {
+        name: half(value, name)
+        for name, value in loaded['state_dict'].items()
+    }
+    # a checkpoint of another network is refused before it is shared
+    MODELS.build(cfg.model).load_state_dict(weights)
+    partial = f'{args.out}.partial'
+    save_file(weights, partial, describe(cfg, loaded, args))
+    os.replace(partial, args.out)
+    with open(args.out, 'rb') as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    print(f'{args.out}: {os.path.getsize(args.out)} bytes, SHA-256\n{digest}')
+
+
+if __name__ == '__main__':
+    main()
