@@ -8,9 +8,9 @@ from mmagic.models.editors.basicvsr_plusplus_net.basicvsr_plusplus_net import (
 from mmagic.registry import MODELS
 from torch import Tensor
 
-from dksan_mm.ops import modulated_deform_conv2d
 from .blocks import use_channels_last
 from .extreme import ExtremeUpsampling, check_window, middle_frames
+from .modulated_deform_conv import modulated_deform_conv2d
 
 # fixed by MMagic's network
 DEFORM_GROUPS = 16
@@ -21,7 +21,7 @@ MIN_FLOW_SIDE = 64
 class FlowGuidedDeformConv(SecondOrderDeformableAlignment):
     """BasicVSR++'s second-order alignment, for any memory format and under
     autocast; see
-    :func:`dksan_mm.ops.modulated_deform_conv2d`.
+    :func:`.modulated_deform_conv.modulated_deform_conv2d`.
     """
 
     def forward(self, x: Tensor, guide: Tensor, flow_1: Tensor,

@@ -3,14 +3,14 @@ import torch
 from mmagic.models.editors.edvr.edvr_net import ModulatedDCNPack
 from torch import Tensor, nn
 
-from dksan_mm.ops import modulated_deform_conv2d
 from .blocks import DKCBlock, PointwiseConv2d, leaky_relu
+from .modulated_deform_conv import modulated_deform_conv2d
 
 
 class GuidedDeformConv(ModulatedDCNPack):
     """EDVR's modulated deformable convolution, offsets and masks predicted
     from a guide, for any memory format and under autocast; see
-    :func:`dksan_mm.ops.modulated_deform_conv2d`.
+    :func:`.modulated_deform_conv.modulated_deform_conv2d`.
     """
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:

@@ -228,36 +228,23 @@ cpp_fault = _load_cpp()
 
 
 def backends() -> List[str]:
-    """Return the names of the backends that are installed: ``portable``,
-    ``cpp`` and ``triton``, and ``mmcv``, which has kernels for the modulated
-    deformable convolution alone."""
+    """Return the names of the backends that are installed."""
     names = ['portable']
     if cpp_fault is None:
         names.append('cpp')
-    names += [
-        name for name in ('triton', 'mmcv')
-        if importlib.util.find_spec(name) is not None
-    ]
+    if importlib.util.find_spec('triton') is not None:
+        names.append('triton')
     return names
-
-
-_MMCV: Dict[Any, Callable] = {}
-
-
-def register_mmcv(op: Any, run: Callable) -> None:
-    """Let :class:`use_backend` run an op by mmcv's kernels."""
-    _MMCV[op] = run
 
 
 class use_backend(TorchDispatchMode):
     """Run the operator on the named backend, for tests and benchmarks.
 
     A context manager, for this thread. Elsewhere the device decides. A
-    backward pass is to run inside as well. An operator that has no kernels by
-    that name runs as it would outside.
+    backward pass is to run inside as well.
 
     Args:
-        name (str): ``portable``, ``cpp``, ``triton`` or ``mmcv``.
+        name (str): ``portable``, ``cpp`` or ``triton``.
 
     Raises:
         ValueError: There is no such backend here.
@@ -275,9 +262,6 @@ class use_backend(TorchDispatchMode):
                            types: Any,
                            args: Tuple[Any, ...] = (),
                            kwargs: Optional[Dict[str, Any]] = None) -> Any:
-        if self.name == 'mmcv':
-            run = func if types else _MMCV.get(func, func)
-            return run(*args, **(kwargs or {}))
         run = {
             torch.ops.dksan_mm.deform_kernel_conv2d.default: _run_forward,
             torch.ops.dksan_mm.deform_kernel_conv2d_backward.default:

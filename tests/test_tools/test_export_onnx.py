@@ -12,7 +12,7 @@ from test_tools.test_train_test import run
 from torch import nn
 
 from dksan_mm.engine import onnx_export
-from dksan_mm.ops import modulated_deform_conv2d
+from dksan_mm.models.modulated_deform_conv import modulated_deform_conv2d
 from dksan_mm.ops import DeformKernelConv2dPack, deform_kernel_conv2d
 
 onnx = pytest.importorskip('onnx')

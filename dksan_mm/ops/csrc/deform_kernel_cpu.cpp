@@ -22,9 +22,6 @@
 #include "kernels.h"
 
 namespace dksan_mm {
-
-const char* cpu_capability();
-
 namespace {
 
 using at::IntArrayRef;
@@ -444,7 +441,7 @@ TORCH_LIBRARY_IMPL(dksan_mm, CPU, m) {
 }
 
 PyObject* capability(PyObject*, PyObject*) {
-  return PyUnicode_FromString(cpu_capability());
+  return PyUnicode_FromString(kernels().name);
 }
 
 PyMethodDef methods[] = {
@@ -457,10 +454,6 @@ PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C",
                       nullptr, nullptr, nullptr, nullptr};
 
 }  // namespace
-
-// The name of the instruction set that the kernels use.
-const char* cpu_capability() { return kernels().name; }
-
 }  // namespace dksan_mm
 
 PyMODINIT_FUNC PyInit__C() { return PyModule_Create(&dksan_mm::module); }

@@ -1,9 +1,7 @@
 // x86-64 with AVX2 and FMA.
 #include "kernels.h"
-#include "modulated.h"
 #include <cmath>
 #include <cstring>
-#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -19,9 +17,7 @@
 #define DKSAN_MM_NAME "avx2"
 #define DKSAN_MM_VECTOR 32
 #define DKSAN_MM_KERNELS kernels_avx2
-#define DKSAN_MM_MODULATED modulated_avx2
 #include "kernels_impl.h"
-#include "modulated_impl.h"
 
 #ifdef __clang__
 #pragma clang attribute pop

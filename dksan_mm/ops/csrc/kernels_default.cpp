@@ -1,9 +1,7 @@
 // Any machine: vectors of 16 bytes, which every x86-64 and ARMv8 core has.
 #include "kernels.h"
-#include "modulated.h"
 #include <cmath>
 #include <cstring>
-#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -11,6 +9,4 @@
 #define DKSAN_MM_NAME "default"
 #define DKSAN_MM_VECTOR 16
 #define DKSAN_MM_KERNELS kernels_default
-#define DKSAN_MM_MODULATED modulated_default
 #include "kernels_impl.h"
-#include "modulated_impl.h"

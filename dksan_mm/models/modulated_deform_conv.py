@@ -1,32 +1,23 @@
-"""Modulated deformable convolution (DCNv2) as an op of PyTorch's library:
+"""mmcv's modulated deformable convolution as an op of PyTorch's library:
 ``torch.ops.dksan_mm.modulated_deform_conv2d``.
 
-====================  ==========================================
-device                backend
-====================  ==========================================
-CPU                   ``cpp`` if it was built, else ``mmcv``
-CUDA                  ``mmcv``
-====================  ==========================================
-
 mmcv's own function is opaque to ``torch.compile`` and to exporting. Its CPU
-kernel (2.1.0) runs on one thread. It reads what it is given as if it were
-contiguous, and is silently wrong otherwise; it knows no bfloat16, reads
-outside memory where a shape is wrong, and so does its backward pass where an
-offset is not a number. So shapes are checked first, and mmcv's kernels get
-contiguous data in float32 at least (positions in float16 are too coarse),
-copied inside the op where need be.
-
-Imports torch alone; mmcv is imported when its kernels first run.
+kernel (2.1.0) reads what it is given as if it were contiguous, and is silently
+wrong otherwise; it knows no bfloat16, reads outside memory where a shape is
+wrong, and so does its backward pass where an offset is not a number. So shapes
+are checked first, and the kernel gets contiguous data in float32 at least
+(positions in float16 are too coarse), copied inside the op where need be.
 """
-from types import ModuleType
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 import torch
+from mmcv.utils import ext_loader
 from torch import Tensor
 
-from ._library import (bias_gradient, compute_dtype, cpp_fault, empty_like,
-                       memory_format, no_second_order, register_mmcv)
-from ._validation import Geometry, Size, check_pair, check_shape, check_tensors
+from dksan_mm.ops._library import (bias_gradient, compute_dtype, empty_like,
+                                   memory_format, no_second_order)
+from dksan_mm.ops._validation import (Geometry, Size, check_pair, check_shape,
+                                      check_tensors)
 
 FORWARD = 'modulated_deform_conv2d'
 BACKWARD = 'modulated_deform_conv2d_backward'
@@ -34,6 +25,9 @@ _SETTINGS = ('int[2] stride, int[2] padding, int[2] dilation, int groups, '
              'int deform_groups')
 _FAR = 1e6  # an offset that leads out of any image
 
+_ext = ext_loader.load_ext(
+    '_ext',
+    ['modulated_deform_conv_forward', 'modulated_deform_conv_backward'])
 _library = torch.library.Library('dksan_mm', 'FRAGMENT')
 _library.define(
     f'{FORWARD}(Tensor x, Tensor offset, Tensor mask, Tensor weight, '
@@ -58,9 +52,8 @@ def modulated_deform_conv2d(x: Tensor,
                             deform_groups: int = 1) -> Tensor:
     """Convolve at deformed positions, each tap scaled by a mask (DCNv2).
 
-    It is mmcv's function of this name, with its arguments, for any memory
-    format and any floating dtype. A position outside (-1, H) x (-1, W), or
-    one that is not a number, reads zero and gets no gradient.
+    It is mmcv's function of this name, with its arguments and its kernels,
+    for any memory format and any floating dtype.
 
     Args:
         x (Tensor): (N, C, H, W), N >= 0.
@@ -87,10 +80,10 @@ def modulated_deform_conv2d(x: Tensor,
         ValueError: A shape, a device or a number breaks the rules above; the
             message names it.
     """
-    settings = stride, padding, dilation, groups, deform_groups
-    _check(x, offset, mask, weight, bias, *settings)
     return torch.ops.dksan_mm.modulated_deform_conv2d(x, offset, mask, weight,
-                                                      bias, *settings)
+                                                      bias, stride, padding,
+                                                      dilation, groups,
+                                                      deform_groups)
 
 
 # Checks
@@ -141,14 +134,7 @@ def _check(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor,
     return x.shape[0], weight.shape[0], *size
 
 
-# mmcv's kernels
-
-
-def _ext() -> ModuleType:
-    from mmcv.utils import ext_loader
-    return ext_loader.load_ext(
-        '_ext',
-        ['modulated_deform_conv_forward', 'modulated_deform_conv_backward'])
+# Kernels
 
 
 def _kernel_arguments(weight: Tensor, settings: Sequence[Any],
@@ -184,7 +170,7 @@ def _forward(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor,
     x, offset, mask, weight = (
         _plain(tensor, dtype) for tensor in (x, offset, mask, weight))
     unused = x.new_empty(0)
-    _ext().modulated_deform_conv_forward(
+    _ext.modulated_deform_conv_forward(
         x, weight, unused if bias is None else _plain(bias, dtype),
         x.new_empty(0), offset, mask, result, x.new_empty(0),
         **_kernel_arguments(weight, settings, bias is not None))
@@ -206,7 +192,7 @@ def _backward(grad_out: Tensor, x: Tensor, offset: Tensor, mask: Tensor,
     offset = offset.nan_to_num(nan=_FAR)
     unused = x.new_empty(0)
     grad_x, grad_offset, grad_mask, grad_weight = grads
-    _ext().modulated_deform_conv_backward(
+    _ext.modulated_deform_conv_backward(
         x, weight, unused, x.new_empty(0), offset, mask, x.new_empty(0),
         grad_x, grad_weight, unused, grad_offset, grad_mask,
         _plain(grad_out, dtype), **_kernel_arguments(weight, settings, False))
@@ -214,16 +200,11 @@ def _backward(grad_out: Tensor, x: Tensor, offset: Tensor, mask: Tensor,
         empty_like(tensor).copy_(grad) for tensor, grad in zip(tensors, grads))
 
 
-# Under autocast tensors come as they are, without a rule of our own; kernels
-# use operators in place, which autocast leaves alone.
+# Under autocast tensors come as they are, without a rule of our own; mmcv's
+# kernels use operators in place, which autocast leaves alone.
 for _device in ('CPU', 'CUDA'):
-    # the C++ kernels have entered themselves for the CPU
-    if _device == 'CUDA' or cpp_fault is not None:
-        _library.impl(FORWARD, _forward, _device)
-        _library.impl(BACKWARD, _backward, _device)
-register_mmcv(torch.ops.dksan_mm.modulated_deform_conv2d.default, _forward)
-register_mmcv(torch.ops.dksan_mm.modulated_deform_conv2d_backward.default,
-              _backward)
+    _library.impl(FORWARD, _forward, _device)
+    _library.impl(BACKWARD, _backward, _device)
 
 # Shape rules
 
