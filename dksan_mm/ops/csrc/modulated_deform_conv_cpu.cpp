@@ -87,9 +87,8 @@ Modulated check(const Tensor& x, const Tensor& offset, const Tensor& mask,
   check_shape(weight, "weight", weight.sizes());
   p.height = x.size(2);
   p.width = x.size(3);
-  TORCH_CHECK_VALUE(p.height < (int64_t(1) << 30) &&
-                        p.width < (int64_t(1) << 30),
-                    "x must have sides of fewer than 2**30 pixels, got ",
+  TORCH_CHECK_VALUE((p.height + 3) * (p.width + 2) < int64_t(1) << 31,
+                    "x must have fewer than 2**31 pixels a sample, got ",
                     x.sizes());
   int64_t size[2];
   for (int axis = 0; axis < 2; axis++) {

@@ -4,9 +4,9 @@
 // The image is copied once with a frame of zeros around it, channels last, in
 // the computing type: a tap that reads past the border reads zeros, one that
 // lies outside reads four of them, and nothing below asks whether a tap is
-// inside. A strip of output pixels goes through a few taps at a time: their
-// places and weights (lanes are pixels), the columns (lanes are channels),
-// then a matrix product with the weights.
+// inside. For a strip of output pixels the taps' places and weights are found
+// (lanes are pixels), then the columns (lanes are channels), which for a few
+// taps at a time are multiplied by the weights.
 
 namespace dksan_mm {
 namespace DKSAN_MM_ISA {
@@ -232,14 +232,15 @@ DKSAN_MM_INLINE void add_lanes(const typename Lanes<R, Bytes>::Vector* v,
 template <class R>
 struct Strip {
   using Row = R[kStrip];
+  using Index = std::conditional_t<sizeof(R) == 4, int32_t, int64_t>;
   const Modulated& problem;
   const int64_t taps, line;  // line: elements of a row of the framed image
   // [deform group * taps + tap], as they lie in memory, in place of which
   // their gradients come
   Row* moves;  // (dy, dx)
   Row* masks;
-  // [tap of the chunk * deform groups + deform group]
-  int64_t (*place)[kStrip];  // elements from the image's start
+  // of one tap, [deform group]
+  Index (*place)[kStrip];    // pixels from the framed image's start
   R (*weight)[4][kStrip];    // of the four cells, mask included
   R (*fraction)[2][kStrip];
   R (*sums)[kStrip][4];      // of gradient times cell
@@ -252,11 +253,10 @@ struct Strip {
     return p.deform_groups * p.kernel[0] * p.kernel[1];
   }
   static size_t bytes(const Modulated& p) {
-    int64_t at = p.deform_groups * p.chunk;
     return sizeof(R) * kStrip *
-               (3 * maps(p) + 10 * at + 2 + p.columns +
+               (3 * maps(p) + 11 * p.deform_groups + 2 + p.columns +
                 p.num_pieces * p.out_padded) +
-           8 * kStrip * at + 64 * 12;
+           64 * 12;
   }
 
   Strip(const Modulated& p, void* scratch)
@@ -268,13 +268,12 @@ struct Strip {
       array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(next);
       next += size * sizeof(*array);
     };
-    const int64_t at = p.deform_groups * p.chunk;
     take(moves, 2 * maps(p));
     take(masks, maps(p));
-    take(place, at);
-    take(weight, at);
-    take(fraction, at);
-    take(sums, at);
+    take(place, p.deform_groups);
+    take(weight, p.deform_groups);
+    take(fraction, p.deform_groups);
+    take(sums, p.deform_groups);
     take(top, kStrip);
     take(left, kStrip);
     take(columns, kStrip * p.columns);
@@ -305,73 +304,73 @@ struct Strip {
 
   // A position outside (-1, size) on either axis, or not a number, gets four
   // cells below the frame.
-  void set_up(int64_t begin, int64_t end) {
-    for (int64_t tap = begin; tap < end; tap++) {
-      const R down = R(tap / problem.kernel[1] * problem.dilation[0]);
-      const R right = R(tap % problem.kernel[1] * problem.dilation[1]);
-      for (int64_t d = 0; d < problem.deform_groups; d++)
-        set_up_tap((tap - begin) * problem.deform_groups + d, d * taps + tap,
-                   down, right);
-    }
+  void set_up(int64_t tap) {
+    const R down = R(tap / problem.kernel[1] * problem.dilation[0]);
+    const R right = R(tap % problem.kernel[1] * problem.dilation[1]);
+    using V = typename Lanes<R, DKSAN_MM_VECTOR>::Vector;
+    for (int64_t d = 0; d < problem.deform_groups; d++)
+      for (int p = 0; p < kStrip; p += Lanes<R, DKSAN_MM_VECTOR>::width)
+        set_up_pixels<V>(d, d * taps + tap, p, down, right);
   }
 
-  void set_up_tap(int64_t at, int64_t map, R down, R right) {
+  // Splits v, of a size that integers can have, into floor and fraction.
+  template <class V, class I>
+  static DKSAN_MM_INLINE void split(V& v, I& floor) {
+    floor = __builtin_convertvector(v, I);
+    floor += __builtin_convertvector(floor, V) > v;  // -1 where it is
+    v -= __builtin_convertvector(floor, V);
+  }
+
+  template <class V>
+  DKSAN_MM_INLINE void set_up_pixels(int64_t d, int64_t map, int p, R down,
+                                     R right) {
+    using I = decltype(V{} > V{});
     const R height = R(problem.height), width = R(problem.width);
-    const R* dy = moves[2 * map];
-    const R* dx = moves[2 * map + 1];
-    const R* mask = masks[map];
-    const int64_t channels = problem.channels;
-    int64_t* to = place[at];
-    R(*by)[kStrip] = weight[at];
-    R* fraction_y = fraction[at][0];
-    R* fraction_x = fraction[at][1];
-    for (int p = 0; p < kStrip; p++) {
-      R y = top[p] + down + dy[p], x = left[p] + right + dx[p];
-      bool inside = (y > R(-1)) & (y < height) & (x > R(-1)) & (x < width);
-      y = inside ? y : height;
-      x = inside ? x : R(-1);
-      const R row = std::floor(y), column = std::floor(x);
-      y -= row;
-      x -= column;
-      fraction_y[p] = y;
-      fraction_x[p] = x;
-      const R lower = y * mask[p], upper = (1 - y) * mask[p];
-      by[0][p] = upper * (1 - x);
-      by[1][p] = upper * x;
-      by[2][p] = lower * (1 - x);
-      by[3][p] = lower * x;
-      to[p] = int64_t(int32_t(row) + 1) * line +
-              int64_t(int32_t(column) + 1) * channels;
-    }
+    V y = load<V>(top + p) + down + load<V>(moves[2 * map] + p);
+    V x = load<V>(left + p) + right + load<V>(moves[2 * map + 1] + p);
+    const I inside = (y > R(-1)) & (y < height) & (x > R(-1)) & (x < width);
+    y = inside ? y : splat<V>(height);
+    x = inside ? x : splat<V>(R(-1));
+    I row, column;
+    split(y, row);
+    split(x, column);
+    store(fraction[d][0] + p, y);
+    store(fraction[d][1] + p, x);
+    const V mask = load<V>(masks[map] + p);
+    const V lower = y * mask, upper = (1 - y) * mask;
+    store(weight[d][0] + p, upper * (1 - x));
+    store(weight[d][1] + p, upper * x);
+    store(weight[d][2] + p, lower * (1 - x));
+    store(weight[d][3] + p, lower * x);
+    store(place[d] + p,
+          (row + 1) * Index(problem.width + 2) + (column + 1));
   }
 
-  // Calls run<Bytes, Count>(channel, column) for pieces of the chunk's
-  // columns, each of one tap and deform group, `at`.
+  // Calls run<Bytes, Count>(deform group, channel, column) for the columns of
+  // a tap, the chunk's `tap`th.
   template <class Body>
-  void each(int64_t chunk_taps, Body& body) {
-    for (int64_t tap = 0; tap < chunk_taps; tap++)
-      for (int64_t i = 0; i < problem.num_segments; i++) {
-        const Segment& s = problem.segments[i];
-        const Piece& piece = problem.pieces[s.piece];
-        const int64_t at = tap * problem.deform_groups + s.deform_group;
-        const int64_t column = piece.column + tap * piece.channels +
-                               s.channel - piece.channel;
-        int64_t c = 0;
-        if constexpr (DKSAN_MM_VECTOR == 64)
-          cut<64, 4>(body, at, s, column, c);
-        cut<DKSAN_MM_VECTOR, 1>(body, at, s, column, c);
-        if constexpr (DKSAN_MM_VECTOR > 32) cut<32, 1>(body, at, s, column, c);
-        if constexpr (DKSAN_MM_VECTOR > 16) cut<16, 1>(body, at, s, column, c);
-        if (c < s.channels)
-          body.rest(at, s.channel + c, s.channels - c, column + c);
-      }
+  void each(int64_t tap, Body& body) {
+    for (int64_t i = 0; i < problem.num_segments; i++) {
+      const Segment& s = problem.segments[i];
+      const Piece& piece = problem.pieces[s.piece];
+      const int64_t column = piece.column + tap * piece.channels + s.channel -
+                             piece.channel;
+      int64_t c = 0;
+      if constexpr (DKSAN_MM_VECTOR == 64) cut<64, 4>(body, s, column, c);
+      cut<DKSAN_MM_VECTOR, 1>(body, s, column, c);
+      if constexpr (DKSAN_MM_VECTOR > 32) cut<32, 1>(body, s, column, c);
+      if constexpr (DKSAN_MM_VECTOR > 16) cut<16, 1>(body, s, column, c);
+      if (c < s.channels)
+        body.rest(s.deform_group, s.channel + c, s.channels - c, column + c);
+    }
   }
   template <int Bytes, int Count, class Body>
-  DKSAN_MM_INLINE void cut(Body& body, int64_t at, const Segment& s,
-                           int64_t column, int64_t& c) {
+  DKSAN_MM_INLINE void cut(Body& body, const Segment& s, int64_t column,
+                           int64_t& c) {
     constexpr int64_t step = Count * Lanes<R, Bytes>::width;
     for (; c + step <= s.channels; c += step)
-      body.template run<Bytes, Count>(at, s.channel + c, column + c);
+      body.template run<Bytes, Count>(s.deform_group, s.channel + c,
+                                      column + c);
   }
 };
 
@@ -381,18 +380,18 @@ struct GatherBody {
   const R* image;
 
   template <int Bytes, int Count>
-  void run(int64_t at, int64_t channel, int64_t column) {
+  void run(int64_t d, int64_t channel, int64_t column) {
     using V = typename Lanes<R, Bytes>::Vector;
     constexpr int width = Lanes<R, Bytes>::width;
     const int64_t channels = strip.problem.channels, line = strip.line;
     const int64_t stride = strip.problem.columns;
-    const int64_t* place = strip.place[at];
-    const R(*weight)[kStrip] = strip.weight[at];
+    const auto* place = strip.place[d];
+    const R(*weight)[kStrip] = strip.weight[d];
     const R* base = image + channel;
     R* to = strip.columns + column;
     const int count = strip.count;
     for (int p = 0; p < count; p++, to += stride) {
-      const R* upper = base + place[p];
+      const R* upper = base + place[p] * channels;
       const R* lower = upper + line;
 #pragma GCC unroll 4
       for (int i = 0; i < Count; i++) {
@@ -405,17 +404,17 @@ struct GatherBody {
     }
   }
 
-  void rest(int64_t at, int64_t channel, int64_t count, int64_t column) {
+  void rest(int64_t d, int64_t channel, int64_t count, int64_t column) {
     for (int p = 0; p < strip.count; p++) {
-      const R* upper = image + channel + strip.place[at][p];
-      const R* lower = upper + strip.line;
       const int64_t next = strip.problem.channels;
+      const R* upper = image + channel + strip.place[d][p] * next;
+      const R* lower = upper + strip.line;
       for (int64_t c = 0; c < count; c++)
         strip.columns[p * strip.problem.columns + column + c] =
-            upper[c] * strip.weight[at][0][p] +
-            upper[next + c] * strip.weight[at][1][p] +
-            lower[c] * strip.weight[at][2][p] +
-            lower[next + c] * strip.weight[at][3][p];
+            upper[c] * strip.weight[d][0][p] +
+            upper[next + c] * strip.weight[d][1][p] +
+            lower[c] * strip.weight[d][2][p] +
+            lower[next + c] * strip.weight[d][3][p];
     }
   }
 };
@@ -429,7 +428,7 @@ struct ScatterBody {
   R* grad_image;
 
   template <int Bytes, int Count>
-  void run(int64_t at, int64_t channel, int64_t column) {
+  void run(int64_t d, int64_t channel, int64_t column) {
     using V = typename Lanes<R, Bytes>::Vector;
     constexpr int width = Lanes<R, Bytes>::width;
     const int64_t corner[4] = {0, strip.problem.channels, strip.line,
@@ -438,7 +437,7 @@ struct ScatterBody {
     R* both = strip.columns + column;
     const int count = strip.count;
     for (int p = 0; p < count; p++, both += stride) {
-      const int64_t from = strip.place[at][p] + channel;
+      const int64_t from = strip.place[d][p] * corner[1] + channel;
       V total[4] = {};
 #pragma GCC unroll 4
       for (int i = 0; i < Count; i++) {
@@ -446,7 +445,7 @@ struct ScatterBody {
         V sum = {};
 #pragma GCC unroll 4
         for (int k = 0; k < 4; k++) {
-          const V by = splat<V>(strip.weight[at][k][p]);
+          const V by = splat<V>(strip.weight[d][k][p]);
           const int64_t cell = from + corner[k] + i * width;
           const V value = load<V>(image + cell);
           sum += value * by;
@@ -455,11 +454,11 @@ struct ScatterBody {
         }
         store(both + i * width, sum);
       }
-      add_lanes<R, Bytes>(total, strip.sums[at][p]);
+      add_lanes<R, Bytes>(total, strip.sums[d][p]);
     }
   }
 
-  void rest(int64_t at, int64_t channel, int64_t count, int64_t column) {
+  void rest(int64_t d, int64_t channel, int64_t count, int64_t column) {
     const int64_t corner[4] = {0, strip.problem.channels, strip.line,
                                strip.line + strip.problem.channels};
     for (int p = 0; p < strip.count; p++)
@@ -467,10 +466,11 @@ struct ScatterBody {
         R& both = strip.columns[p * strip.problem.columns + column + c];
         R sum = 0;
         for (int k = 0; k < 4; k++) {
-          const int64_t cell = strip.place[at][p] + channel + c + corner[k];
-          sum += image[cell] * strip.weight[at][k][p];
-          strip.sums[at][p][k] += image[cell] * both;
-          grad_image[cell] += both * strip.weight[at][k][p];
+          const int64_t cell =
+              strip.place[d][p] * corner[1] + channel + c + corner[k];
+          sum += image[cell] * strip.weight[d][k][p];
+          strip.sums[d][p][k] += image[cell] * both;
+          grad_image[cell] += both * strip.weight[d][k][p];
         }
         both = sum;
       }
@@ -512,8 +512,10 @@ void modulated_forward(const Modulated& p, const void* framed,
     for (int64_t tap = 0; tap < strip.taps; tap += p.chunk) {
       const int64_t taps =
           strip.taps - tap < p.chunk ? strip.taps - tap : p.chunk;
-      strip.set_up(tap, tap + taps);
-      strip.each(taps, body);
+      for (int64_t i = 0; i < taps; i++) {
+        strip.set_up(tap + i);
+        strip.each(i, body);
+      }
       for (int64_t i = 0; i < p.num_pieces; i++) {
         const Piece& piece = p.pieces[i];
         const int64_t first = tap * p.channels + taps * piece.channel;
@@ -531,24 +533,25 @@ void modulated_forward(const Modulated& p, const void* framed,
   }
 }
 
-// What the sums of a chunk's taps send to offsets and masks.
+// What the sums of a tap send to offsets and masks.
 template <class R>
-void finish_taps(Strip<R>& strip, int64_t begin, int64_t end) {
-  const int64_t groups = strip.problem.deform_groups;
-  for (int64_t tap = begin; tap < end; tap++)
-    for (int64_t d = 0; d < groups; d++) {
-      const int64_t at = (tap - begin) * groups + d, map = d * strip.taps + tap;
-      for (int p = 0; p < strip.count; p++) {
-        const R* s = strip.sums[at][p];
-        const R y = strip.fraction[at][0][p], x = strip.fraction[at][1][p];
-        const R mask = strip.masks[map][p];
-        const R left = s[2] - s[0], upper = s[1] - s[0];
-        const R twist = s[3] - s[1] - left;
-        strip.moves[2 * map][p] = mask * (left + x * twist);
-        strip.moves[2 * map + 1][p] = mask * (upper + y * twist);
-        strip.masks[map][p] = s[0] + x * upper + y * (left + x * twist);
-      }
+void finish_tap(Strip<R>& strip, int64_t tap) {
+  for (int64_t d = 0; d < strip.problem.deform_groups; d++) {
+    const R(*sums)[4] = strip.sums[d];
+    const R(*fraction)[kStrip] = strip.fraction[d];
+    R* mask = strip.masks[d * strip.taps + tap];
+    R* down = strip.moves[2 * (d * strip.taps + tap)];
+    R* right = down + kStrip;
+    for (int p = 0; p < kStrip; p++) {
+      const R* s = sums[p];
+      const R y = fraction[0][p], x = fraction[1][p];
+      const R left = s[2] - s[0], upper = s[1] - s[0];
+      const R twist = s[3] - s[1] - left, slope = left + x * twist;
+      down[p] = mask[p] * slope;
+      right[p] = mask[p] * (upper + y * twist);
+      mask[p] = s[0] + x * upper + y * slope;
     }
+  }
 }
 
 template <class R>
@@ -575,7 +578,6 @@ void modulated_backward(const Modulated& p, const void* framed,
     for (int64_t tap = 0, chunk = 0; tap < strip.taps; tap += p.chunk, chunk++) {
       const int64_t taps =
           strip.taps - tap < p.chunk ? strip.taps - tap : p.chunk;
-      strip.set_up(tap, tap + taps);
       for (int64_t i = 0; i < p.num_pieces; i++) {
         const Piece& piece = p.pieces[i];
         const int64_t size = taps * piece.channels;
@@ -586,10 +588,12 @@ void modulated_backward(const Modulated& p, const void* framed,
                            weights + place * p.out_channels, true, 0,
                            strip.columns + piece.column, p.columns, false);
       }
-      std::memset(strip.sums, 0,
-                  taps * p.deform_groups * sizeof(*strip.sums));
-      strip.each(taps, body);
-      finish_taps(strip, tap, tap + taps);
+      for (int64_t i = 0; i < taps; i++) {
+        strip.set_up(tap + i);
+        std::memset(strip.sums, 0, p.deform_groups * sizeof(*strip.sums));
+        strip.each(i, body);
+        finish_tap(strip, tap + i);
+      }
       for (int64_t i = 0; i < p.num_pieces; i++) {
         const Piece& piece = p.pieces[i];
         const int64_t place = tap * p.channels + taps * piece.channel;
