@@ -227,33 +227,57 @@ for _name, _run in ((FORWARD, _run_forward), (BACKWARD, _run_backward)):
 cpp_fault = _load_cpp()
 
 
-def backends() -> List[str]:
-    """Return the names of the backends that are installed."""
-    names = ['portable']
-    if cpp_fault is None:
-        names.append('cpp')
-    if importlib.util.find_spec('triton') is not None:
-        names.append('triton')
-    return names
+# For each op, what runs it on a named backend and which names it knows
+_runs: Dict[str, Tuple[Callable, Tuple[str, ...]]] = {}
+
+
+def add_backends(name: str, run: Callable, names: Tuple[str, ...]) -> None:
+    """Let :class:`use_backend` choose among ``names`` for the op ``name``:
+    ``run(backend, *args)``."""
+    _runs[f'dksan_mm::{name}'] = run, names
+
+
+for _name, _run in ((FORWARD, _run_forward), (BACKWARD, _run_backward)):
+    add_backends(_name, _run, ('portable', 'cpp', 'triton'))
+
+
+def backends(op: str = FORWARD) -> List[str]:
+    """Return the names of the backends of an op that are installed.
+
+    Args:
+        op (str): ``deform_kernel_conv2d`` or ``modulated_deform_conv2d``.
+            Default: the first.
+    """
+    there = dict(
+        portable=True,
+        cpp=cpp_fault is None,
+        triton=importlib.util.find_spec('triton') is not None,
+        mmcv=importlib.util.find_spec('mmcv') is not None)
+    return [name for name in _runs[f'dksan_mm::{op}'][1] if there[name]]
 
 
 class use_backend(TorchDispatchMode):
-    """Run the operator on the named backend, for tests and benchmarks.
+    """Run the operators on the named backend, for tests and benchmarks.
 
-    A context manager, for this thread. Elsewhere the device decides. A
-    backward pass is to run inside as well.
+    A context manager, for this thread. Elsewhere, and for an operator that
+    has no such backend, the device decides. A backward pass is to run inside
+    as well.
 
     Args:
-        name (str): ``portable``, ``cpp`` or ``triton``.
+        name (str): ``portable``, ``cpp`` or ``triton`` for
+            ``deform_kernel_conv2d``; ``cpp`` or ``mmcv`` for
+            ``modulated_deform_conv2d``.
 
     Raises:
         ValueError: There is no such backend here.
     """
 
     def __init__(self, name: str) -> None:
-        if name not in backends():
-            raise ValueError(f'name must be one of {backends()}, the '
-                             f'backends installed here, got {name!r}')
+        names = backends() + backends('modulated_deform_conv2d')
+        if name not in names:
+            raise ValueError(
+                f'name must be one of {list(dict.fromkeys(names))}, the '
+                f'backends installed here, got {name!r}')
         super().__init__()
         self.name = name
 
@@ -262,13 +286,9 @@ class use_backend(TorchDispatchMode):
                            types: Any,
                            args: Tuple[Any, ...] = (),
                            kwargs: Optional[Dict[str, Any]] = None) -> Any:
-        run = {
-            torch.ops.dksan_mm.deform_kernel_conv2d.default: _run_forward,
-            torch.ops.dksan_mm.deform_kernel_conv2d_backward.default:
-            _run_backward
-        }.get(func)
+        run, names = _runs.get(func.name(), (None, ()))
         # with types, tensor subclasses: somebody is tracing
-        if run is None or types:
+        if self.name not in names or types:
             return func(*args, **(kwargs or {}))
         if self.name != 'cpp':
             return run(self.name, *args)

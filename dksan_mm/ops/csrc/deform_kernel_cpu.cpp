@@ -51,10 +51,14 @@ const Kernels& choose_kernels() {
               ", which this machine has, got ", name);
 }
 
+}  // namespace
+
 const Kernels& kernels() {
   static const Kernels& chosen = choose_kernels();
   return chosen;
 }
+
+namespace {
 
 // Checks: the kernels read and write by these shapes. What a Python caller
 // sees is checked, in more words, in _validation.py before.

@@ -56,6 +56,71 @@ struct Backward {
                          // group and tap the scope's
 };
 
+// The modulated deformable convolution.
+
+// Output pixels that go through it together.
+constexpr int kStrip = 48;
+
+// (N, channels, rows, pixels) in any of the types.
+struct View {
+  const void* data;
+  int storage;
+  int64_t sample, channel, row, pixel;  // strides in elements; where rows are
+                                        // not named, pixels lie at one stride
+};
+
+// Channels of one group of the convolution. For t taps, the columns of a
+// pixel are (pieces, t, channels of the piece), a piece's at `column`.
+struct Piece {
+  int64_t group, channel, channels, column;
+};
+
+// Channels of one piece that share their offsets.
+struct Segment {
+  int64_t piece, deform_group, channel, channels;
+};
+
+// A part of the channels, whole deform groups, numbered from its own first.
+struct Modulated {
+  int64_t channels, height, width, out_height, out_width;
+  int64_t kernel[2], stride[2], padding[2], dilation[2];
+  int64_t deform_groups;
+  int64_t out_channels, out_padded;  // of a group; to whole vectors
+  int64_t chunk;                     // taps at a time
+  int64_t columns;                   // of a pixel and a chunk of taps, padded
+  const Piece* pieces;
+  const Segment* segments;
+  int64_t num_pieces, num_segments;
+  View offset, mask;  // from the part's first channel on
+  // Computing type. Forward: for each chunk and piece, (t, channels,
+  // out_padded); backward: (out_channels, t * channels padded), from
+  // one vector times the number of chunks and pieces before further on. Both
+  // in panels of two vectors' columns: (panel, rows, columns).
+  const void* weight;
+};
+
+// For one computing type. Images are framed: (H + 3, W + 2, channels) with
+// zeros around, two rows of them below.
+struct ModulatedKernels {
+  int64_t width;  // of a vector, in elements
+  size_t (*scratch)(const Modulated&);
+  // Rows [begin, end) of a framed image, channels from `channel` on.
+  void (*frame)(const Modulated&, const View& x, int64_t sample,
+                int64_t channel, int64_t begin, int64_t end, void* framed);
+  // Strips [begin, end) of a sample; bias: (pieces, out_padded).
+  void (*forward)(const Modulated&, const void* framed, const void* bias,
+                  int64_t sample, int64_t begin, int64_t end, const View& out,
+                  void* scratch);
+  // A sample; adds to grad_framed and grad_weight, which lies as the weights
+  // of the forward pass, but in one panel.
+  void (*backward)(const Modulated&, const void* framed, void* grad_framed,
+                   int64_t sample, const View& grad_out, void* grad_weight,
+                   const View& grad_offset, const View& grad_mask,
+                   void* scratch);
+  void (*unframe)(const Modulated&, const void* framed, int64_t sample,
+                  int64_t channel, const View& x);
+};
+
 struct Kernels {
   const char* name;
   // Channels are cut into slices at multiples of this.
@@ -78,7 +143,11 @@ struct Kernels {
   void (*transpose_rows[kNumStorages])(const void* rows, int64_t count,
                                        int64_t channels, void* out,
                                        int64_t stride);
+  ModulatedKernels modulated[2];  // float, double
 };
+
+// Those for the instruction set of this machine.
+const Kernels& kernels();
 
 extern const Kernels kernels_default;
 #if defined(__x86_64__) && defined(__GNUC__)

@@ -187,21 +187,23 @@ DKSAN_MM_INLINE void transpose_square(const T* from, int64_t from_stride,
   for (int i = 0; i < L; i++) store(to + i * to_stride, a[i]);
 }
 
-// (rows, columns) to (columns, to_stride >= rows), squares first.
+// (rows, columns) to (columns, to_stride >= rows), squares first. Rows lie at
+// from_stride, side by side if that is 0.
 template <class T>
 void transpose(const T* from, int64_t rows, int64_t columns, T* to,
-               int64_t to_stride) {
+               int64_t to_stride, int64_t from_stride = 0) {
   constexpr int fit = (DKSAN_MM_VECTOR == 64 ? 64 : 16) / sizeof(T);
   constexpr int lanes = fit < kBlock ? fit : kBlock;
   const int64_t whole_rows = rows / lanes * lanes;
   const int64_t whole_columns = columns / lanes * lanes;
+  if (from_stride == 0) from_stride = columns;
   for (int64_t c = 0; c < whole_columns; c += lanes)
     for (int64_t r = 0; r < whole_rows; r += lanes)
-      transpose_square<T, lanes>(from + r * columns + c, columns,
+      transpose_square<T, lanes>(from + r * from_stride + c, from_stride,
                                  to + c * to_stride + r, to_stride);
   for (int64_t c = 0; c < columns; c++)
     for (int64_t r = c < whole_columns ? whole_rows : 0; r < rows; r++)
-      to[c * to_stride + r] = from[r * columns + c];
+      to[c * to_stride + r] = from[r * from_stride + c];
 }
 
 // Calls body.run<Bytes, Pairs>(first channel) for pieces of [begin, end):
@@ -849,6 +851,11 @@ using Half = TwoBytes<HalfBits>;
 
 }  // namespace
 }  // namespace DKSAN_MM_ISA
+}  // namespace dksan_mm
+
+#include "modulated_impl.h"
+
+namespace dksan_mm {
 
 const Kernels DKSAN_MM_KERNELS = {
     DKSAN_MM_NAME,
@@ -871,6 +878,7 @@ const Kernels DKSAN_MM_KERNELS = {
      DKSAN_MM_ISA::transpose_rows<DKSAN_MM_ISA::Plain<double>>,
      DKSAN_MM_ISA::transpose_rows<DKSAN_MM_ISA::BFloat16>,
      DKSAN_MM_ISA::transpose_rows<DKSAN_MM_ISA::Half>},
+    {DKSAN_MM_MODULATED(float), DKSAN_MM_MODULATED(double)},
 };
 
 }  // namespace dksan_mm
