@@ -11,11 +11,12 @@ chooses by name, for tests and benchmarks; :func:`backends` lists what is
 installed.
 """
 from ._library import backends, use_backend
+from .accelerate import accelerate
 from .deform_kernel import (DeformKernelConv2d, DeformKernelConv2dPack,
                             deform_kernel_conv2d)
 from .modulated_deform_conv import modulated_deform_conv2d
 
 __all__ = [
-    'DeformKernelConv2d', 'DeformKernelConv2dPack', 'backends',
+    'DeformKernelConv2d', 'DeformKernelConv2dPack', 'accelerate', 'backends',
     'deform_kernel_conv2d', 'modulated_deform_conv2d', 'use_backend'
 ]

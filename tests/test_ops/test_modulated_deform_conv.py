@@ -1,12 +1,21 @@
-"""mmcv's modulated deformable convolution as an op: what mmcv gives, and what
-it does not."""
+"""The modulated deformable convolution: what mmcv gives, and what it does
+not."""
+import copy
+import subprocess
+import sys
+
 import pytest
 import torch
 import torchvision
+from mmagic.models.editors.basicvsr_plusplus_net.basicvsr_plusplus_net import (
+    SecondOrderDeformableAlignment)
+from mmagic.models.editors.edvr.edvr_net import ModulatedDCNPack
+from mmcv.ops import ModulatedDeformConv2d
 from mmcv.ops import modulated_deform_conv2d as mmcv_function
 
 from dksan_mm.models.dkc_align import GuidedDeformConv
-from dksan_mm.models.modulated_deform_conv import modulated_deform_conv2d
+from dksan_mm.ops import (accelerate, backends, modulated_deform_conv2d,
+                          use_backend)
 
 TENSORS = ('x', 'offset', 'mask', 'weight', 'bias')
 # every size unequal; the output is (5, 4)
@@ -48,6 +57,21 @@ def expected_of(inputs):
     })
 
 
+@pytest.fixture(params=['cpp', 'mmcv'], autouse=True)
+def backend(request):
+    """Run on each backend, tests of none in particular included."""
+    if request.param not in backends('modulated_deform_conv2d'):
+        pytest.skip(f'no backend {request.param} here')
+    with use_backend(request.param):
+        yield request.param
+
+
+def calls_of(event, function):
+    with torch.profiler.profile() as profile:
+        function()
+    return sum(entry.name == event for entry in profile.events())
+
+
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 def test_equals_mmcv(dtype):
     inputs = random_inputs(dtype)
@@ -56,6 +80,189 @@ def test_equals_mmcv(dtype):
             run(modulated_deform_conv2d, inputs, grad_out),
             run(mmcv_function, inputs, grad_out)):
         torch.testing.assert_close(actual, expected)
+
+
+# channels, output channels, groups, deformable groups, kernel, height, width:
+# groups inside each other and across, pieces of all widths, several strips
+WIDTHS = [(1, 1, 1, 1, 1, 1, 1), (32, 32, 1, 8, 3, 9, 13),
+          (64, 24, 1, 8, 3, 4, 30), (67, 33, 1, 1, 3, 7, 8),
+          (12, 9, 3, 2, 5, 6, 7), (16, 16, 16, 4, 3, 5, 12),
+          (128, 128, 1, 1, 3, 3, 50), (30, 20, 5, 6, 2, 8, 9),
+          (256, 8, 1, 2, 1, 5, 5)]
+
+
+def width_inputs(widths, seed=0):
+    """Return tensors, settings and a gradient, in float64."""
+    c, out, groups, deform_groups, k, h, w = widths
+    g = torch.Generator().manual_seed(seed)
+
+    def randn(*size):
+        return torch.randn(size, generator=g, dtype=torch.float64)
+
+    size = h + 3 - k, w + 3 - k  # padding 1
+    maps = deform_groups * k * k
+    inputs = dict(
+        zip(TENSORS, (randn(
+            3, c, h, w), 3 * randn(3, 2 * maps, *size), randn(
+                3, maps, *size), randn(out, c // groups, k, k), randn(out))))
+    return inputs, (1, 1, 1, groups, deform_groups), randn(3, out, *size)
+
+
+@pytest.mark.parametrize('last', [False, True])
+@pytest.mark.parametrize('widths', WIDTHS)
+def test_widths(widths, last):
+    """Values and gradients to 1e-10 in float64."""
+    inputs, settings, grad_out = width_inputs(widths)
+    results = []
+    for function in (modulated_deform_conv2d, mmcv_function):
+        leaves = [inputs[name].clone() for name in TENSORS]
+        if last and function is modulated_deform_conv2d:
+            leaves = [channels_last(x) if x.dim() == 4 else x for x in leaves]
+        leaves = [leaf.requires_grad_() for leaf in leaves]
+        out = function(*leaves, *settings)
+        out.backward(grad_out)
+        results.append([out, *(leaf.grad for leaf in leaves)])
+    for actual, expected in zip(*results):
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize('threads', [1, 2, 5])
+def test_threads(threads):
+    """Channels and samples are cut by the number of threads."""
+    inputs, settings, grad_out = width_inputs(WIDTHS[1])
+    leaves = [value.requires_grad_() for value in inputs.values()]
+    expected = torch.autograd.grad(
+        mmcv_function(*leaves, *settings), leaves, grad_out)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        actual = [
+            torch.autograd.grad(
+                modulated_deform_conv2d(*leaves, *settings), leaves, grad_out)
+            for _ in range(2)
+        ]
+    finally:
+        torch.set_num_threads(before)
+    for a, again, e in zip(*actual, expected):
+        assert torch.equal(a, again)
+        torch.testing.assert_close(a, e, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize('capability', ['default', 'avx2', 'avx512'])
+def test_instruction_sets(capability, backend, tmp_path, monkeypatch):
+    """Each has its own widths of vectors; all agree with this process."""
+    if backend != 'cpp':
+        pytest.skip('of the C++ kernels')
+    tests = [width_inputs(widths) for widths in WIDTHS]
+    torch.save(tests, tmp_path / 'tests.pt')
+    monkeypatch.setenv('DKSAN_MM_CPU_CAPABILITY', capability)
+    code = f"""
+import torch
+from dksan_mm.ops import modulated_deform_conv2d as function
+results = []
+for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
+    for inputs, settings, grad_out in torch.load({str(tmp_path)!r} +
+                                                 '/tests.pt'):
+        leaves = [x.to(dtype).requires_grad_() for x in inputs.values()]
+        out = function(*leaves, *settings)
+        results.append([out, *torch.autograd.grad(out, leaves,
+                                                  grad_out.to(dtype))])
+torch.save(results, {str(tmp_path)!r} + '/results.pt')
+"""
+    done = subprocess.run([sys.executable, '-c', code],
+                          capture_output=True,
+                          text=True)
+    if 'which this machine has' in done.stderr:
+        pytest.skip(f'this machine has no {capability}')
+    assert done.returncode == 0, done.stderr
+    results = iter(torch.load(tmp_path / 'results.pt'))
+    for dtype in (torch.float64, *TOLERANCE):
+        for inputs, settings, grad_out in tests:
+            leaves = [
+                x.to(dtype).double().requires_grad_() for x in inputs.values()
+            ]
+            out = mmcv_function(*leaves, *settings)
+            expected = torch.autograd.grad(out, leaves,
+                                           grad_out.to(dtype).double())
+            for actual, wanted in zip(next(results), (out, *expected)):
+                assert actual.dtype == dtype
+                error = (actual.double() - wanted).abs().max()
+                limit = 1e-10 if dtype == torch.float64 else TOLERANCE[dtype][
+                    'rtol']
+                assert error <= limit * max(1, wanted.abs().max())
+
+
+def test_needs_pytorch_alone(backend):
+    """mmcv is imported when its backend is asked for."""
+    if backend != 'cpp':
+        pytest.skip('of the C++ kernels')
+    code = """
+import sys
+sys.modules['mmcv'] = None
+import torch
+from dksan_mm.ops import modulated_deform_conv2d, use_backend
+args = [torch.ones(1, 1, 1, 1), torch.zeros(1, 2, 1, 1),
+        torch.full((1, 1, 1, 1), 3.), torch.full((1, 1, 1, 1), 2.)]
+assert modulated_deform_conv2d(*args).item() == 6
+"""
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_use_backend(backend):
+    out = modulated_deform_conv2d(*random_inputs().values(),
+                                  *GEOMETRY.values())
+    module = sys.modules.get('dksan_mm.ops._mmcv')
+    assert backend == 'cpp' or module is not None
+    assert out.shape == (2, 4, 5, 4)
+    with pytest.raises(ValueError, match="'cpp', .*got 'fast'"):
+        use_backend('fast')
+
+
+@pytest.mark.parametrize('make', [
+    lambda: ModulatedDeformConv2d(8, 4, 3, padding=1, deform_groups=2),
+    lambda: ModulatedDCNPack(8, 4, 3, padding=1, deform_groups=2),
+    lambda: SecondOrderDeformableAlignment(
+        8, 4, 3, padding=1, deform_groups=2),
+])
+def test_accelerate(make):
+    """mmcv's and MMagic's own modules: same values, our op."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(make())
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    kind, keys = type(model[0]), list(model.state_dict())
+    x = torch.randn(2, 8, 5, 6)
+    args = {
+        'ModulatedDeformConv2d': (torch.randn(2, 36, 5,
+                                              6), torch.rand(2, 18, 5, 6)),
+        'ModulatedDCNPack': (torch.randn(2, 8, 5, 6), ),
+        'SecondOrderDeformableAlignment':
+        (torch.randn(2, 12, 5, 6), torch.randn(2, 2, 5,
+                                               6), torch.randn(2, 2, 5, 6)),
+    }[kind.__name__]
+    expected = model[0](x, *args)
+    event = 'dksan_mm::modulated_deform_conv2d'
+    assert calls_of(event, lambda: model[0](x, *args)) == 0
+    assert accelerate(model) == ['0']
+    for module in (model[0], copy.deepcopy(model)[0]):
+        torch.testing.assert_close(module(x, *args), expected)
+        torch.testing.assert_close(module(channels_last(x), *args), expected)
+    assert calls_of(event, lambda: model[0](x, *args)) > 0
+    assert type(model[0]) is kind and list(model.state_dict()) == keys
+    assert accelerate(model) == ['0']  # again: no harm
+    # others of the class are left alone
+    assert calls_of(event, lambda: kind.forward(model[0], x, *args)) == 0
+
+
+def test_accelerate_tells_what_it_cannot(caplog):
+
+    class Other(ModulatedDeformConv2d):
+
+        def forward(self, *args):
+            return super().forward(*args)
+
+    assert accelerate(Other(4, 4, 1)) == []
+    assert 'stay on the function of mmcv' in caplog.text
 
 
 def test_equals_torchvision():
