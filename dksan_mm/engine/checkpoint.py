@@ -1,11 +1,16 @@
 """Checkpoints: loaded without running code that they may carry."""
 import os.path as osp
 import pickle
-from typing import Any, Callable
+from typing import Any, Callable, Dict, Union
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import _process_mmcls_checkpoint
+
+from .checkpoint_scan import ScanError, scan_checkpoint
+from .checkpoint_sources import local_checkpoint
 
 
 class CheckpointMismatchError(ValueError):
@@ -41,22 +46,56 @@ def allow_mmengine_checkpoints() -> None:
 
 
 def check_checkpoint(path: str) -> None:
-    """Raise unless a local checkpoint can be loaded, before anything is
-    built. Addresses with a scheme (``http://``, ...) are left to mmengine.
+    """Raise unless a checkpoint can be loaded, before anything is built.
+
+    What an address names is downloaded, and stays in torch's cache.
+
+    Raises: As :func:`load_checkpoint_file`.
+    """
+    load_checkpoint_file(path)
+
+
+def load_checkpoint_file(
+    path: str,
+    map_location: Union[str, torch.device, Callable, None] = 'cpu'
+) -> Dict[str, Any]:
+    """Return what a checkpoint holds: tensors and plain values. No code that
+    it may carry runs, now or when a runner resumes from it.
+
+    Everything that loads a checkpoint comes here: mmengine's loaders too,
+    see :func:`register_checkpoint_loaders`.
+
+    Args:
+        path (str): A file that ``torch.save`` wrote, or an address that
+            mmengine knows, such as ``https://...``.
+        map_location: As of ``torch.load``. Default: 'cpu'.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged or needs code to be run.
+        ValueError: The file is damaged, needs code to be run, would take far
+            more time or memory than its size, or is no checkpoint.
     """
-    if '://' in path:
-        return
-    if not osp.isfile(path):
-        raise FileNotFoundError(
-            f'checkpoint {path} does not exist; give the path of a .pth file '
+    checkpoint = _load_plain_values(path, local_checkpoint(path), map_location)
+    fault = _find_fault(checkpoint)
+    if fault:
+        raise ValueError(
+            f"checkpoint {path} must be a dict with the network's tensors by "
+            f'name, in it or in its state_dict, found {fault}; give a file '
             'that tools/train.py wrote')
+    _drop_what_could_act(checkpoint)
+    return checkpoint
+
+
+def _load_plain_values(path: str, file: str, map_location: Any) -> Any:
     allow_mmengine_checkpoints()
     try:
-        torch.load(path, map_location='cpu', weights_only=True)
+        scan_checkpoint(file)
+        return torch.load(file, map_location=map_location, weights_only=True)
+    except ScanError as error:
+        raise ValueError(
+            f'checkpoint {path} must hold tensors and plain values only, '
+            f'found: {error}. Loading it could run code or fill the memory; '
+            'save its state_dict again, alone, where it comes from') from error
     except pickle.UnpicklingError as error:
         if 'GLOBAL' not in str(error):
             raise ValueError(
@@ -71,6 +110,66 @@ def check_checkpoint(path: str) -> None:
         raise ValueError(
             f'checkpoint {path} must be a whole file written by torch.save, '
             f'found: {_first_line(error)}; copy it again') from error
+
+
+def _find_fault(checkpoint: Any) -> str:
+    """Return what makes it no checkpoint, or nothing."""
+    if not isinstance(checkpoint, dict):
+        return f'a {type(checkpoint).__name__}'
+    tensors = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(tensors, dict):
+        return f'a {type(tensors).__name__} as its state_dict'
+    for name, value in tensors.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            return f'a {type(value).__name__} as {name!r}'
+    for name in ('meta', 'message_hub', 'optimizer', 'ema_state_dict'):
+        value = checkpoint.get(name, {})
+        if 'state_dict' in checkpoint and not isinstance(value, dict):
+            return f'a {type(value).__name__} as its {name}'
+    return ''
+
+
+def _drop_what_could_act(checkpoint: Dict[str, Any]) -> None:
+    """Remove a checkpoint's configs, which mmengine would run as Python, and
+    let it name files of its own folder only, which mmengine would remove."""
+    if 'state_dict' not in checkpoint:
+        return
+    checkpoint.get('meta', {}).pop('config', None)
+    info = checkpoint.get('message_hub', {}).get('runtime_info', {})
+    if not isinstance(info, dict):
+        checkpoint['message_hub']['runtime_info'] = {}
+        return
+    info.pop('cfg', None)
+    for key in list(info):
+        if str(key).startswith(('best_ckpt', 'last_ckpt')):
+            info[key] = osp.basename(str(info[key]))
+    if 'keep_ckpt_ids' in info:
+        info['keep_ckpt_ids'] = [
+            step for step in info['keep_ckpt_ids'] if type(step) is int
+        ]
+
+
+def _mmengine_loader(scheme: str) -> Callable:
+    """Return a loader for a scheme of mmengine's."""
+
+    def load_from_file(filename: str,
+                       map_location: Any = None,
+                       **_: Any) -> Dict[str, Any]:
+        checkpoint = load_checkpoint_file(filename, map_location)
+        if scheme == 'mmcls://':
+            checkpoint = _process_mmcls_checkpoint(checkpoint)
+        return checkpoint
+
+    return load_from_file
+
+
+def register_checkpoint_loaders() -> None:
+    """Let mmengine load checkpoints, of every scheme that it knows, by
+    :func:`load_checkpoint_file`: a runner, ``load_checkpoint``, ``init_cfg``
+    and MMagic's own tools, where a config imports ``dksan_mm.engine``."""
+    for scheme in list(CheckpointLoader._schemes):
+        CheckpointLoader.register_scheme(
+            scheme, _mmengine_loader(scheme), force=True)
 
 
 def _first_line(error: Exception, word: str = '') -> str:
