@@ -3,6 +3,7 @@
     python tools/train.py CONFIG [--work-dir DIR] [--resume] [--amp] ...
 """
 import argparse
+import logging
 
 import torch
 from mmengine.config import Config
@@ -60,6 +61,13 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
+def use_whole_checkpoints(cfg: Config) -> None:
+    """Replace mmengine's CheckpointHook, which writes files in place."""
+    hook = cfg.get('default_hooks', {}).get('checkpoint')
+    if hook and hook.get('type') == 'CheckpointHook':
+        hook.type = 'WholeCheckpointHook'
+
+
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
@@ -72,11 +80,17 @@ def main() -> None:
         enable_auto_scale_lr(cfg)
     if args.resume:
         cfg.resume = True
+    use_whole_checkpoints(cfg)
     prepare(cfg)
+    found = cfg.load_from
     runner = Runner.from_cfg(cfg)
     with naming_checkpoint(cfg):
         runner.train()
     print_log(f'Logs and checkpoints are in {cfg.work_dir}', 'current')
+    if args.resume and not found:
+        print_log(
+            f'--resume found no checkpoint in {cfg.work_dir}: this training '
+            'began at the first iteration', 'current', logging.WARNING)
     finish_launcher()
 
 

@@ -8,6 +8,7 @@ from .checkpoint import allow_mmengine_checkpoints  # noqa: E402
 from .checkpoint import check_checkpoint  # noqa: E402
 from .checkpoint import load_checkpoint_file  # noqa: E402
 from .checkpoint import register_checkpoint_loaders  # noqa: E402
+from .checkpoint_hook import WholeCheckpointHook  # noqa: E402
 from .distributed import InferenceWrapper  # noqa: E402
 from .distributed import finish_launcher, prepare_launcher  # noqa: E402
 from .evaluation_hooks import ResultHook  # noqa: E402
@@ -18,7 +19,7 @@ from .optim import CPUAmpOptimWrapper  # noqa: E402
 
 __all__ = [
     'CPUAmpOptimWrapper', 'InferenceWrapper', 'ResumableTrainLoop',
-    'SaveFramesHook', 'SelfEnsembleHook', 'ResultHook',
+    'SaveFramesHook', 'SelfEnsembleHook', 'ResultHook', 'WholeCheckpointHook',
     'allow_mmengine_checkpoints', 'check_checkpoint', 'finish_launcher',
     'keep_freed_memory', 'load_checkpoint_file', 'prepare_launcher',
     'register_checkpoint_loaders'

@@ -282,20 +282,18 @@ def scan_checkpoint(path: str) -> None:
     size = osp.getsize(path)
     limit = _FACTOR * size + _SPARE
     with open(path, 'rb') as file:
-        is_zip = file.read(4) == b'PK\x03\x04'
+        start = file.read(4)
+        is_zip = start == b'PK\x03\x04'
+        if start and not is_zip and start[:1] != pickle.PROTO:
+            raise pickle.UnpicklingError('neither an archive nor a pickle')
         file.seek(0)
         if is_zip:
             _scan_zip(file, limit)
         else:
             machine = _Machine(limit, lambda key: size)
             # magic number, protocol, system, contents, names of storages
-            try:
-                for _ in range(5):
-                    machine.run(file)
-            except ScanError:
-                raise
-            except ValueError as error:  # of another kind of file
-                raise pickle.UnpicklingError(str(error)) from error
+            for _ in range(5):
+                machine.run(file)
 
 
 def _scan_zip(file: BinaryIO, limit: int) -> None:

@@ -212,7 +212,7 @@ BOMBS = {
         state_dict={},
         optimizer=dict(state={0: torch.zeros(1).expand(10**12)})),
     'many':
-    lambda: [torch.zeros(2**20).expand(64, -1) for _ in range(9)],
+    lambda: [torch.zeros(2**17).expand(64, -1) for _ in range(9)],
     'key':
     lambda: Pairs((nested(40), 1)),
     'member':
