@@ -18,10 +18,8 @@ import torch
 from torch import Tensor
 
 from . import _library
-from ._library import (bias_gradient, empty_like, memory_format,
-                       no_second_order)
-from ._validation import (Geometry, Size, check_pair, check_shape,
-                          check_tensors)
+from ._library import bias_gradient, empty_like, memory_format, no_second_order
+from ._validation import Geometry, Size, check_pair, check_shape, check_tensors
 
 FORWARD = 'modulated_deform_conv2d'
 BACKWARD = 'modulated_deform_conv2d_backward'

@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 import torchvision
-from mmagic.models.editors.basicvsr_plusplus_net.basicvsr_plusplus_net import (
-    SecondOrderDeformableAlignment)
+from mmagic.models.editors.basicvsr_plusplus_net.basicvsr_plusplus_net import \
+    SecondOrderDeformableAlignment
 from mmagic.models.editors.edvr.edvr_net import ModulatedDCNPack
 from mmcv.ops import ModulatedDeformConv2d
 from mmcv.ops import modulated_deform_conv2d as mmcv_function
