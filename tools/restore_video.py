@@ -49,7 +49,7 @@ from dksan_mm.apis.job import check_places
 from dksan_mm.apis.loading import load_model
 from dksan_mm.apis.restore_video import Summary, restore_video
 from dksan_mm.apis.shards import join_processes, own_device
-from dksan_mm.apis.video_options import STREAM_KINDS
+from dksan_mm.apis.video_options import SOUND_CODINGS, STREAM_KINDS
 from dksan_mm.engine import finish_launcher, keep_freed_memory
 
 INTERRUPTED = 130
@@ -189,6 +189,10 @@ def add_encoder_arguments(group: argparse._ArgumentGroup) -> None:
         choices=STREAM_KINDS,
         help='streams of INPUT not to copy, such as subtitles that OUTPUT '
         'cannot hold')
+    add('--audio',
+        choices=SOUND_CODINGS,
+        help='what becomes of the sound; default: copied where OUTPUT can '
+        'hold it, else aac (flac in .mkv if INPUT has it lossless)')
 
 
 def restore(args: argparse.Namespace) -> Summary:

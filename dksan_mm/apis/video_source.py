@@ -157,6 +157,12 @@ def is_grey(pix_fmt: av.VideoFormat) -> bool:
     return sum(not part.is_alpha for part in pix_fmt.components) == 1
 
 
+def describe_stream(stream: av.stream.Stream) -> str:
+    """Return a stream's number, kind and codec, for messages."""
+    codec = getattr(stream, 'name', None) or 'unknown'
+    return f'stream {stream.index} ({stream.type}, {codec})'
+
+
 def is_cover(stream: av.stream.Stream) -> bool:
     """Return whether a stream is a picture attached to the file."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
