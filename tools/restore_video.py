@@ -121,6 +121,14 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
         type=frames_per_second,
         help='frames per second of a folder of frames, such as 24000/1001; '
         'default: 25')
+    add('--strict',
+        action='store_true',
+        help='refuse an INPUT that is damaged, or changes its size')
+    add('--video-stream',
+        type=int,
+        metavar='N',
+        help='number of the video among the streams of INPUT, from 0; '
+        'default: as players choose')
     add('--device', help='cpu, cuda or cuda:N; default: cuda if there')
     add('--quiet', action='store_true', help='show no progress')
 

@@ -55,6 +55,8 @@ def restore_video(model: BaseEditModel,
                   compare: Optional[str] = None,
                   fps: Union[Fraction, float, str, None] = None,
                   progress: bool = True,
+                  strict: bool = False,
+                  video_stream: Optional[int] = None,
                   **options: Any) -> Summary:
     """Restore a video, or a folder of frames, of any length.
 
@@ -90,6 +92,11 @@ def restore_video(model: BaseEditModel,
             of frames, such as ``'24000/1001'``. Default: 25. A video has its
             own.
         progress (bool): Whether to show frames per second and time left.
+        strict (bool): Whether to refuse a video that is damaged, or whose
+            frames change their size, instead of restoring what its decoder
+            makes of it.
+        video_stream (int, optional): Number of the video among the file's
+            streams, from 0. Default: as players choose.
         **options: Those of :class:`WindowRestorer` (dtype, compile, batch,
             tile, tile_overlap, max_memory in bytes, scene_threshold,
             ensemble, device) and of :class:`EncoderOptions` (codec, crf,
@@ -108,7 +115,8 @@ def restore_video(model: BaseEditModel,
         KeyboardInterrupt: Of Ctrl-C; the state can be gone on with.
     """
     start = time.perf_counter()
-    job = Job(model, source, output, segment, compare, fps, options)
+    job = Job(model, source, output, segment, compare, fps, options, strict,
+              video_stream)
     try:
         # the first process looks what there is to do, and tells the others
         todo = shards.done_first(lambda: job.begin(resume, overwrite))

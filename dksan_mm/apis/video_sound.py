@@ -5,7 +5,7 @@ from typing import Iterator
 import av
 from mmengine.logging import print_log
 
-from .video_source import SourceInfo, describe_stream, open_video
+from .video_source import Clock, SourceInfo, describe_stream, open_video
 
 
 def add_sound(container: av.container.OutputContainer,
@@ -47,7 +47,7 @@ def encode_packets(info: SourceInfo, number: int,
     with open_video(info.path) as source:
         stream = source.streams[number]
         graph = None
-        for frame in _decode_sound(source, stream):
+        for frame in _decode_sound(source, stream, info):
             if graph is None:
                 graph = _graph(frame, context)
             frame.pts = None if frame.pts is None else (
@@ -61,11 +61,12 @@ def encode_packets(info: SourceInfo, number: int,
         yield from sound.encode(None)
 
 
-def _decode_sound(
-        source: av.container.InputContainer,
-        stream: av.audio.stream.AudioStream) -> Iterator[av.AudioFrame]:
-    broken = 0
+def _decode_sound(source: av.container.InputContainer,
+                  stream: av.audio.stream.AudioStream,
+                  info: SourceInfo) -> Iterator[av.AudioFrame]:
+    broken, clock = 0, Clock(source, info.jumps)
     for packet in source.demux(stream):
+        clock.mend(packet)
         try:
             yield from packet.decode()
         except av.error.FFmpegError:

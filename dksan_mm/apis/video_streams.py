@@ -9,7 +9,8 @@ import av
 
 from .video_options import EncoderOptions
 from .video_sound import add_sound
-from .video_source import SourceInfo, describe_stream, is_cover, open_video
+from .video_source import (Clock, SourceInfo, describe_stream, is_cover,
+                           open_video)
 
 Pairs = List[Tuple[av.stream.Stream, av.stream.Stream]]
 # of a stream, by its number: packets whose times were mended, and the time of
@@ -210,7 +211,9 @@ def copy_packets(source: av.container.InputContainer, info: SourceInfo,
     copies = {stream.index: copy for stream, copy in pairs}
     into_mp4 = name in ('mp4', 'mov')
     clocks = {stream.index: _Clock(copy) for stream, copy in pairs}
+    jumps = {number: Clock(source, info.jumps) for number in copies}
     for packet in source.demux([stream for stream, _ in pairs]):
+        jumps[packet.stream_index].mend(packet)
         if packet.dts is None and packet.pts is None:
             if not packet.size:  # the end of a stream
                 continue
