@@ -53,7 +53,7 @@ from dksan_mm.apis.job import check_places
 from dksan_mm.apis.loading import load_model
 from dksan_mm.apis.restore_video import Summary, restore_video
 from dksan_mm.apis.shards import join_processes, own_device
-from dksan_mm.apis.video_options import STREAM_KINDS
+from dksan_mm.apis.video_options import SOUND_CODINGS, STREAM_KINDS
 from dksan_mm.engine import finish_launcher, keep_freed_memory
 
 INTERRUPTED = 130
@@ -165,6 +165,14 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
         type=frames_per_second,
         help='frames per second of a folder of frames, such as 24000/1001; '
         'default: 25')
+    add('--strict',
+        action='store_true',
+        help='refuse an INPUT that is damaged, or changes its size')
+    add('--video-stream',
+        type=int,
+        metavar='N',
+        help='number of the video among the streams of INPUT, from 0; '
+        'default: as players choose')
     add('--device', help='cpu, cuda or cuda:N; default: cuda if there')
     add('--quiet', action='store_true', help='show no progress')
 
@@ -233,6 +241,10 @@ def add_encoder_arguments(group: argparse._ArgumentGroup) -> None:
         choices=STREAM_KINDS,
         help='streams of INPUT not to copy, such as subtitles that OUTPUT '
         'cannot hold')
+    add('--audio',
+        choices=SOUND_CODINGS,
+        help='what becomes of the sound; default: copied where OUTPUT can '
+        'hold it, else aac (flac in .mkv if INPUT has it lossless)')
 
 
 def restore(args: argparse.Namespace) -> Optional[Summary]:

@@ -31,6 +31,8 @@ from .window_restorer import WindowRestorer
 
 # a millisecond, which Matroska rounds to
 _MOST_FPS = 1000
+# clocks of files end at a few days a frame; what is less is a slip
+_LEAST_FPS = Fraction(1, 3600)
 
 
 class Job:
@@ -47,18 +49,18 @@ class Job:
         was_there (bool): Whether they were when the run began.
     """
 
-    def __init__(
-        self,
-        model: BaseEditModel,
-        source: str,
-        output: str,
-        segment: int,
-        compare: Optional[str],
-        fps: Optional[Fraction],
-        options: Mapping[str, Any],
-        part: Tuple[Any, Any] = (0, None),
-        size: Tuple[Optional[int], Optional[int]] = (None, None)
-    ) -> None:
+    def __init__(self,
+                 model: BaseEditModel,
+                 source: str,
+                 output: str,
+                 segment: int,
+                 compare: Optional[str],
+                 fps: Optional[Fraction],
+                 options: Mapping[str, Any],
+                 part: Tuple[Any, Any] = (0, None),
+                 size: Tuple[Optional[int], Optional[int]] = (None, None),
+                 strict: bool = False,
+                 video_stream: Optional[int] = None) -> None:
         if segment < 1:
             raise ValueError(
                 f'segment (--segment) must be at least 1, got {segment}')
@@ -67,7 +69,7 @@ class Job:
         if output.lower().endswith('.webm'):  # it holds no H.264
             encoding.setdefault('codec', 'libvpx-vp9')
         self.model = model
-        self.info = _probe(source, fps)
+        self.info = _probe(source, fps, strict, video_stream)
         if part != (0, None):
             self.info = cut_source(self.info, *part)
         self.restorer = WindowRestorer(model, **restoring)
@@ -238,9 +240,10 @@ def split_options(options: Mapping[str, Any]) -> Tuple[dict, dict]:
     return restoring, encoding
 
 
-def _probe(source: str, fps: Optional[Fraction]) -> SourceInfo:
+def _probe(source: str, fps: Optional[Fraction], strict: bool,
+           video_stream: Optional[int]) -> SourceInfo:
     if fps is None:
-        info = probe(source)
+        info = probe(source, strict=strict, video_stream=video_stream)
         if info.interlaced:
             print_log(
                 f'{source} is interlaced: its fields are restored as one '
@@ -251,9 +254,10 @@ def _probe(source: str, fps: Optional[Fraction]) -> SourceInfo:
         rate = Fraction(fps)
     except (ValueError, OverflowError, ZeroDivisionError):
         rate = Fraction(0)  # the rule is the same
-    if not 0 < rate <= _MOST_FPS:
-        raise ValueError('fps (--fps) must be a number above 0, at most '
-                         f'{_MOST_FPS}, got {fps}')
+    if not _LEAST_FPS <= rate <= _MOST_FPS:
+        raise ValueError(
+            f'fps (--fps) must be a number from {_LEAST_FPS} (a frame an '
+            f'hour) to {_MOST_FPS}, got {fps}')
     info = probe(source, simple_rate(rate))
     if info.kind != 'frames':
         raise ValueError('fps (--fps) must be left out for a video, which '
@@ -298,11 +302,15 @@ def _source_facts(info: SourceInfo) -> Dict[str, Any]:
         digest = hashlib.sha256(''.join(digests).encode()).hexdigest()
     else:
         digest = file_sha256(info.path)
-    return dict(
-        sha256=digest,
-        first_frame=info.skip,
-        num_frames=info.num_frames,
-        rate=str(info.rate))
+    facts = dict(
+        sha256=digest, num_frames=info.num_frames, rate=str(info.rate))
+    # of files with one video, restored whole, it is known, also to earlier
+    # versions
+    if info.skip:
+        facts.update(first_frame=info.skip)
+    if info.stream_index:
+        facts.update(stream=info.stream_index)
+    return facts
 
 
 def _model_facts(model: nn.Module) -> Dict[str, Any]:

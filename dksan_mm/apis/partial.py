@@ -12,6 +12,8 @@ _SETTINGS = 'settings.json'
 _READY = 'ready.json'
 # of the process that begins and publishes, and of all that work
 _LOCKS = _LOCK, _WORKERS = 'lock', 'workers'
+# of these only the joining of segments depends
+_OF_JOINING = ('encoder.leave_out', 'encoder.audio')
 _ANEW = (
     '; use what it was begun with, or begin anew with --overwrite instead '
     'of --resume')
@@ -168,7 +170,7 @@ class PartialFolder:
         unlike = [
             f'{key} {json.dumps(found.get(key))} instead of '
             f'{json.dumps(begun.get(key))}' for key in sorted({*begun, *found})
-            if begun.get(key) != found.get(key)
+            if begun.get(key) != found.get(key) and key not in _OF_JOINING
         ]
         if unlike:
             raise ValueError(

@@ -59,6 +59,8 @@ def restore_video(model: BaseEditModel,
                   height: Optional[int] = None,
                   width: Optional[int] = None,
                   progress: bool = True,
+                  strict: bool = False,
+                  video_stream: Optional[int] = None,
                   **options: Any) -> Summary:
     """Restore a video, or a folder of frames, of any length.
 
@@ -104,6 +106,11 @@ def restore_video(model: BaseEditModel,
         width (int, optional): The same. With one of the two the shape is
             kept.
         progress (bool): Whether to show frames per second and time left.
+        strict (bool): Whether to refuse a video that is damaged, or whose
+            frames change their size, instead of restoring what its decoder
+            makes of it.
+        video_stream (int, optional): Number of the video among the file's
+            streams, from 0. Default: as players choose.
         **options: Those of :class:`WindowRestorer` (dtype, compile, batch,
             tile, tile_overlap, max_memory in bytes, scene_threshold,
             ensemble, device) and of :class:`EncoderOptions` (codec, crf,
@@ -123,7 +130,7 @@ def restore_video(model: BaseEditModel,
     """
     begun = time.perf_counter()
     job = Job(model, source, output, segment, compare, fps, options,
-              (start, duration), (height, width))
+              (start, duration), (height, width), strict, video_stream)
     try:
         # the first process looks what there is to do, and tells the others
         todo = shards.done_first(lambda: job.begin(resume, overwrite))

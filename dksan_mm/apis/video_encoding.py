@@ -4,13 +4,13 @@ import os.path as osp
 from contextlib import contextmanager
 from fractions import Fraction
 from io import BytesIO
-from typing import Iterable, Iterator, Optional, Union
+from typing import BinaryIO, Iterable, Iterator, Optional, Union
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
-from dksan_mm.datasets.storage import OutputError, sync
+from dksan_mm.datasets.storage import OutputError, output_error, sync
 from .video_options import EncoderOptions
 from .video_reading import ACCURATE, rgb_format
 from .video_source import MATRICES, TAG_ERRORS, SourceInfo, is_grey, local_name
@@ -73,11 +73,22 @@ def told_reasons() -> Iterator[None]:
         av.logging.set_level(level)
 
 
-def create(path: Union[str, BytesIO],
-           name: str) -> av.container.OutputContainer:
+def create(path: Union[str, BinaryIO],
+           name: str,
+           any_sound: bool = False) -> av.container.OutputContainer:
     """Open an output of a format; nothing in it depends on when it is written
-    or by what version."""
-    if isinstance(path, str):
+    or by what version.
+
+    ``any_sound`` is for Matroska, which can hold sound of any codec by the
+    names that WAV files have for them. PyAV asks FFmpeg for less; so its
+    ``tee`` is asked, which hands all on to Matroska. It drops chapters.
+    """
+    if any_sound and name == 'matroska':
+        place = local_name(path) if isinstance(path, str) else os.devnull
+        for special in "\\'|":
+            place = place.replace(special, f'\\{special}')
+        path, name = f'[f=matroska]{place}', 'tee'
+    elif isinstance(path, str):
         path = local_name(path)
     container = av.open(path, 'w', format=name, metadata_errors=TAG_ERRORS)
     container.flags |= av.container.Flags.bitexact.value
@@ -215,11 +226,12 @@ def writing(path: str) -> Iterator[None]:
     """
     try:
         yield
+    except OutputError:
+        raise
     except (OSError, av.error.FFmpegError) as error:
-        raise OutputError(
-            f'{path} could not be written: {error}. Free disk space, or '
-            'choose a folder that can be written to; what is finished is '
-            'kept, and can be gone on with') from error
+        raise output_error(
+            path, error,
+            'then go on with --resume: what is finished is kept') from error
 
 
 def write_segment(path: str, frames: Iterable[np.ndarray], info: SourceInfo,

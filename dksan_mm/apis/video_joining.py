@@ -13,6 +13,8 @@ from dksan_mm.datasets.storage import sync
 from .video_encoding import (TICK, add_video_stream, check_encoder, create,
                              told_reasons, writing)
 from .video_options import EncoderOptions
+from .video_plan import Plan, close_quietly, plan_streams, short_reason
+from .video_sound import encode_packets
 from .video_source import SourceInfo, open_video
 from .video_streams import (copy_packets, copy_streams, list_left_out,
                             output_format, video_tags)
@@ -21,7 +23,8 @@ from .video_streams import (copy_packets, copy_streams, list_left_out,
 def check_container(info: SourceInfo, output: str, scale: int,
                     options: EncoderOptions) -> List[str]:
     """Check that the encoder takes the frames, and that an output's format,
-    by its suffix, can hold them and all that is copied from the source.
+    by its suffix, can hold them and all that is copied from the source, whose
+    packets are all tried.
 
     Args:
         info (SourceInfo): The source.
@@ -31,9 +34,9 @@ def check_container(info: SourceInfo, output: str, scale: int,
         options (EncoderOptions): Codec, and what to leave out.
 
     Returns:
-        list[str]: What is not copied, a line each: what was left out as
-        asked, data streams, attachments and cover pictures that the format
-        cannot hold.
+        list[str]: What is not copied as it is, a line each: what was left
+        out as asked, data streams, attachments and cover pictures that the
+        format cannot hold, sound that is encoded anew, times that are mended.
 
     Raises:
         ValueError: The format is unknown, or cannot hold the codec, turned
@@ -47,13 +50,22 @@ def check_container(info: SourceInfo, output: str, scale: int,
             f'{info.path} does, found {name}; choose .mp4, .mov or .mkv')
     with ExitStack() as stack:
         stack.enter_context(told_reasons())
-        container = stack.enter_context(create(BytesIO(), name))
+        # closed with no frame in it, it may tell errors that mean nothing
+        container = create(BytesIO(), name)
+        stack.callback(close_quietly, container)
         _try_codec(container, output, info, scale, options)
         left_out = []
         if info.kind == 'video':
             source = stack.enter_context(open_video(info.path))
-            copy_streams(source, container, name, info, options)
-            left_out = list_left_out(source, name, info, options)
+            plan = plan_streams(info, name, options)
+            if not plan.any_sound:  # else each was tried alone
+                copy_streams(source, container, name, info, options,
+                             plan.encoders)
+            left_out = list_left_out(source, name, info, options) + plan.lines
+            if plan.any_sound and source.chapters():
+                left_out.append(
+                    f'chapters of {info.path} are left out, as its sound has '
+                    f'no name of its own in {name} (--audio aac keeps them)')
             lost = {*info.side_data}
             tags = source.streams[info.stream_index].metadata
             if name == 'matroska' and 'stereo_mode' in tags:
@@ -117,9 +129,13 @@ def join_segments(paths: Sequence[str], info: SourceInfo, output: str,
     delay = _check_segments(paths, info, scale)
     partial = f'{output}.partial'
     try:
-        with writing(output):
-            with create(partial, output_format(output)) as container:
-                _join(paths, info, container, delay, options, output)
+        name = output_format(output)
+        plan = (
+            plan_streams(info, name, options)
+            if info.kind == 'video' else Plan({}, [], False))
+        with writing(output), told_reasons():
+            with create(partial, name, plan.any_sound) as container:
+                _join(paths, info, container, output, delay, options, plan)
             sync(partial)
             os.replace(partial, output)
     except BaseException:
@@ -129,23 +145,44 @@ def join_segments(paths: Sequence[str], info: SourceInfo, output: str,
 
 
 def _join(paths: Sequence[str], info: SourceInfo,
-          container: av.container.OutputContainer, delay: int,
-          options: EncoderOptions, output: str) -> None:
+          container: av.container.OutputContainer, output: str, delay: int,
+          options: EncoderOptions, plan: Plan) -> None:
+    name = output_format(output)
     with ExitStack() as stack:
         template = stack.enter_context(open_video(paths[0])).streams.video[0]
-        video = _add_video(container, info, template)
-        others: Iterator[av.Packet] = iter(())
+        video = _add_video(container, name, info, template)
+        others: List[Iterator[av.Packet]] = []
         if info.kind == 'video':
             source = stack.enter_context(open_video(info.path))
             video.metadata.update(video_tags(source, info))
-            pairs = copy_streams(source, container, container.format.name,
-                                 info, options)
+            pairs = copy_streams(source, container, name, info, options,
+                                 plan.encoders)
             video.disposition = source.streams[info.stream_index].disposition
-            others = copy_packets(source, info, pairs)
+            copied = [(stream, copy) for stream, copy in pairs
+                      if stream.index not in plan.encoders]
+            others = [copy_packets(source, info, copied, name, {})] + [
+                encode_packets(info, stream.index, sound)
+                for stream, sound in pairs if stream.index in plan.encoders
+            ]
+        with writing(output):
+            container.start_encoding()
         packets = _video_packets(paths, info, video, delay)
-        for packet in heapq.merge(packets, others, key=_time):
+        for packet in heapq.merge(packets, *others, key=_time):
             with writing(output):
-                container.mux(packet)
+                _mux(container, packet, info)
+
+
+def _mux(container: av.container.OutputContainer, packet: av.Packet,
+         info: SourceInfo) -> None:
+    number = packet.stream_index
+    try:
+        container.mux(packet)
+    except ValueError as error:  # a muxer's word, not the disk's
+        raise ValueError(
+            f'{container.format.name} must take all packets of {info.path}, '
+            f'found one of stream {number} that it refuses: '
+            f'{short_reason(error)}; go on with --resume and --audio aac or '
+            '--leave-out, or write .mkv: what is restored is kept') from error
 
 
 def _time(packet: av.Packet) -> Fraction:
@@ -154,7 +191,7 @@ def _time(packet: av.Packet) -> Fraction:
 
 
 def _add_video(
-        container: av.container.OutputContainer, info: SourceInfo,
+        container: av.container.OutputContainer, name: str, info: SourceInfo,
         template: av.video.stream.VideoStream) -> av.video.stream.VideoStream:
     video = container.add_stream_from_template(template, opaque=True)
     video.time_base = info.time_base
@@ -163,7 +200,7 @@ def _add_video(
         video.set_display_rotation(info.rotation, hflip=info.mirrored)
     if info.constant_rate:
         video.framerate = info.rate
-    if container.format.name in ('mp4', 'mov') and template.name == 'hevc':
+    if name in ('mp4', 'mov') and template.name == 'hevc':
         video.codec_tag = 'hvc1'  # Apple's players know no other
     return video
 

@@ -44,6 +44,7 @@ _CODERS = {
         lossless={},
         rgb8='bgr0'),
 }
+SOUND_CODINGS = ('copy', 'aac', 'flac', 'none')
 STREAM_KINDS = ('audio', 'subtitle', 'video', 'attachment', 'data')
 
 
@@ -75,6 +76,10 @@ class EncoderOptions:
         leave_out (tuple[str]): Kinds of streams not to copy from the source:
             ``'audio'``, ``'subtitle'``, ``'video'`` (further ones and cover
             pictures), ``'attachment'``, ``'data'``.
+        audio (str, optional): What becomes of sound: ``'copy'``, ``'aac'``,
+            ``'flac'`` or ``'none'``. Default: copied where the container can
+            hold it, else encoded: as FLAC from a lossless source in Matroska,
+            as Opus in WebM, otherwise as AAC.
 
     Raises:
         ValueError: An option has no such value.
@@ -87,6 +92,7 @@ class EncoderOptions:
     threads: int = 4
     extra: Tuple[Tuple[str, str], ...] = ()
     leave_out: Tuple[str, ...] = ()
+    audio: Optional[str] = None
 
     def __post_init__(self) -> None:
         try:
@@ -105,6 +111,9 @@ class EncoderOptions:
             if kind not in STREAM_KINDS:
                 raise ValueError(f'leave_out must hold some of {STREAM_KINDS}'
                                  f', got {kind!r}')
+        if self.audio not in (None, *SOUND_CODINGS):
+            raise ValueError(f'audio must be one of {SOUND_CODINGS}, got '
+                             f'{self.audio!r}')
         if self.threads < 1:
             raise ValueError(f'threads must be at least 1, got {self.threads}')
         if self.lossless and self.crf is not None:

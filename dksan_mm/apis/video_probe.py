@@ -1,18 +1,20 @@
 """Reading what a source of frames is, with the exact times of its frames."""
+import logging
 import os.path as osp
 from fractions import Fraction
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import av
 import numpy as np
 from av.sidedata.sidedata import Type
 from av.video.reformatter import ColorRange
+from mmengine.logging import print_log
 
 from dksan_mm.datasets.sources import (IMAGE_SUFFIXES, check_exists,
                                        list_frames, read_image)
 from .video_scan import Scan, first_frame, scan_frames, scan_packets
-from .video_source import (BT709, MATRICES, SMPTE170M, UNSPECIFIED, SourceInfo,
-                           find_video_stream, open_video)
+from .video_source import (BT709, CURE, MATRICES, SMPTE170M, UNSPECIFIED,
+                           SourceInfo, find_video_stream, open_video)
 
 # Of these formats a seek leads to a key frame at or before what is sought.
 _SEEKABLE = ('mov', 'matroska')
@@ -21,24 +23,31 @@ _NOT_KEPT = ('A53_CC', 'AMBIENT_VIEWING_ENVIRONMENT', 'CONTENT_LIGHT_LEVEL',
              'DOVI_METADATA', 'DOVI_RPU_BUFFER', 'DYNAMIC_HDR_PLUS',
              'DYNAMIC_HDR_VIVID', 'ICC_PROFILE', 'MASTERING_DISPLAY_METADATA',
              'SPHERICAL', 'STEREO3D')
+_LAYER = 'matroska_block_additional'
 # Of these a packet may hold no frame that is shown.
 _FRAMELESS = ('vp8', 'mpeg4', 'msmpeg4', 'h263', 'flv')
 
 
-def probe(path: str, rate: Fraction = Fraction(25)) -> SourceInfo:
+def probe(path: str,
+          rate: Fraction = Fraction(25),
+          strict: bool = False,
+          video_stream: Optional[int] = None) -> SourceInfo:
     """Return what a video file or a folder of frames is.
 
     The frames of a video are counted from its packets, without decoding, but
     where these do not tell (AVI, bare H.264, VP8, MPEG-4 part 2, interlaced
     H.264, pictures before the first key frame, frames at the same time, ...);
     then it is decoded once. The images of a folder are all read once. Of
-    several videos in a file the first that is no cover picture is meant. Of
-    an AVI file the first frame counts as shown at the time of the first
-    packet.
+    several videos in a file :func:`find_video_stream` chooses. What is
+    damaged is told, and is what its decoder makes of it; a clock that jumps
+    goes on. Of an AVI file the first frame counts as shown at the time of the
+    first packet.
 
     Args:
         path (str): The file or folder.
         rate (Fraction): Frames per second of a folder.
+        strict (bool): Whether to refuse what is damaged.
+        video_stream (int, optional): Number of the video among the streams.
 
     Raises:
         FileNotFoundError: There is nothing there.
@@ -49,13 +58,28 @@ def probe(path: str, rate: Fraction = Fraction(25)) -> SourceInfo:
     check_exists(path)
     if osp.isdir(path):
         return _probe_folder(path, Fraction(rate))
-    scan = scan_packets(path)
-    scan.first = first_frame(path) if scan.timed else None
-    if (scan.first is None or scan.first.pts != scan.times[0]
+    index = find_video_stream(path, video_stream)
+    packets = scan = scan_packets(path, index, strict)
+    scan.first = first_frame(path, index) if scan.timed else None
+    if (scan.damaged or scan.jumps or scan.first is None
+            or scan.first.pts != scan.times[0]
             or scan.codec.startswith(_FRAMELESS)
             or scan.codec == 'h264' and scan.first.interlaced_frame):
-        scan = scan_frames(path)
-    return _describe(path, scan)
+        scan = scan_frames(path, index)
+        scan.damaged = max(scan.damaged, packets.damaged)
+        scan.jumps = packets.jumps
+    if scan.damaged and strict:
+        raise ValueError(
+            f'{path} must be undamaged (strict, --strict), found '
+            f'{scan.damaged} packets that cannot be decoded; {CURE}')
+    places = scan.damaged + len(scan.jumps)
+    if places:
+        print_log(
+            f'{path} is damaged in {places} places: {scan.damaged} broken '
+            f'packets, {len(scan.jumps)} jumps of its clock; what its decoder '
+            'makes of it is used (--strict refuses it)', 'current',
+            logging.WARNING)
+    return _describe(path, scan, index, strict)
 
 
 def _probe_folder(path: str, rate: Fraction) -> SourceInfo:
@@ -88,12 +112,10 @@ def _probe_folder(path: str, rate: Fraction) -> SourceInfo:
         names=tuple(names))
 
 
-def _describe(path: str, scan: Scan) -> SourceInfo:
+def _describe(path: str, scan: Scan, index: int, strict: bool) -> SourceInfo:
     with open_video(path) as container:
-        stream = find_video_stream(container)
-        # VP8 and VP9 keep it in another layer, which is not decoded
-        if any(key.lower() == 'alpha_mode' and value == '1'
-               for key, value in stream.metadata.items()):
+        stream = container.streams[index]
+        if _has_alpha_layer(path, stream):
             raise ValueError(f'{path} must be opaque, found an alpha layer; '
                              'draw it on a background first')
         start = Fraction(0)
@@ -111,9 +133,32 @@ def _describe(path: str, scan: Scan) -> SourceInfo:
             stream_index=stream.index,
             start=start,
             timed=scan.timed,
-            seekable=scan.timed
+            damaged=scan.damaged,
+            jumps=tuple(scan.jumps),
+            strict=strict,
+            seekable=scan.timed and not scan.damaged
             and container.format.name.startswith(_SEEKABLE),
             **_describe_frame(path, scan.first))
+
+
+def _has_alpha_layer(path: str, stream: av.video.stream.VideoStream) -> bool:
+    """Return whether a video is transparent somewhere in the other layer that
+    VP8 and VP9 keep it in. Browsers state one, and write none."""
+    if not any(key.lower() == 'alpha_mode' and value == '1'
+               for key, value in stream.metadata.items()):
+        return False
+    decoder = av.CodecContext.create(stream.name, 'r')
+    with open_video(path) as container:
+        for packet in container.demux(container.streams[stream.index]):
+            if not packet.has_sidedata(_LAYER):
+                continue
+            # after the 8 bytes of its number
+            data = bytes(packet.get_sidedata(_LAYER))[8:]
+            for frame in decoder.decode(av.Packet(data)):
+                # losses of the codec are no transparency
+                if frame.to_ndarray()[:frame.height, :frame.width].min() < 250:
+                    return True
+    return False
 
 
 def _describe_frame(path: str, frame: av.VideoFrame) -> Dict[str, Any]:

@@ -2,7 +2,7 @@
 import logging
 import os.path as osp
 from itertools import dropwhile
-from typing import Callable, Iterator, Optional
+from typing import Callable, Iterator, Optional, Set, Tuple
 
 import av
 import numpy as np
@@ -11,8 +11,9 @@ from mmengine.logging import print_log
 
 from dksan_mm.datasets.sources import read_image
 from .scene_cuts import full_scale
-from .video_source import (CURE, MATRICES, SourceInfo, find_video_stream,
-                           is_grey, open_video, set_decoder)
+from .video_scan import decode_packet
+from .video_source import (CURE, MATRICES, Clock, SourceInfo, is_grey,
+                           open_video, set_decoder)
 
 # Chroma is interpolated between its samples; the same bits on any CPU.
 ACCURATE = (
@@ -80,6 +81,9 @@ def _read_video(info: SourceInfo, start: int, stop: int,
             raise ValueError(
                 f'{info.describe_frame(index)} must be there, as its packets '
                 f'tell, but it cannot be decoded; {CURE}')
+        if frame.is_corrupt and info.strict:
+            raise ValueError(f'{info.describe_frame(index)} must be undamaged '
+                             f'(strict, --strict), found damage; {CURE}')
         if frame.is_corrupt:
             print_log(
                 f'{info.describe_frame(index)} is damaged; what its decoder '
@@ -146,9 +150,10 @@ def _decode(info: SourceInfo,
     """Decode from a key frame at or before a time, or from the beginning;
     nothing if the seek led elsewhere."""
     with open_video(info.path) as container:
-        stream = find_video_stream(container)
+        stream, clock = container.streams[info.stream_index], Clock(container)
         stream.thread_type = 'AUTO'
-        stream.thread_count = _THREADS
+        # what becomes of damaged frames must not depend on chance
+        stream.thread_count = 1 if info.damaged else _THREADS
         set_decoder(stream)
         if sought is not None:
             container.seek(sought, stream=stream)
@@ -157,7 +162,14 @@ def _decode(info: SourceInfo,
                 if not packet.is_keyframe or packet.pts > sought:
                     return
                 sought = None
-            yield from packet.decode()
+            if packet.size:
+                clock.mend(packet)
+            for frame in decode_packet(packet):
+                if frame is not None:
+                    yield frame
+                elif not info.damaged:
+                    raise ValueError(f'{info.path} must be undamaged, found a '
+                                     f'packet that cannot be decoded; {CURE}')
 
 
 def _expand(image: np.ndarray) -> np.ndarray:
@@ -177,9 +189,20 @@ class _ToRGB:
         self.info = info
         self.format = rgb_format(info.bit_depth)
         self.reformatter = VideoReformatter()
+        self.told: Set[Tuple[int, int]] = set()
 
     def __call__(self, frame: av.VideoFrame, index: int) -> np.ndarray:
-        _check_size(self.info, index, frame.width, frame.height)
+        info = self.info
+        if info.strict:
+            _check_size(info, index, frame.width, frame.height)
+        size = frame.width, frame.height
+        if size != (info.width, info.height) and size not in self.told:
+            self.told.add(size)
+            print_log(
+                f'{info.describe_frame(index)} is {size[0]}x{size[1]}, the '
+                f'first is {info.width}x{info.height}: it and those like it '
+                'are resized to that (--strict refuses them)', 'current',
+                logging.WARNING)
         if self.info.has_alpha:
             self._check_opaque(frame, index)
         limited = is_grey(frame.format) and (frame.color_range
@@ -189,6 +212,8 @@ class _ToRGB:
             matrix = MATRICES[self.info.colorspace]
         frame = self.reformatter.reformat(
             frame,
+            width=info.width,
+            height=info.height,
             format=self.format,
             src_colorspace=matrix,
             interpolation=ACCURATE,

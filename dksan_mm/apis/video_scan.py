@@ -2,12 +2,12 @@
 import logging
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import List, Optional
+from typing import Iterator, List, Optional
 
 import av
 from mmengine.logging import print_log
 
-from .video_source import CURE, find_video_stream, open_video, set_decoder
+from .video_source import CURE, Clock, open_video, set_decoder
 
 
 @dataclass
@@ -20,23 +20,29 @@ class Scan:
         timed (bool): Decoded frames carry these times.
         first (VideoFrame, optional): The first one.
         codec (str): Name of its decoder, of packets alone.
+        damaged (int): Packets that are damaged, and places where the clock
+            jumps.
+        jumps (list[Fraction]): See :class:`SourceInfo`.
     """
     times: List[int] = field(default_factory=list)
     last_duration: int = 0
     timed: bool = True
     first: Optional[av.VideoFrame] = None
     codec: str = ''
+    damaged: int = 0
+    jumps: List[Fraction] = field(default_factory=list)
 
 
-def scan_packets(path: str) -> Scan:
+def scan_packets(path: str, index: int, strict: bool) -> Scan:
     """Read a file's packets without decoding them.
 
     Raises:
-        ValueError: The file has no video, is damaged or ends early.
+        ValueError: The file has no frame or ends early, or is damaged and
+            ``strict``.
     """
     scan, durations = Scan(), {}
     with open_video(path) as container:
-        stream = find_video_stream(container)
+        stream, clock = container.streams[index], Clock(container)
         scan.timed = container.format.name != 'avi'
         scan.codec = stream.codec_context.name
         packets, before, end = 0, None, Fraction(0)
@@ -48,14 +54,16 @@ def scan_packets(path: str) -> Scan:
             # the last of a stream is empty
             if packet.stream_index != stream.index or not packet.size:
                 continue
-            if packet.is_corrupt:
-                raise ValueError(f'{path} must be undamaged, found a broken '
-                                 f'packet after frame {packets}; {CURE}')
+            clock.mend(packet)
+            scan.damaged += packet.is_corrupt
+            if strict and (packet.is_corrupt or clock.jumps):
+                found = ('a broken packet'
+                         if packet.is_corrupt else 'a jump of its clock')
+                raise ValueError(
+                    f'{path} must be undamaged (strict, --strict), found '
+                    f'{found} after frame {packets}; {CURE}')
             packets += 1
             if not packet.is_discard:  # cut off by the file's edit list
-                # Matroska has no such times; FFmpeg guesses
-                if not container.format.name.startswith('matroska'):
-                    _check_order(path, packet, before)
                 before = before if packet.dts is None else packet.dts
                 scan.timed &= packet.pts is not None
                 scan.times.append(packet.pts)
@@ -68,22 +76,13 @@ def scan_packets(path: str) -> Scan:
             scan.last_duration = durations[scan.times[-1]]
         if container.format.name == 'avi' and before is not None:
             packets = max(packets, before + 1)  # frames may be left out
+        scan.jumps = clock.jumps
         _check_whole(container, stream, packets, scan, end)
     return scan
 
 
 def _ascend(times: List[Optional[int]]) -> bool:
     return None not in times and all(a < b for a, b in zip(times, times[1:]))
-
-
-def _check_order(path: str, packet: av.Packet, before: Optional[int]) -> None:
-    """Raise ValueError where a file's clock was set back."""
-    if before is not None and packet.dts is not None and packet.dts < before:
-        raise ValueError(
-            f'the times of {path} must ascend, found '
-            f'{float(packet.dts * packet.time_base):.3f} s after '
-            f'{float(before * packet.time_base):.3f} s; split it there, or '
-            'convert it to one with a single clock')
 
 
 def _check_whole(container: av.container.InputContainer,
@@ -93,7 +92,7 @@ def _check_whole(container: av.container.InputContainer,
     path, times = container.name, scan.times
     if packets < stream.frames and container.format.name.startswith('mov'):
         # what its edit list cuts off is not read at all
-        packets = _count_packets(path, ignore_editlist='1')
+        packets = _count_packets(path, stream.index, ignore_editlist='1')
     if packets < stream.frames:
         raise ValueError(
             f'{path} must hold the {stream.frames} frames that its header '
@@ -111,21 +110,29 @@ def _check_whole(container: av.container.InputContainer,
             f'tells of, found {float(end):.2f} s: it ends early; {CURE}')
 
 
-def _count_packets(path: str, **options: str) -> int:
+def _count_packets(path: str, index: int, **options: str) -> int:
     with open_video(path, **options) as container:
-        stream = find_video_stream(container)
+        stream = container.streams[index]
         return sum(packet.size > 0 for packet in container.demux(stream))
 
 
-def first_frame(path: str) -> Optional[av.VideoFrame]:
+def first_frame(path: str, index: int) -> Optional[av.VideoFrame]:
     """Return the first frame that a decoder gives, if any."""
     with open_video(path) as container:
-        stream = find_video_stream(container)
+        stream = container.streams[index]
         set_decoder(stream)
         return next(container.decode(stream), None)
 
 
-def scan_frames(path: str) -> Scan:
+def decode_packet(packet: av.Packet) -> Iterator[Optional[av.VideoFrame]]:
+    """Yield a packet's frames, None for one that cannot be decoded."""
+    try:
+        yield from packet.decode()
+    except av.error.InvalidDataError:
+        yield None
+
+
+def scan_frames(path: str, index: int) -> Scan:
     """Decode a file to count its frames.
 
     Frames at the same time are shown a tick of the file's clock after each
@@ -137,13 +144,17 @@ def scan_frames(path: str) -> Scan:
     """
     scan, packet_times, decoding_times = Scan(), [], []
     with open_video(path) as container:
-        stream = find_video_stream(container)
+        stream, clock = container.streams[index], Clock(container)
         set_decoder(stream)
         scan.timed = container.format.name != 'avi'
         for packet in container.demux(stream):
             if packet.size:
+                clock.mend(packet)
                 packet_times.append(packet.dts)
-            for frame in packet.decode():
+            for frame in decode_packet(packet):
+                if frame is None:
+                    scan.damaged += 1
+                    continue
                 scan.first = scan.first or frame
                 scan.times.append(frame.pts)
                 decoding_times.append(frame.dts)

@@ -4,13 +4,29 @@ from bisect import bisect_left, bisect_right
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Iterator, Optional, Tuple, Union
+from typing import Iterator, List, Optional, Tuple, Union
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type
 from av.video.reformatter import ColorRange
+from mmengine.logging import print_log
 
 CURE = 'copy or convert the file again'
+
+# seconds that a clock may leave out and still be the same clock
+_GAP = 10
+
+
+def _unknown_side_data(cls: type, value: int) -> Type:
+    member = object.__new__(cls)
+    member._name_, member._value_ = f'UNKNOWN_{value}', value
+    return member
+
+
+# A frame has all its side data or, where PyAV has no name for one of them
+# (such as EXIF), a ValueError for all: give those names.
+Type._missing_ = classmethod(_unknown_side_data)
 
 # tags in another encoding than UTF-8 are passed on as they are
 TAG_ERRORS = 'surrogateescape'
@@ -71,6 +87,11 @@ class SourceInfo:
             that :func:`cut_source` describes.
         span (tuple[Fraction], optional): Of such a part: the seconds in the
             file at which it begins and ends.
+        damaged (int): Places where the file is damaged, as far as its packets
+            tell.
+        jumps (tuple[Fraction]): Where the file's clock jumps, what is added
+            to the times from there on, in seconds, so that they go on.
+        strict (bool): What is damaged or changes its size is refused.
     """
     path: str
     kind: str
@@ -100,6 +121,9 @@ class SourceInfo:
     names: Tuple[str, ...] = ()
     skip: int = 0
     span: Optional[Tuple[Fraction, Fraction]] = None
+    damaged: int = 0
+    jumps: Tuple[Fraction, ...] = ()
+    strict: bool = False
 
     @property
     def constant_rate(self) -> bool:
@@ -208,26 +232,126 @@ def is_grey(pix_fmt: av.VideoFormat) -> bool:
     return sum(not part.is_alpha for part in pix_fmt.components) == 1
 
 
+def describe_stream(stream: av.stream.Stream) -> str:
+    """Return a stream's number, kind and codec, for messages."""
+    codec = getattr(stream, 'name', None) or 'unknown'
+    return f'stream {stream.index} ({stream.type}, {codec})'
+
+
 def is_cover(stream: av.stream.Stream) -> bool:
     """Return whether a stream is a picture attached to the file."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
-def find_video_stream(
-        container: av.container.InputContainer) -> av.video.stream.VideoStream:
-    """Return the first video stream that is not a cover picture.
+def find_video_stream(path: str, wanted: Optional[int] = None) -> int:
+    """Return the number, among a file's streams, of the video that is meant:
+    no cover picture; of several no still picture, the one that the file says
+    is the default, and the longest, or else the first.
+
+    Args:
+        path (str): The file.
+        wanted (int, optional): Number to take instead.
 
     Raises:
-        ValueError: There is none, or no decoder for it.
+        ValueError: There is none, no decoder for it, or none of that number.
     """
-    for stream in container.streams.video:
-        if is_cover(stream):
-            continue
+    with open_video(path) as container:
+        numbers = [stream.index for stream in container.streams.video]
+        if wanted is not None and wanted not in numbers:
+            raise ValueError(
+                f'video_stream (--video-stream) must be a video of {path}, '
+                f'which are {numbers or "none"}, got {wanted}')
+        streams = [
+            stream for stream in container.streams.video if
+            stream.index == wanted or wanted is None and not is_cover(stream)
+        ]
+        if not streams:
+            raise ValueError(f'{path} must have a video stream, found none; '
+                             'choose another file')
+        stream = streams[0]
+        if len(streams) > 1:
+            stream = _choose_stream(container, streams)
         if stream.codec_context is None:
             raise ValueError(
-                f'{container.name} must have a video that can be decoded, '
-                f'found stream {stream.index} of an unknown codec; convert '
-                'it to another')
-        return stream
-    raise ValueError(f'{container.name} must have a video stream, found none; '
-                     'choose another file')
+                f'{path} must have a video that can be decoded, found stream '
+                f'{stream.index} of an unknown codec; convert it to another')
+        return stream.index
+
+
+def _choose_stream(container: av.container.InputContainer,
+                   streams: List[av.stream.Stream]) -> av.stream.Stream:
+    counts = {stream.index: stream.frames for stream in streams}
+    if not all(counts.values()):
+        counts = dict.fromkeys(counts, 0)
+        for packet in container.demux(streams):
+            counts[packet.stream_index] += packet.size > 0
+    most = max(counts.values())
+
+    def rank(stream: av.stream.Stream) -> tuple:
+        count = counts[stream.index]
+        default = stream.disposition & av.stream.Disposition.default
+        return (stream.codec_context is None, count <= 1, not default, count
+                < 0.9 * most, stream.index)
+
+    stream = min(streams, key=rank)
+    print_log(
+        f'{container.name} has several videos, streams {sorted(counts)}: '
+        f'{stream.index} is taken (video_stream, --video-stream)', 'current')
+    return stream
+
+
+class Clock:
+    """Lets the times of a stream's packets go on where the clock of its file
+    jumps, as in transport streams that are joined.
+
+    Args:
+        container (InputContainer): The file.
+        jumps (Sequence[Fraction]): Those of the video, for other streams to
+            stay in time with it.
+
+    Attributes:
+        jumps (list[Fraction]): What is added to the times from each jump on,
+            seconds.
+    """
+
+    def __init__(
+        self,
+        container: av.container.InputContainer,
+        jumps: Tuple[Fraction, ...] = ()
+    ) -> None:
+        flags = container.format.flags
+        self.jumps: List[Fraction] = []
+        # Matroska has no decoding times; FFmpeg guesses
+        self._works = not container.format.name.startswith('matroska')
+        self._gaps = bool(flags & av.format.Flags.ts_discont.value)
+        self._known = list(jumps)
+        self._last: Optional[Fraction] = None
+        self._step = Fraction(0)
+
+    def mend(self, packet: av.Packet) -> None:
+        """Give the next packet the time at which it goes on."""
+        time = packet.pts if packet.dts is None else packet.dts
+        if time is None or not self._works:
+            return
+        base = packet.time_base
+        stated = time * base
+        now = stated + (self.jumps[-1] if self.jumps else 0)
+        if self._last is not None and (now < self._last or self._gaps
+                                       and now > self._last + _GAP):
+            self.jumps.append(self._next(stated))
+            now = stated + self.jumps[-1]
+        elif self._last is not None and now > self._last:
+            self._step = now - self._last
+        self._last = now
+        if self.jumps:
+            shift = round(self.jumps[-1] / base)
+            packet.pts = None if packet.pts is None else packet.pts + shift
+            packet.dts = None if packet.dts is None else packet.dts + shift
+
+    def _next(self, stated: Fraction) -> Fraction:
+        """Return what to add: what the video adds, if that goes on here."""
+        while self._known:
+            jump = self._known.pop(0)
+            if 0 <= stated + jump - self._last < 2:
+                return jump
+        return self._last + self._step - stated

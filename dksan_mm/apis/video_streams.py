@@ -1,14 +1,21 @@
 """What is copied from a source beside its video, as it is: sound, subtitles,
 further videos, cover pictures, attachments, chapters and tags."""
+import math
 import os.path as osp
+from fractions import Fraction
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import av
 
 from .video_options import EncoderOptions
-from .video_source import SourceInfo, is_cover, open_video
+from .video_sound import add_sound
+from .video_source import (Clock, SourceInfo, describe_stream, is_cover,
+                           open_video)
 
 Pairs = List[Tuple[av.stream.Stream, av.stream.Stream]]
+# of a stream, by its number: packets whose times were mended, and the time of
+# the first in seconds
+TimesMended = Dict[int, Tuple[int, float]]
 # Formats that hold the time of every frame.
 _FORMATS = {
     '.mp4': 'mp4',
@@ -18,6 +25,8 @@ _FORMATS = {
     '.webm': 'webm',
     '.ts': 'mpegts',
 }
+_TS_SOUND = ('aac', 'aac_latm', 'ac3', 'dca', 'eac3', 'mp2', 'mp3', 'mp3float',
+             'opus', 'truehd')
 # Tags that tell of the source's file or coded pictures, not of what they show.
 _FILE_TAGS = ('major_brand', 'minor_version', 'compatible_brands', 'encoder')
 _CODED_TAGS = ('encoder', 'DURATION', 'BPS', 'NUMBER_OF_', '_STATISTICS_',
@@ -41,16 +50,11 @@ def output_format(output: str) -> str:
 OUTPUT_SUFFIXES = tuple(_FORMATS)
 
 
-def describe_stream(stream: av.stream.Stream) -> str:
-    """Return a stream's number, kind and codec, for messages."""
-    codec = getattr(stream, 'name', None) or 'unknown'
-    return f'stream {stream.index} ({stream.type}, {codec})'
-
-
 def _why_left_out(stream: av.stream.Stream, name: str, info: SourceInfo,
                   options: EncoderOptions) -> Optional[str]:
     """Return why a stream is not copied, None if it is."""
-    if stream.type in options.leave_out:
+    if stream.type in options.leave_out or (stream.type == 'audio'
+                                            and options.audio == 'none'):
         return 'as asked'
     if info.span is not None and stream.type == 'video' and not is_cover(
             stream):
@@ -107,26 +111,38 @@ def list_left_out(source: av.container.InputContainer, name: str,
     return lines
 
 
+def is_copied(source: av.container.InputContainer, stream: av.stream.Stream,
+              name: str, info: SourceInfo, options: EncoderOptions) -> bool:
+    """Return whether a stream of a source gets to an output, with packets of
+    its own."""
+    return (stream.index != info.stream_index and stream.type != 'attachment'
+            and not _why_left_out(stream, name, info, options)
+            and not (is_cover(stream) and name == 'matroska'))
+
+
 def copy_streams(source: av.container.InputContainer,
                  container: av.container.OutputContainer, name: str,
-                 info: SourceInfo, options: EncoderOptions) -> Pairs:
+                 info: SourceInfo, options: EncoderOptions,
+                 encoders: Dict[int, str]) -> Pairs:
     """Add a source's streams, chapters and tags to an output; return pairs of
-    streams with packets to copy.
+    streams of the source and of the output. Those with a number in
+    ``encoders`` are encoded anew, of the others the packets are to be copied.
 
     Raises:
         ValueError: The format cannot hold a stream.
     """
     pairs = []
     for stream in source.streams:
-        if stream.index == info.stream_index or _why_left_out(
-                stream, name, info, options):
-            continue
-        if is_cover(stream) and name == 'matroska':
+        if is_copied(source, stream, name, info, options):
+            encoder = encoders.get(stream.index)
+            pairs.append((stream, add_sound(container, stream, encoder) if
+                          encoder else copy_stream(container, name, stream)))
+        elif is_cover(stream) and name == 'matroska' and (not _why_left_out(
+                stream, name, info, options)):
             _attach_cover(container, info, stream)
-            continue
-        copy = _copy_stream(container, name, info, stream)
-        if stream.type != 'attachment':
-            pairs.append((stream, copy))
+        elif stream.type == 'attachment' and not _why_left_out(
+                stream, name, info, options):
+            copy_stream(container, name, stream)
     container.set_chapters(_chapters(source, info))
     container.metadata.update({
         key: value
@@ -155,20 +171,20 @@ def _chapters(source: av.container.InputContainer,
     return inside
 
 
-def _copy_stream(container: av.container.OutputContainer, name: str,
-                 info: SourceInfo,
-                 stream: av.stream.Stream) -> av.stream.Stream:
-    try:
-        if name == 'mpegts' and stream.type == 'subtitle' and (
-                not stream.name.startswith('dvb')):
-            raise ValueError('its subtitles are dvb_subtitle and dvb_teletext')
-        copy = container.add_stream_from_template(stream, opaque=True)
-    except ValueError as error:
-        raise ValueError(
-            f'{describe_stream(stream)} of {info.path} must be one that '
-            f'{name} can hold, found: {error}; choose .mkv (or .mp4 for its '
-            f'own kinds), or leave it out (--leave-out {stream.type}, '
-            'leave_out)') from error
+def copy_stream(container: av.container.OutputContainer, name: str,
+                stream: av.stream.Stream) -> av.stream.Stream:
+    """Add a stream like another one to an output of a format.
+
+    Raises:
+        ValueError: The format cannot hold it.
+    """
+    if name == 'mpegts' and stream.type == 'subtitle' and (
+            not stream.name.startswith('dvb')):
+        raise ValueError('its subtitles are dvb_subtitle and dvb_teletext')
+    if name == 'mpegts' and stream.type == 'audio' and (
+            stream.name not in _TS_SOUND):  # FFmpeg writes what nobody reads
+        raise ValueError(f'its sound is one of {", ".join(_TS_SOUND)}')
+    copy = container.add_stream_from_template(stream, opaque=True)
     copy.metadata.update(stream.metadata)
     copy.disposition = stream.disposition
     return copy
@@ -209,9 +225,12 @@ def _is_inside(packet: av.Packet, info: SourceInfo) -> bool:
 
 
 def copy_packets(source: av.container.InputContainer, info: SourceInfo,
-                 pairs: Pairs) -> Iterator[av.Packet]:
+                 pairs: Pairs, name: str,
+                 mended: TimesMended) -> Iterator[av.Packet]:
     """Yield the packets of a source's other streams as they are, for their
-    copies.
+    copies, whose headers are written. Where the time of a packet does not
+    come after the one before, which few containers take, it is set a tick
+    later; ``mended`` gets a note of it.
 
     Packets that an MP4 file's edit list cuts off (also the priming of its
     sound) are copied to MP4 and MOV alone: elsewhere they would be heard, and
@@ -221,12 +240,16 @@ def copy_packets(source: av.container.InputContainer, info: SourceInfo,
         return
     source.streams[info.stream_index].discard = av.stream.Discard.all
     copies = {stream.index: copy for stream, copy in pairs}
-    into_mp4 = pairs[0][1].container.format.name in ('mp4', 'mov')
+    into_mp4 = name in ('mp4', 'mov')
+    clocks = {stream.index: _Clock(copy) for stream, copy in pairs}
+    jumps = {number: Clock(source, info.jumps) for number in copies}
     for packet in source.demux([stream for stream, _ in pairs]):
+        jumps[packet.stream_index].mend(packet)
         if packet.dts is None and packet.pts is None:
             if not packet.size:  # the end of a stream
                 continue
-            packet.pts = packet.dts = 0  # a cover picture
+            # of a cover picture, or none is known: right after the one before
+            packet.pts = packet.dts = clocks[packet.stream_index].next(packet)
         elif not _is_inside(packet, info):
             continue
         if into_mp4:
@@ -239,5 +262,52 @@ def copy_packets(source: av.container.InputContainer, info: SourceInfo,
             shift = round(info.start / packet.time_base)
         packet.pts = None if packet.pts is None else packet.pts - shift
         packet.dts = None if packet.dts is None else packet.dts - shift
-        packet.stream = copies[packet.stream_index]
+        number, time = packet.stream_index, _seconds(packet)
+        packet.stream = copies[number]
+        if clocks[number].set(packet):
+            count, first = mended.get(number, (0, time))
+            mended[number] = count + 1, first
         yield packet
+
+
+def _seconds(packet: av.Packet) -> float:
+    time = packet.pts if packet.dts is None else packet.dts
+    return float(time * packet.time_base)
+
+
+class _Clock:
+    """Lets the packets of a stream ascend in time."""
+
+    def __init__(self, copy: av.stream.Stream) -> None:
+        self._copy = copy
+        may_equal = (
+            copy.container.format.flags & av.format.Flags.ts_nonstrict.value)
+        self._step = 0 if may_equal else 1  # ticks
+        self._last: Optional[int] = None  # in ticks of the copy
+        self._end: Optional[Fraction] = None  # of the last packet, seconds
+
+    def next(self, packet: av.Packet) -> int:
+        """Return when the last packet ends, in a packet's ticks; 0 at
+        first."""
+        return round((self._end or 0) / packet.time_base)
+
+    def set(self, packet: av.Packet) -> bool:
+        """Let a packet come after the one before; return whether it did not.
+        """
+        base, tick = packet.time_base, self._copy.time_base
+        if packet.dts is None:
+            packet.dts = packet.pts
+        self._end = (packet.dts + (packet.duration or 0)) * base
+        ticks = math.floor(packet.dts * base / tick + Fraction(1, 2))
+        late = self._last is not None and ticks < self._last + self._step
+        if late:
+            ticks = self._last + self._step
+            shown = (packet.dts if packet.pts is None else packet.pts) * base
+            packet.time_base = tick
+            packet.dts = ticks
+            packet.pts = max(ticks, round(shown / tick))
+        elif packet.pts is not None and packet.pts < packet.dts:
+            packet.pts = packet.dts
+            late = True
+        self._last = ticks
+        return late

@@ -6,12 +6,12 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import av
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff')
 VIDEO_SUFFIXES = ('.mp4', '.mkv', '.mov', '.avi', '.webm', '.m4v', '.mpg',
                   '.mpeg', '.ts', '.y4m')
-_NUMBER = re.compile(r'(\d+)$')
+_NUMBERS = re.compile(r'\d+')
 # 000, video_000, 000.mp4, ...
 _SEQUENCE = re.compile(r'(?:video_)?(\d+)$')
 
@@ -151,24 +151,27 @@ def read_clip(clip: Clip) -> Iterator[np.ndarray]:
 
 def list_frames(folder: str) -> List[str]:
     """Return the names of a folder's images in the order of their numbers,
-    or, if none is numbered, of their names.
+    wherever these stand in the names, or, if none is numbered, of their
+    names.
 
     Raises:
-        ValueError: A number is missing or there twice, or only some of the
-            names end in a number.
+        ValueError: A number is missing or there twice, only some of the names
+            have one, or several of their numbers change, in different order.
     """
     names = sorted(
         name for name in os.listdir(folder)
         if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith('.'))
-    matches = [_NUMBER.search(osp.splitext(name)[0]) for name in names]
-    if not any(matches):
+    stems = [osp.splitext(name)[0] for name in names]
+    found = [[int(number) for number in _NUMBERS.findall(stem)]
+             for stem in stems]
+    if not any(found):
         return names
-    if not all(matches):
+    if not all(found):
         raise ValueError(
             f'the images of {folder} must all be numbered, or none, found '
-            f'{names[matches.index(None)]} without a number; rename or '
-            'remove it')
-    ordered = sorted((int(m[1]), name) for m, name in zip(matches, names))
+            f'{names[found.index([])]} without a number; rename or remove it')
+    numbers = _frame_numbers(folder, names, stems, found)
+    ordered = sorted(zip(numbers, names))
     for (number, name), (following, after) in zip(ordered, ordered[1:]):
         if following == number:
             raise ValueError(
@@ -180,6 +183,42 @@ def list_frames(folder: str) -> List[str]:
                 f'found {after} after {name}; restore what is missing, or '
                 'split the sequence there')
     return [name for _, name in ordered]
+
+
+def _frame_numbers(folder: str, names: List[str], stems: List[str],
+                   found: List[List[int]]) -> List[int]:
+    """Return of each name the number that counts the frames.
+
+    Raises:
+        ValueError: It is not clear which that is.
+    """
+    if len({_NUMBERS.sub('#', stem) for stem in stems}) > 1:
+        if all(stem[-1].isdigit() for stem in stems):
+            return [numbers[-1] for numbers in found]
+        raise ValueError(
+            f'the images of {folder} must be named alike but for their '
+            f'numbers, found {names[0]} and {names[-1]}; rename them')
+    columns = [column for column in zip(*found) if len({*column}) > 1]
+    if not columns:  # a single one, or 1 and 01
+        return [numbers[-1] for numbers in found]
+    # a column that counts, and no other that tells another order
+    counting = [
+        column for column in columns if sorted(column) == list(
+            range(min(column),
+                  min(column) + len(column)))
+    ]
+    chosen = (counting or columns[-1:])[-1]
+    order = sorted(range(len(names)), key=chosen.__getitem__)
+    for column in columns:
+        values = [column[index] for index in order]
+        if len(columns) > 1 and (len({*chosen}) < len(names)
+                                 or values != sorted(values)):
+            raise ValueError(
+                f'the images of {folder} must have one number that counts '
+                f'them, found {names[0]} and {names[-1]}, of which several '
+                'numbers change, in different order; rename them, or split '
+                'the folder')
+    return list(chosen)
 
 
 def _read_folder(clip: Clip) -> Iterator[Tuple[str, np.ndarray]]:
@@ -202,7 +241,7 @@ def read_image(path: str) -> np.ndarray:
                 raise ValueError(
                     f'{path} must have 8 bits a channel, found more (mode '
                     f'{image.mode}); convert it to 8 bits first')
-            image = image.copy()
+            image = ImageOps.exif_transpose(image.copy())
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(
             f'{path} must be a readable image, found: {error}; {cure}'

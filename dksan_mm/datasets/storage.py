@@ -5,6 +5,7 @@
 ...; both hold the same pixels. Of a memory map only the pixels that are used
 are read from the disk, and nothing is decoded.
 """
+import errno
 import os
 import os.path as osp
 from functools import lru_cache
@@ -129,11 +130,39 @@ class OutputError(OSError):
     """An output cannot be written."""
 
 
-def _output_error(path: str, error: Exception) -> OutputError:
-    return OutputError(
-        f'{path} could not be written: {error}. Free disk space, or choose '
-        'a folder that can be written to, then run the same command again: '
-        'it goes on where it stopped')
+# What to do about an error of the system.
+_CURES = {
+    errno.ENOSPC: 'free disk space',
+    errno.EDQUOT: 'free disk space: a quota is used up',
+    errno.EFBIG: 'choose a file system that takes larger files',
+    errno.EROFS: 'choose a folder that can be written to',
+    errno.EACCES: 'choose a folder that can be written to',
+    errno.EPERM: 'choose a folder that can be written to',
+    errno.EEXIST: 'a file is where a folder must be: remove it, or choose '
+    'another name',
+    errno.ENOTDIR: 'a file is where a folder must be: remove it, or choose '
+    'another name',
+    errno.EISDIR: 'a folder is where a file must be: remove it, or choose '
+    'another name',
+    errno.ENAMETOOLONG: 'choose a shorter name',
+}
+
+
+def output_error(path: str, error: Exception, after: str = '') -> OutputError:
+    """Return the error to raise where an output cannot be written, with the
+    cure that its cause has.
+
+    Args:
+        path (str): What could not be written.
+        error (Exception): What the system says.
+        after (str): What to do then. Default: run the same command again.
+    """
+    cure = _CURES.get(
+        getattr(error, 'errno', None), 'see to what the system says here')
+    after = after or ('then run the same command again: it goes on where it '
+                      'stopped')
+    return OutputError(f'{path} could not be written: {error}; {cure}, '
+                       f'{after}')
 
 
 def sync(path: str) -> None:
@@ -168,7 +197,7 @@ def write_whole(path: str, data: bytes, durable: bool = False) -> None:
         os.replace(partial, path)
     except OSError as error:
         _remove(partial)
-        raise _output_error(path, error) from error
+        raise output_error(path, error) from error
 
 
 def encode_png(frame: np.ndarray) -> bytes:
@@ -234,7 +263,7 @@ class MemmapWriter:
             self.file.write(np.ascontiguousarray(frame))
         except OSError as error:
             self.abort()
-            raise _output_error(self.path, error) from error
+            raise output_error(self.path, error) from error
         self.count += 1
 
     def _write_header(self) -> None:
@@ -257,7 +286,7 @@ class MemmapWriter:
             os.replace(self.partial, self.path)
         except OSError as error:
             self.abort()
-            raise _output_error(self.path, error) from error
+            raise output_error(self.path, error) from error
 
     def abort(self) -> None:
         """Remove what is written."""

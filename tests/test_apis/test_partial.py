@@ -268,3 +268,18 @@ def test_a_full_disk_is_said(output, monkeypatch):
         begin(output)
     # nothing was begun, so nothing is left
     assert not os.listdir(output.parent)
+
+
+def test_what_only_joining_depends_on_is_no_other_setting(output):
+    partial = PartialFolder(output)
+    partial.lock()
+    partial.begin(
+        dict(encoder=dict(crf=1, leave_out=[])), resume=False, overwrite=False)
+    open(partial.file('segment_00000.mkv'), 'w').close()
+    partial.begin(
+        dict(encoder=dict(crf=1, leave_out=['audio'], audio='aac')),
+        resume=True,
+        overwrite=False)
+    with pytest.raises(ValueError, match='encoder.crf 2 instead of 1'):
+        partial.begin(dict(encoder=dict(crf=2)), resume=True, overwrite=False)
+    partial.release()

@@ -383,7 +383,7 @@ def test_full_disk(tmp_path):
         0, 256, (30, 128, 192, 3), dtype=np.uint8)
     info = source(tmp_path, frames)
     os.symlink('/dev/full', tmp_path / 'segment.partial')
-    with pytest.raises(OutputError, match='segment.*No space.*Free disk'):
+    with pytest.raises(OutputError, match='segment.*No space.*free disk'):
         write_segment(str(tmp_path / 'segment'), frames, info, 0, 1, LOSSLESS)
     os.symlink('/dev/full', tmp_path / '00000003.png.partial')
     with pytest.raises(OutputError, match='00000003.png.*No space'):

@@ -300,14 +300,6 @@ def test_frames_that_an_edit_list_cuts_off(tmp_path):
     assert check_against_decoder(path).num_frames == 7
 
 
-def test_clock_that_is_set_back(tmp_path):
-    path = tmp_path / 'a.mpg'
-    write_clip(path, **SOURCES['program.mpg'])
-    path.write_bytes(2 * path.read_bytes())
-    with pytest.raises(ValueError, match='times of .* ascend.*split'):
-        probe(str(path))
-
-
 def test_folder(tmp_path):
     frames = make_frames(4, (7, 9))
     folder = write_folder(tmp_path / 'a', frames, 'f{:03d}.png', start=5)

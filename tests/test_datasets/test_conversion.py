@@ -382,7 +382,7 @@ def test_full_disk(tmp_path, kind, path):
     with pytest.raises(
             OutputError,
             match=f'{osp.basename(path)} could not'
-            '.*No space left.*Free disk space.*goes on'):
+            '.*No space left.*free disk space.*goes on'):
         make_set(out, splits, storage=kind)
     assert not (out / path).exists()
     assert not (out / f'{path}.partial').exists()

@@ -5,11 +5,12 @@ import os.path as osp
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from raw_material import (make_frames, scene, turn_video, write_folder,
                           write_image, write_sound, write_video)
 
 from dksan_mm.datasets.sources import (Clip, find_numbered_sequences,
-                                       read_clip, read_image)
+                                       list_frames, read_clip, read_image)
 
 
 def read(path, *span):
@@ -217,3 +218,50 @@ def test_numbered_sequences(tmp_path):
     with pytest.raises(
             ValueError, match='sequence 000 must be there once, found .*000'):
         find_numbered_sequences([str(train)])
+
+
+@pytest.mark.parametrize('names', [
+    [f'{i}_out.png' for i in range(1, 13)],
+    [f'frame{i}.out.png' for i in range(12)],
+    [f'2020_take2_{i}.png' for i in range(8, 20)],
+    [f'{i:04d}_at_{40 * i}ms.png' for i in range(12)],
+])
+def test_numbers_anywhere_in_a_name(tmp_path, names):
+    for name in names:
+        write_image(str(tmp_path / name), make_frames(1)[0])
+    assert list_frames(str(tmp_path)) == names
+
+
+@pytest.mark.parametrize('names, message', [
+    (['1_out.png', '2_in.png'], 'must be named alike but for their numbers'),
+    (['a1_b2.png', 'a2_b1.png'], 'one number that counts them.*split'),
+    (['1_1.png', '1_2.png', '2_1.png', '2_2.png'], 'one number that counts'),
+    (['1_out.png', '3_out.png'], 'without a gap, found 3_out.png'),
+    (['1_out.png', '01_out.png'], 'different numbers'),
+    (['1_out.png', 'out.png'], 'all be numbered, or none, found out.png'),
+])
+def test_numbers_that_are_ambiguous(tmp_path, names, message):
+    for name in names:
+        write_image(str(tmp_path / name), make_frames(1)[0])
+    with pytest.raises(ValueError, match=message):
+        list_frames(str(tmp_path))
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_orientation_of_photographs(tmp_path, orientation):
+    image = Image.fromarray(make_frames(1, (70, 67))[0])
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    path = str(tmp_path / 'a.jpg')
+    image.save(path, exif=exif, quality=95)
+    found = read_image(path).astype(int)
+    # what the camera saw, by the standard's words on each value
+    turned = [
+        lambda a: a, lambda a: a[:, ::-1], lambda a: a[::-1, ::-1],
+        lambda a: a[::-1], lambda a: a.swapaxes(0, 1),
+        lambda a: np.rot90(a, -1), lambda a: a[::-1, ::-1].swapaxes(0, 1),
+        lambda a: np.rot90(a)
+    ][orientation - 1](
+        np.asarray(image).astype(int))
+    assert found.shape == turned.shape
+    assert np.abs(found - turned).mean() < 3
