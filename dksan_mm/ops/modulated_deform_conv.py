@@ -18,17 +18,15 @@ import torch
 from torch import Tensor
 
 from . import _library
-from ._library import (bias_gradient, empty_like, memory_format,
-                       no_second_order)
-from ._validation import (Geometry, Size, check_pair, check_shape,
-                          check_tensors)
+from ._library import bias_gradient, empty_like, memory_format, no_second_order
+from ._validation import Geometry, Size, check_pair, check_shape, check_tensors
 
 FORWARD = 'modulated_deform_conv2d'
 BACKWARD = 'modulated_deform_conv2d_backward'
 _SETTINGS = ('int[2] stride, int[2] padding, int[2] dilation, int groups, '
              'int deform_groups')
 
-_definitions = torch.library.Library('dksan_mm', 'FRAGMENT')
+_definitions = _library.OpLibrary('dksan_mm', 'FRAGMENT')
 _definitions.define(
     f'{FORWARD}(Tensor x, Tensor offset, Tensor mask, Tensor weight, '
     f'Tensor? bias, {_SETTINGS}) -> Tensor',
