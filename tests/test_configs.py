@@ -40,7 +40,8 @@ def test_model(path):
     count = sum(p.numel() for p in model.parameters())
     if name_of(path) in PARAMETERS:
         assert count == PARAMETERS[name_of(path)]
-    assert model.generator.scale == cfg.scale == 16
+    scale = int(name_of(path).rpartition('_x')[2])
+    assert model.generator.scale == cfg.scale == scale
     assert cfg.work_dir == f'./work_dirs/{name_of(path)}'
     assert cfg.experiment_name == name_of(path)
 
@@ -59,14 +60,49 @@ def test_recipe_of_the_paper():
     assert crop.gt_patch_size == 512 == 32 * cfg.scale
 
 
-def test_small_config_has_every_part():
-    cfg = Config.fromfile(
-        osp.join(ROOT, 'configs/dksan-small_quickstart_x16.py'))
+@pytest.mark.parametrize(
+    'name', ['dksan-small_quickstart_x16', 'dksan-lite_x16', 'dksan-lite_x4'])
+def test_small_configs_have_every_part(name):
+    cfg = Config.fromfile(osp.join(ROOT, f'configs/{name}.py'))
     generator = MODELS.build(cfg.model.generator)
     assert generator.align is not None
     for level in generator.reconstruct:
         assert level.dksa is not None
         assert level.rcabs[0].attention is not None
+
+
+@pytest.mark.parametrize('scale', [4, 16])
+def test_lite_networks_are_alike_in_all_but_the_network(scale):
+    dksan, edvr = (
+        Config.fromfile(osp.join(ROOT, f'configs/{name}-lite_x{scale}.py'))
+        for name in ('dksan', 'edvr'))
+    sizes = []
+    for cfg in (dksan, edvr):
+        with torch.device('meta'):
+            model = MODELS.build(cfg.model)
+        sizes.append(sum(p.numel() for p in model.parameters()))
+        for key in ('experiment_name', 'work_dir'):
+            cfg.pop(key)
+        cfg.model.pop('generator')
+    assert dksan.to_dict() == edvr.to_dict()
+    assert 0.9 < sizes[0] / sizes[1] < 1.1
+
+
+@pytest.mark.parametrize('scale', [4, 16])
+def test_lite_data_have_one_scale(scale):
+    cfg = Config.fromfile(osp.join(ROOT, f'configs/dksan-lite_x{scale}.py'))
+    photographs, clips = cfg.train_dataloader.dataset.datasets
+    crop = next(step for step in clips.pipeline
+                if step.type == 'PairedRandomCrop')
+    values = next(step for step in clips.pipeline if step.type == 'SetValues')
+    assert photographs.gt_size == crop.gt_patch_size
+    assert values.dictionary.scale == scale
+    for dataset in (photographs, clips, cfg.val_dataloader.dataset,
+                    cfg.test_dataloader[0].dataset):
+        assert dataset.scale == scale
+    for dataset in (clips, cfg.val_dataloader.dataset):
+        assert dataset.data_root == f'data/clips_x{scale}'
+        assert dataset.data_prefix.img.endswith(f'BIx{scale}')
 
 
 def test_bases_own_disjoint_keys():
@@ -83,5 +119,5 @@ def test_leaves_are_short():
     for path in CONFIGS:
         with open(path) as file:
             lines = [line for line in file if line.strip()]
-        limit = 50 if 'quickstart' in path else 30
+        limit = 50 if 'quickstart' in path else 32
         assert len(lines) <= limit, path

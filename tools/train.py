@@ -3,6 +3,7 @@
     python tools/train.py CONFIG [--work-dir DIR] [--resume] [--amp] ...
 """
 import argparse
+import logging
 
 import torch
 from mmengine.config import Config
@@ -76,6 +77,13 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
+def use_whole_checkpoints(cfg: Config) -> None:
+    """Replace mmengine's CheckpointHook, which writes files in place."""
+    hook = cfg.get('default_hooks', {}).get('checkpoint')
+    if hook and hook.get('type') == 'CheckpointHook':
+        hook.type = 'WholeCheckpointHook'
+
+
 def main() -> None:
     args = parse_args()
     # its time begins here: slots of a cluster count the start as well
@@ -90,13 +98,19 @@ def main() -> None:
         enable_auto_scale_lr(cfg)
     if args.resume:
         cfg.resume = True
+    use_whole_checkpoints(cfg)
     prepare(cfg)
+    found = cfg.load_from
     runner = Runner.from_cfg(cfg)
     if max_time is not None:
         runner.register_hook(max_time)
     with naming_checkpoint(cfg):
         runner.train()
     print_log(f'Logs and checkpoints are in {cfg.work_dir}', 'current')
+    if args.resume and not found:
+        print_log(
+            f'--resume found no checkpoint in {cfg.work_dir}: this training '
+            'began at the first iteration', 'current', logging.WARNING)
     finish_launcher()
 
 

@@ -6,6 +6,9 @@ _compat.check_environment()
 # isort: split
 from .checkpoint import allow_mmengine_checkpoints  # noqa: E402
 from .checkpoint import check_checkpoint  # noqa: E402
+from .checkpoint import load_checkpoint_file  # noqa: E402
+from .checkpoint import register_checkpoint_loaders  # noqa: E402
+from .checkpoint_hook import WholeCheckpointHook  # noqa: E402
 from .distributed import InferenceWrapper  # noqa: E402
 from .distributed import finish_launcher, prepare_launcher  # noqa: E402
 from .evaluation_hooks import ResultHook  # noqa: E402
@@ -18,9 +21,11 @@ from .optim import CPUAmpOptimWrapper  # noqa: E402
 __all__ = [
     'CPUAmpOptimWrapper', 'InferenceWrapper', 'MaxTimeHook',
     'ResumableTrainLoop', 'SaveFramesHook', 'SelfEnsembleHook', 'ResultHook',
-    'allow_mmengine_checkpoints', 'check_checkpoint', 'finish_launcher',
-    'keep_freed_memory', 'prepare_launcher'
+    'WholeCheckpointHook', 'allow_mmengine_checkpoints', 'check_checkpoint',
+    'finish_launcher', 'keep_freed_memory', 'load_checkpoint_file',
+    'prepare_launcher', 'register_checkpoint_loaders'
 ]
 
 # so that any tool that imports this by name can test and resume
 allow_mmengine_checkpoints()
+register_checkpoint_loaders()

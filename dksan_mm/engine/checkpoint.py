@@ -1,22 +1,22 @@
 """Checkpoints: loaded without running code that they may carry.
 
-A checkpoint is a file that torch.save or safetensors wrote, an address of one
-(``https://``), or the name of a network that comes with the package
-(:mod:`dksan_mm.weights`). mmengine's loading goes through
-:func:`load_checkpoint_file` as soon as this module is imported.
+A checkpoint is a file that torch.save or safetensors wrote, an address of
+one, or the name of a network that comes with the package
+(:mod:`dksan_mm.weights`).
 """
-import os
 import os.path as osp
 import pickle
-import re
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Union
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import _process_mmcls_checkpoint
 
 from dksan_mm import weights
+from .checkpoint_scan import ScanError, scan_checkpoint
+from .checkpoint_sources import local_checkpoint
 
 
 class CheckpointMismatchError(ValueError):
@@ -54,52 +54,59 @@ def allow_mmengine_checkpoints() -> None:
 def check_checkpoint(path: str) -> None:
     """Raise unless a checkpoint can be loaded, before anything is built.
 
-    Raises:
-        FileNotFoundError: There is no such file, nor a network of the name.
-        ValueError: The file is damaged or needs code to be run.
+    What an address names is downloaded, and stays in torch's cache.
+
+    Raises: As :func:`load_checkpoint_file`.
     """
     load_checkpoint_file(path)
 
 
-def load_checkpoint_file(path: str, map_location: Any = None) -> Dict:
-    """Return what a checkpoint holds, without running code.
+def load_checkpoint_file(
+    path: str,
+    map_location: Union[str, torch.device, Callable, None] = 'cpu'
+) -> Dict[str, Any]:
+    """Return what a checkpoint holds: tensors and plain values. No code that
+    it may carry runs, now or when a runner resumes from it.
+
+    Everything that loads a checkpoint comes here: mmengine's loaders too,
+    see :func:`register_checkpoint_loaders`.
 
     Args:
-        path (str): A file, an address or a name, see above.
-        map_location (optional): As of :func:`torch.load`; None is the CPU.
-
-    Returns:
-        dict: ``state_dict`` and what else there is.
+        path (str): A file that ``torch.save`` or safetensors wrote, an
+            address that mmengine knows, such as ``https://...``, or the name
+            of a trained network, such as ``dksan-lite_x4``.
+        map_location: As of ``torch.load``. Default: 'cpu'.
 
     Raises:
         FileNotFoundError: There is no such file, nor a network of the name.
-        ValueError: The file is damaged or needs code to be run.
+        ValueError: The file is damaged, needs code to be run, would take far
+            more time or memory than its size, or is no checkpoint.
     """
-    if weights.is_name(path):
-        path = weights.path_of(path)
-    elif '://' in path:
-        path = _download(path)
-    path = osp.expanduser(path)
-    if not osp.isfile(path):
-        raise FileNotFoundError(
-            f'checkpoint {path} does not exist; give the path of a file that '
-            'tools/train.py wrote, or the name of a trained network: '
-            f'{weights.unknown(path)}')
-    if path.endswith('.safetensors'):
-        loaded = weights.read_state_dict(path)
-        device = map_location or 'cpu'
+    file = local_checkpoint(path)
+    if file.endswith('.safetensors'):
         return dict(
-            state_dict={key: x.to(device)
-                        for key, x in loaded.items()},
-            meta={})
-    return _load_pickled(path, map_location or 'cpu')
+            state_dict=weights.read_state_dict(file, map_location), meta={})
+    checkpoint = _load_plain_values(path, file, map_location)
+    fault = _find_fault(checkpoint)
+    if fault:
+        raise ValueError(
+            f"checkpoint {path} must be a dict with the network's tensors by "
+            f'name, in it or in its state_dict, found {fault}; give a file '
+            'that tools/train.py wrote')
+    _drop_what_could_act(checkpoint)
+    return checkpoint
 
 
-def _load_pickled(path: str, map_location: Any) -> Dict:
-    """Return what torch.save wrote: tensors and plain values."""
+def _load_plain_values(path: str, file: str, map_location: Any) -> Any:
     allow_mmengine_checkpoints()
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        scan_checkpoint(file)
+        return torch.load(file, map_location=map_location, weights_only=True)
+    except ScanError as error:
+        raise ValueError(
+            f'checkpoint {path} must hold tensors and plain values only, '
+            f'found: {error}. Loading it could run code or fill the memory; '
+            'save its state_dict again, alone, where it comes from') from error
     except pickle.UnpicklingError as error:
         if 'GLOBAL' not in str(error):
             raise ValueError(
@@ -116,41 +123,64 @@ def _load_pickled(path: str, map_location: Any) -> Dict:
             f'found: {_first_line(error)}; copy it again') from error
 
 
-def _download(address: str) -> str:
-    """Return the file that an address was downloaded to, now or before. A
-    hash at the end of its name, ``NAME-0123abcd.pth``, is compared.
-
-    Raises:
-        ValueError: The address is of another kind, cannot be reached, or its
-            file has another hash.
-    """
-    if not re.match('https?://', address):
-        raise ValueError(
-            f'checkpoint {address} must be a file, a name or an address that '
-            'begins with https:// or http://; download it, and give the file')
-    name = osp.basename(address.partition('?')[0])
-    path = osp.join(torch.hub.get_dir(), 'checkpoints', name)
-    if osp.isfile(path):
-        return path
-    found = re.search(r'-([0-9a-f]{8,64})\.\w+$', name)
-    os.makedirs(osp.dirname(path), exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(address, path,
-                                       found and found[1])
-    except (OSError, RuntimeError) as error:
-        raise ValueError(
-            f'checkpoint {address} could not be downloaded: {error}; '
-            'download it by other means, and give the file') from error
-    return path
+def _find_fault(checkpoint: Any) -> str:
+    """Return what makes it no checkpoint, or nothing."""
+    if not isinstance(checkpoint, dict):
+        return f'a {type(checkpoint).__name__}'
+    tensors = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(tensors, dict):
+        return f'a {type(tensors).__name__} as its state_dict'
+    for name, value in tensors.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            return f'a {type(value).__name__} as {name!r}'
+    for name in ('meta', 'message_hub', 'optimizer', 'ema_state_dict'):
+        value = checkpoint.get(name, {})
+        if 'state_dict' in checkpoint and not isinstance(value, dict):
+            return f'a {type(value).__name__} as its {name}'
+    return ''
 
 
-def load_from_dksan_mm(filename: str, map_location: Any = None) -> Dict:
-    return load_checkpoint_file(filename, map_location)
+def _drop_what_could_act(checkpoint: Dict[str, Any]) -> None:
+    """Remove a checkpoint's configs, which mmengine would run as Python, and
+    let it name files of its own folder only, which mmengine would remove."""
+    if 'state_dict' not in checkpoint:
+        return
+    checkpoint.get('meta', {}).pop('config', None)
+    info = checkpoint.get('message_hub', {}).get('runtime_info', {})
+    if not isinstance(info, dict):
+        checkpoint['message_hub']['runtime_info'] = {}
+        return
+    info.pop('cfg', None)
+    for key in list(info):
+        if str(key).startswith(('best_ckpt', 'last_ckpt')):
+            info[key] = osp.basename(str(info[key]))
+    if 'keep_ckpt_ids' in info:
+        info['keep_ckpt_ids'] = [
+            step for step in info['keep_ckpt_ids'] if type(step) is int
+        ]
 
 
-# all schemes that mmengine knows, local files among them
-CheckpointLoader.register_scheme(
-    list(CheckpointLoader._schemes), load_from_dksan_mm, force=True)
+def _mmengine_loader(scheme: str) -> Callable:
+    """Return a loader for a scheme of mmengine's."""
+
+    def load_from_file(filename: str,
+                       map_location: Any = None,
+                       **_: Any) -> Dict[str, Any]:
+        checkpoint = load_checkpoint_file(filename, map_location)
+        if scheme == 'mmcls://':
+            checkpoint = _process_mmcls_checkpoint(checkpoint)
+        return checkpoint
+
+    return load_from_file
+
+
+def register_checkpoint_loaders() -> None:
+    """Let mmengine load checkpoints, of every scheme that it knows, by
+    :func:`load_checkpoint_file`: a runner, ``load_checkpoint``, ``init_cfg``
+    and MMagic's own tools, where a config imports ``dksan_mm.engine``."""
+    for scheme in list(CheckpointLoader._schemes):
+        CheckpointLoader.register_scheme(
+            scheme, _mmengine_loader(scheme), force=True)
 
 
 def _first_line(error: Exception, word: str = '') -> str:

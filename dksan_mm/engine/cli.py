@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from typing import Iterator, Optional
 
 from mmengine.config import Config, DictAction
-from mmengine.runner import find_latest_checkpoint
 
 from dksan_mm.datasets.layout import read_metadata
 from .checkpoint import CheckpointMismatchError, check_checkpoint
+from .checkpoint_hook import find_checkpoint
 from .distributed import prepare_launcher
 from .evaluation_sets import read_test_sets, write_test_sets
 from .memory import keep_freed_memory
@@ -79,9 +79,8 @@ def use_data_root(cfg: Config, root: str) -> None:
     train = cfg.get('train_dataloader')
     if train is not None and 'datasets' in train.dataset:
         # of several, beside photographs, the one of sequences
-        train.dataset = next(
-            dataset for dataset in train.dataset.datasets
-            if dataset.type == 'VideoSRDataset')
+        train.dataset = next(dataset for dataset in train.dataset.datasets
+                             if dataset.type == 'VideoSRDataset')
     loaders = [train, cfg.get('val_dataloader')]
     if cfg.get('test_dataloader'):
         test_set = read_test_sets(cfg)[0]
@@ -107,9 +106,10 @@ def prepare(cfg: Config) -> None:
 
 def starting_checkpoint(cfg: Config) -> Optional[str]:
     """Return the checkpoint that the runner will load, None if none."""
-    if cfg.get('load_from') or not cfg.get('resume'):
-        return cfg.get('load_from')
-    return find_latest_checkpoint(cfg.work_dir)
+    if cfg.get('resume') and not cfg.get('load_from'):
+        # by name, so that the runner looks for none itself
+        cfg.load_from = find_checkpoint(cfg.work_dir)
+    return cfg.get('load_from')
 
 
 @contextmanager

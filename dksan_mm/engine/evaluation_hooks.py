@@ -18,6 +18,7 @@ from dksan_mm.evaluation.averages import Frames, average_frames
 from dksan_mm.evaluation.frame_metric import (FrameMetric, join_frames,
                                               sample_key, to_rgb)
 from dksan_mm.evaluation.results import SCHEMA, write_result
+from .checkpoint_sources import local_checkpoint
 from .evaluation_facts import (describe_dataset, describe_hardware,
                                describe_software, file_sha256)
 from .evaluation_sets import sets_of_loop
@@ -164,8 +165,8 @@ class ResultHook(Hook):
         """Note what is tested."""
         path = runner._load_from
         digest = None
-        if osp.isfile(path) and is_main_process():
-            digest = file_sha256(path)
+        if is_main_process():
+            digest = file_sha256(local_checkpoint(path))
         self._checkpoint = dict(
             checkpoint=osp.basename(path),
             checkpoint_sha256=digest,

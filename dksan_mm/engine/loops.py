@@ -35,4 +35,18 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             sampler.skip(self._iter * self.dataloader.batch_size)
             # mmengine's loop takes one batch for each iteration done
             self.dataloader_iterator = _batches(self.dataloader, self._iter)
+        if self._owes_validation():
+            self.runner.val_loop.run()
         return super().run()
+
+    def _owes_validation(self) -> bool:
+        """Whether the run that saved the checkpoint ended before validating
+        it, as far as the checkpoint knows; a validation that found no better
+        one may be done twice."""
+        if self._iter == 0 or self.runner.val_loop is None:
+            return False
+        self._decide_current_val_interval()
+        done = self.runner.message_hub.runtime_info.get('validated_iter')
+        return (self._iter >= self.val_begin and done != self._iter
+                and (self._iter % self.val_interval == 0
+                     or self._iter == self._max_iters))

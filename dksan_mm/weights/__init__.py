@@ -112,8 +112,12 @@ def _from_json(text: str) -> Any:
         return text
 
 
-def read_state_dict(path: str) -> Dict[str, Any]:
-    """Return the tensors of a safetensors file, on the CPU.
+def read_state_dict(path: str, device: Any = None) -> Dict[str, Any]:
+    """Return the tensors of a safetensors file.
+
+    Args:
+        path (str): The file.
+        device (str or torch.device, optional): Where to. Default: the CPU.
 
     Raises:
         ValueError: The file is damaged.
@@ -121,7 +125,7 @@ def read_state_dict(path: str) -> Dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
     try:
-        return load_file(path)
+        return load_file(path, str(device or 'cpu'))
     except SafetensorError as error:
         raise ValueError(_damaged(path, error)) from error
 

@@ -222,7 +222,6 @@ def test_mixed_with_real_sequences(folder, tmp_path):
     """In one batch, each as often as it has samples, and seeded."""
     sequence_set(tmp_path / 'set')
     meta = dict(dataset_type='mixed', task_name='vsr')
-    keys = ['img', 'gt']
     parts = [
         dict(
             type='PhotoWindowDataset',

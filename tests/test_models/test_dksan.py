@@ -1,6 +1,7 @@
 """The restorer, in MMagic's terms."""
 import pytest
 import torch
+from mmagic.datasets.transforms import MATLABLikeResize
 from mmagic.registry import MODELS
 from mmagic.structures import DataSample
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
@@ -9,12 +10,13 @@ from test_models.test_dksan_net import TINY
 from dksan_mm.models import DKSAN
 
 
-def make_model(strict_checkpoint=True, **generator):
+def make_model(strict_checkpoint=True, level_loss_weight=0., **generator):
     torch.manual_seed(0)
     return MODELS.build(
         dict(
             type='DKSAN',
             strict_checkpoint=strict_checkpoint,
+            level_loss_weight=level_loss_weight,
             generator=dict(type='DKSANNet', **{
                 **TINY,
                 **generator
@@ -40,6 +42,35 @@ def test_loss_is_eq_13():
     out = model.generator(data['inputs'])
     difference = out - data['data_samples'].gt_img
     torch.testing.assert_close(loss, (difference**2 + 1e-3**2).sqrt().mean())
+
+
+def test_loss_of_the_levels():
+    """The same loss on each image, against the HR frame reduced as MATLAB
+    does."""
+    model = make_model(level_loss_weight=0.25, num_blocks=(1, 1, 1))
+    frame = torch.randint(0, 256, (3, 32, 48)).float()
+    batch = dict(
+        inputs=[torch.randint(0, 256, (3, 3, 4, 6)).float()],
+        data_samples=[DataSample(gt_img=frame)])
+    data = model.data_preprocessor(batch, training=True)
+    losses = model(**data, mode='loss')
+    hr = data['data_samples'].gt_img
+    images = model.generator(data['inputs'], return_levels=True)
+    expected = []
+    for image, scale in zip(images, (4, 2, 1)):
+        array = hr[0].permute(1, 2, 0).numpy()
+        target = MATLABLikeResize(
+            keys=['x'], scale=1 / scale)(dict(x=array))['x']
+        target = torch.from_numpy(target).permute(2, 0, 1).float()
+        expected.append(((image - target)**2 + 1e-6).sqrt().mean())
+    torch.testing.assert_close(losses['loss_pixel'], expected[2])
+    torch.testing.assert_close(
+        losses['loss_levels'],
+        0.25 * (expected[0] + expected[1]) / 2,
+        rtol=1e-3,
+        atol=1e-4)
+    with pytest.raises(ValueError, match='level_loss_weight must be at least'):
+        make_model(level_loss_weight=-1)
 
 
 def test_predicts_in_the_values_of_images():

@@ -44,9 +44,34 @@ test_dataloader[0]['dataset'].update(
 test_evaluator = [[dict(type='SequenceQuality'), dict(type='SequenceTOF')]]
 train_cfg = dict(max_iters=60, val_interval=60)
 optim_wrapper = dict(optimizer=dict(lr=3e-3))
-param_scheduler = dict(end=60, T_max=60)
+param_scheduler = _base_.param_scheduler[1:]
+param_scheduler[0].update(begin=0, end=60, T_max=60)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=30))
 log_processor = dict(window_size=20)
+'''
+
+# all that the lite configs have beyond the paper's
+RECIPE = '''
+_base_ = 'tiny.py'
+model = dict(
+    generator=dict(mid_channels=(8, ), reduction=(2, )), level_loss_weight=0.5)
+max_iters = 4
+train_cfg = dict(max_iters=max_iters, val_interval=100, val_begin=100)
+optim_wrapper = dict(clip_grad=dict(max_norm=0.5))
+param_scheduler = [
+    dict(
+        type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=2),
+    dict(
+        type='CosineAnnealingLR', by_epoch=False, begin=2, end=max_iters,
+        T_max=max_iters - 2, eta_min=1e-6)
+]
+custom_hooks = [
+    dict(
+        type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=1e-3,
+        gamma=10, strict_load=True)
+]
+default_hooks = dict(
+    logger=dict(interval=1), checkpoint=dict(interval=100, save_best=None))
 '''
 
 
@@ -74,6 +99,7 @@ def folder(tmp_path_factory):
         'train_cfg = dict(max_iters=6)\n'
         'default_hooks = dict(\n'
         '    logger=dict(interval=1), checkpoint=dict(interval=6))\n')
+    (folder / 'recipe.py').write_text(RECIPE)
     (folder / 'bicubic.py').write_text(
         f"_base_ = '{ROOT}/configs/bicubic_vid3oc_x16.py'\n"
         'model = dict(scale=2)\n'
@@ -191,6 +217,49 @@ def test_resumed_training_ends_where_the_undisturbed_one_does(folder, trained):
         weights(trained / 'iter_60.pth'),
         rtol=1e-4,
         atol=1e-6)
+
+
+class TestRecipe:
+    """Averaged weights, clipping, warm-up and stops, together."""
+
+    @pytest.fixture(scope='class')
+    def whole(self, folder):
+        train(folder / 'recipe.py', folder / 'whole')
+        return folder / 'whole'
+
+    def test_stopped_and_resumed_has_the_bits_of_an_undisturbed_one(
+            self, folder, whole):
+        parts = folder / 'parts'
+        stops = 0
+        for options in ([], *[['--resume']] * 5):
+            train(folder / 'recipe.py', parts, '--max-time', '0.001s',
+                  *options)
+            last = (parts / 'last_checkpoint').read_text()
+            if last.endswith('iter_4.pth'):
+                break
+            stops += 1
+        assert stops == 3  # after every iteration
+        allow_mmengine_checkpoints()
+        first, second = (
+            torch.load(path / 'iter_4.pth') for path in (whole, parts))
+        for key in ('state_dict', 'ema_state_dict'):
+            assert_same(first[key], second[key], rtol=0, atol=0)
+        assert str(first['optimizer']) == str(second['optimizer'])
+
+    def test_checkpoints_hold_the_averaged_weights(self, whole):
+        allow_mmengine_checkpoints()
+        loaded = torch.load(whole / 'iter_4.pth')
+        averaged, trained = loaded['state_dict'], loaded['ema_state_dict']
+        name = 'generator.upscale.0.conv_last.weight'
+        ratio = averaged[name].norm() / trained[f'module.{name}'].norm()
+        # it begins at zero, which the average still remembers
+        assert 0 < ratio < 0.95
+
+    def test_warm_up(self, whole):
+        rates = logged(whole, 'lr')
+        assert rates[0] == pytest.approx(3e-5)
+        assert rates[1] == max(rates) == pytest.approx(3e-3)
+        assert rates[2:] == sorted(rates[2:], reverse=True)
 
 
 @pytest.mark.parametrize('amp', [False, True])

@@ -1,0 +1,203 @@
+"""Checkpoints that are whole at every instant, and resuming from them."""
+import logging
+import os
+import os.path as osp
+import re
+from typing import Any, Dict, List, Optional, Sequence, Set
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend, get_file_backend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from dksan_mm.datasets.storage import write_whole
+from .checkpoint import check_checkpoint
+
+_LAST = 'last_checkpoint'
+
+
+class WholeFileBackend(LocalBackend):
+    """mmengine's local files, each written whole or not at all."""
+
+    def put(self, obj: Any, filepath: Any) -> None:
+        """Write a file; it is on the disk when this returns."""
+        write_whole(os.fspath(filepath), bytes(obj), durable=True)
+
+
+class _RemovesNothing(WholeFileBackend):
+    """As files are to mmengine while it would remove one too early."""
+
+    def isfile(self, filepath: Any) -> bool:
+        return False
+
+    isdir = isfile
+
+
+register_backend('dksan_mm.whole', WholeFileBackend, force=True)
+
+
+@HOOKS.register_module()
+class WholeCheckpointHook(CheckpointHook):
+    """mmengine's :class:`CheckpointHook`, from which a training that is
+    killed at any instant can be resumed.
+
+    Files are written whole, and in this order: the new checkpoint, the name
+    of it in ``last_checkpoint``, and only then old ones are removed. What a
+    kill leaves over is removed when the training is resumed. From a
+    checkpoint no path is taken but names of its own kind in its folder.
+    Arguments are the same; folders that are not local are left to mmengine.
+
+    Raises:
+        OutputError: The disk is full, the folder read-only, ...
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Prepare to save; remove what a killed run left over."""
+        local = isinstance(
+            get_file_backend(self.out_dir or runner.work_dir), LocalBackend)
+        if local and self.backend_args is None:
+            self.backend_args = dict(backend='dksan_mm.whole')
+        super().before_train(runner)
+        if self.max_keep_ckpts > 0:
+            self.keep_ckpt_ids = list(self.keep_ckpt_ids)
+        for key in self._best_keys():
+            name = runner.message_hub.runtime_info.get(key)
+            self._set_best(key, self._own_path(name) if name else None)
+        info = runner.message_hub.runtime_info
+        self._remove(set(info.get('old_best_ckpts') or []) - self._bests())
+        if is_main_process() and osp.isdir(self.out_dir):
+            self._remove(
+                name for name in os.listdir(self.out_dir)
+                if name.endswith('.pth.partial'))
+
+    def _own_path(self, name: Any) -> str:
+        """Return the path of a file's name in the folder of checkpoints."""
+        return osp.join(self.out_dir, osp.basename(str(name)))
+
+    def _best_keys(self) -> List[str]:
+        """Return the keys by which mmengine keeps the best checkpoints."""
+        if not self.save_best:
+            return []
+        if len(self.key_indicators) == 1:
+            return ['best_ckpt']
+        return [f'best_ckpt_{name}' for name in self.key_indicators]
+
+    def _set_best(self, key: str, path: Optional[str]) -> None:
+        if key == 'best_ckpt':
+            self.best_ckpt_path = path
+        else:
+            self.best_ckpt_path_dict[key[len('best_ckpt_'):]] = path
+
+    def _bests(self) -> Set[str]:
+        """Return the names of the best checkpoints."""
+        paths = list(getattr(self, 'best_ckpt_path_dict', {}).values())
+        paths.append(getattr(self, 'best_ckpt_path', None))
+        return {osp.basename(path) for path in paths if path}
+
+    def _remove(self, names: Sequence[str]) -> None:
+        """Remove checkpoints of this hook's, from its folder alone."""
+        if not is_main_process():
+            return
+        for name in map(osp.basename, map(str, names)):
+            path = osp.join(self.out_dir, name)
+            if re.search(r'\.pth(\.partial)?$', name) and osp.isfile(path):
+                os.remove(path)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int,
+                                   meta: Dict[str, Any]) -> None:
+        """Save, name what was saved, and remove what is too much."""
+        ids = self.keep_ckpt_ids if self.max_keep_ckpts > 0 else []
+        if self.max_keep_ckpts > 0:
+            if step not in ids:
+                ids.append(step)
+            # with the ones to be removed: a resumed run then removes them
+            runner.message_hub.update_info('keep_ckpt_ids', list(ids))
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args)
+        if is_main_process():
+            write_whole(
+                osp.join(runner.work_dir, _LAST),
+                self.last_ckpt.encode(),
+                durable=True)
+        surplus = max(0, len(ids) - self.max_keep_ckpts) if ids else 0
+        self._remove(self.filename_tmpl.format(old) for old in ids[:surplus])
+        del ids[:surplus]
+
+    def _save_best_checkpoint(self, runner: Runner,
+                              metrics: Dict[str, Any]) -> None:
+        """Save the best one, and then remove the one before it.
+
+        The checkpoint is saved again as one after whose validation nothing
+        is left to do, see :class:`ResumableTrainLoop`.
+        """
+        old = self._bests()
+        info = runner.message_hub
+        info.update_info('old_best_ckpts', sorted(old))
+        info.update_info('validated_iter', runner.iter)
+        backend, self.file_backend = self.file_backend, _RemovesNothing()
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        finally:
+            self.file_backend = backend
+        self._remove(old - self._bests())
+
+
+def find_checkpoint(work_dir: str) -> Optional[str]:
+    """Return the newest whole checkpoint of a work folder, None if it has
+    none at all. It is in this folder, wherever the folder was copied from.
+
+    Raises:
+        ValueError: It has checkpoints, but none is whole.
+    """
+    named = ''
+    if osp.isfile(osp.join(work_dir, _LAST)):
+        with open(osp.join(work_dir, _LAST), errors='replace') as file:
+            named = osp.basename(file.read().strip())
+    steps = {
+        name: int(name[5:-4])
+        for name in (os.listdir(work_dir) if osp.isdir(work_dir) else [])
+        if re.fullmatch(r'iter_\d+\.pth', name)
+    }
+    # a longer run of before may have left later ones
+    most = steps.get(
+        named,
+        int(named[5:-4]) if re.fullmatch(r'iter_\d+\.pth', named) else max(
+            steps.values(), default=0))
+    names = sorted((name for name in steps if steps[name] <= most),
+                   key=steps.get,
+                   reverse=True)
+    if named and named not in names and osp.isfile(osp.join(work_dir, named)):
+        names.insert(0, named)
+    faults = []
+    for name in names:
+        path = osp.join(work_dir, name)
+        try:
+            check_checkpoint(path)
+        except ValueError as error:
+            faults.append(str(error))
+            continue
+        if name != named:
+            print_log(
+                f'{osp.join(work_dir, _LAST)} must name a whole checkpoint '
+                f'of this folder, found {named!r}; going on from {path}, the '
+                f'newest that is whole. {" ".join(faults)}', 'current',
+                logging.WARNING)
+        return path
+    if faults:
+        raise ValueError(
+            f'{work_dir} must have a whole checkpoint to resume from, found '
+            f'none: {faults[0]}; move the damaged files away to start anew')
+    return None

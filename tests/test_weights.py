@@ -1,0 +1,183 @@
+"""Trained networks that come with the package."""
+import glob
+import json
+import os.path as osp
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.config import Config
+from safetensors.torch import load_file, save_file
+from tiny_model import write_tiny
+
+from dksan_mm import weights
+from dksan_mm.apis import DKSANVideoInferencer, load_model
+
+FOLDER = osp.join(ROOT, 'dksan_mm', 'weights')
+
+
+def test_all_files_are_known_and_small():
+    files = glob.glob(osp.join(FOLDER, '*.safetensors'))
+    assert {osp.basename(path)
+            for path in files
+            } == {f'{name}.safetensors'
+                  for name in weights.names()}
+    assert sum(map(osp.getsize, files)) <= 16 * 2**20
+
+
+@pytest.mark.parametrize('name', weights.names())
+class TestNetwork:
+
+    def test_is_of_its_config(self, name):
+        """Loads whole, and describes the network of configs/."""
+        model = load_model(name, device='cpu')
+        cfg = Config.fromfile(osp.join(ROOT, 'configs', f'{name}.py'))
+        assert model.cfg.model.to_dict() == json.loads(
+            json.dumps(cfg.model.to_dict()))
+        assert model.generator.scale == cfg.scale
+        x = torch.rand(1, 7, 3, 9, 12)
+        with torch.inference_mode():
+            out = model.generator(x)
+        assert out.shape[2:] == (9 * cfg.scale, 12 * cfg.scale)
+        # what is trained is near the picture, and not bicubic's
+        rough = torch.nn.functional.interpolate(
+            x[:, 3], scale_factor=cfg.scale, mode='bicubic')
+        difference = (out - rough).abs().mean()
+        assert 0.005 < difference < 0.2
+
+    def test_says_what_it_is(self, name):
+        card = weights.card(name)
+        assert {
+            'config', 'commit', 'iterations', 'training', 'data', 'hardware',
+            'licence'
+        } <= card.keys()
+        assert card['iterations'] > 1000
+        assert all(x.dtype == torch.float16 or not x.is_floating_point()
+                   for x in load_file(weights.path_of(name)).values())
+
+
+class TestNames:
+
+    @pytest.fixture(scope='class')
+    def published(self, tmp_path_factory):
+        """A config, its checkpoint, and what is published of them."""
+        folder = tmp_path_factory.mktemp('published')
+        paths = write_tiny(folder)
+        run_publish(*paths, folder / 'tiny.safetensors')
+        return *paths, folder / 'tiny.safetensors'
+
+    @pytest.fixture
+    def shipped(self, published, tmp_path, monkeypatch):
+        """A network called ``tiny``, beside its config and checkpoint."""
+        config, checkpoint, path = published
+        path = shutil.copy(path, tmp_path / 'tiny.safetensors')
+        monkeypatch.setattr(weights, 'FOLDER', str(tmp_path))
+        monkeypatch.setattr(weights, 'SHA256',
+                            {'tiny': weights._hash_of.__wrapped__(str(path))})
+        weights._hash_of.cache_clear()
+        yield config, checkpoint, path
+        weights._hash_of.cache_clear()
+
+    def test_loaded_by_name(self, shipped):
+        config, checkpoint, path = shipped
+        expected = load_model(config, checkpoint, 'cpu').state_dict()
+        for model in (load_model('tiny', device='cpu'),
+                      load_model(config, 'tiny',
+                                 'cpu'), load_model(config, str(path), 'cpu'),
+                      DKSANVideoInferencer('tiny', device='cpu').model):
+            for key, value in model.state_dict().items():
+                torch.testing.assert_close(
+                    value, expected[key], rtol=1e-3, atol=1e-5)
+
+    def test_card(self, shipped):
+        card = weights.card('tiny')
+        assert card['data'] == 'noise'
+        assert card['config']['model']['type'] == 'DKSAN'
+
+    def test_damage_is_found(self, shipped):
+        path = shipped[2]
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match='is damaged; install dksan_mm'):
+            load_model('tiny')
+        path.unlink()
+        weights._hash_of.cache_clear()
+        with pytest.raises(ValueError, match='found another, or none'):
+            load_model('tiny')
+
+    def test_of_another_network(self, shipped, tmp_path):
+        config = tmp_path / 'wide.py'
+        config.write_text(f"_base_ = '{shipped[0]}'\n"
+                          'model = dict(generator=dict(mid_channels=16))')
+        with pytest.raises(ValueError, match='tiny: the checkpoint must fit'):
+            load_model(str(config), 'tiny')
+
+    def test_a_file_of_the_name(self, shipped, tmp_path, monkeypatch):
+        """The name is the network's; ./NAME is the file's."""
+        monkeypatch.chdir(tmp_path)
+        save_file({'a': torch.ones(1)}, 'tiny')
+        load_model('tiny', device='cpu')
+        with pytest.raises(ValueError, match='./tiny must be'):
+            load_model(shipped[0], './tiny')
+
+    def test_unknown(self, shipped):
+        for load in (load_model, DKSANVideoInferencer):
+            with pytest.raises(
+                    FileNotFoundError, match='did you mean tiny.*are: tiny'):
+                load('tinny')
+
+
+def run_publish(config, checkpoint, out, check=True):
+    options = [
+        f'--{name}={text}' for name, text in dict(
+            training='none',
+            data='noise',
+            hardware='none',
+            licence='Apache-2.0').items()
+    ]
+    return subprocess.run([
+        sys.executable,
+        osp.join(ROOT, 'tools', 'publish_model.py'), config, checkpoint,
+        str(out), *options
+    ],
+                          check=check,
+                          capture_output=True,
+                          text=True)
+
+
+def test_in_a_wheel(tmp_path):
+    """Every file is in it; loading needs neither the clone nor MMagic."""
+    source = tmp_path / 'source'
+    shutil.copytree(
+        ROOT,
+        source,
+        ignore=shutil.ignore_patterns('.git', '.venv*', 'work_dirs*', '*.so',
+                                      'data', 'build', 'csrc'))
+    subprocess.run([
+        sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps',
+        '--no-build-isolation', '-w',
+        str(tmp_path),
+        str(source)
+    ],
+                   check=True)
+    wheel, = tmp_path.glob('*.whl')
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(tmp_path / 'installed')
+    code = ('from dksan_mm import weights; import sys; '
+            'print([(name, len(weights.read_state_dict(weights.path_of(name)))'
+            ') for name in weights.names()]); '
+            "assert 'mmagic' not in sys.modules; print(weights.FOLDER)")
+    found = subprocess.run([sys.executable, '-c', code],
+                           cwd=tmp_path / 'installed',
+                           env=dict(PATH='', PYTHONPATH=''),
+                           check=True,
+                           capture_output=True,
+                           text=True).stdout
+    assert str(tmp_path) in found
+    for name in weights.names():
+        assert f"('{name}', " in found
