@@ -10,6 +10,10 @@ contestants run in one process and take turns; medians are shown.
   tensor, as the network makes them. The device's own backend is marked *.
 - mmcv, torchvision: their deformable convolutions as depthwise 3x3.
 - conv3x3: a dense 3x3 convolution, C to C.
+
+With --op modulated it is the modulated deformable convolution, C to C, 3x3,
+--deform-groups groups of offsets, against mmcv's kernel, torchvision's and the
+dense convolution.
 """
 import argparse
 import contextlib
@@ -42,6 +46,8 @@ LAYOUTS = {
 }
 DTYPES = ('float32', 'bfloat16', 'float16', 'float64')
 KEYS = ('shape', 'dtype', 'layout')
+MODULATED_SHAPES = ['1x128x68x120', '6x32x135x240']
+OPS = ('deform_kernel', 'modulated')
 OURS = ('cpp', 'triton', 'portable')
 OTHERS = ('mmcv', 'torchvision', 'conv3x3')
 # of a backend's result to the portable one's, in the root mean square; one
@@ -65,6 +71,22 @@ class Inputs(NamedTuple):
     @property
     def leaves(self) -> Tuple[Tensor, ...]:
         return self[:7]
+
+
+class ModulatedInputs(NamedTuple):
+    """The same for the modulated deformable convolution."""
+    x: Tensor  # (N, C, H, W)
+    offset: Tensor  # (N, D * 18, H, W), pixels
+    mask: Tensor  # (N, D * 9, H, W), 0 to 1
+    dense: Tensor  # (C, C, 3, 3)
+    bias: Tensor  # (C,)
+    grad_out: Tensor  # (N, C, H, W)
+    memory_format: torch.memory_format
+    groups: int  # D
+
+    @property
+    def leaves(self) -> Tuple[Tensor, ...]:
+        return self[:5]
 
 
 class Contestant(NamedTuple):
@@ -94,6 +116,29 @@ def make_inputs(shape: Tuple[int, ...], dtype: torch.dtype, layout: str,
     leaves = [leaf.detach().requires_grad_() for leaf in leaves]
     mask = torch.ones(batch, 9, height, width, dtype=dtype, device=device)
     return Inputs(*leaves, mask, randn(*shape), memory_format)
+
+
+def make_modulated_inputs(shape: Tuple[int, ...], dtype: torch.dtype,
+                          layout: str, device: torch.device,
+                          groups: int) -> ModulatedInputs:
+    """Return random inputs; offsets have a standard deviation of 0.75."""
+    generator = torch.Generator().manual_seed(0)
+    batch, channels, height, width = shape
+    memory_format = LAYOUTS[layout]
+
+    def place(values: Tensor) -> Tensor:
+        return values.to(device, dtype).contiguous(memory_format=memory_format)
+
+    def randn(*size: int, scale: float = 1.) -> Tensor:
+        return place(scale * torch.randn(size, generator=generator))
+
+    maps = randn(batch, 27 * groups, height, width, scale=0.75)
+    leaves = (randn(*shape), maps[:, :18 * groups],
+              torch.sigmoid(maps[:, 18 * groups:]),
+              randn(channels, channels, 3, 3, scale=0.03),
+              torch.randn(channels, generator=generator).to(device, dtype))
+    leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+    return ModulatedInputs(*leaves, randn(*shape), memory_format, groups)
 
 
 # The contestants
@@ -128,6 +173,32 @@ def run_torchvision(inputs: Inputs) -> Tensor:
     return out.contiguous(memory_format=inputs.memory_format)
 
 
+def run_our_modulated(inputs: ModulatedInputs) -> Tensor:
+    from dksan_mm.ops import modulated_deform_conv2d
+    return modulated_deform_conv2d(*inputs.leaves, 1, 1, 1, 1, inputs.groups)
+
+
+def run_mmcv_modulated(inputs: ModulatedInputs) -> Tensor:
+    from mmcv.ops import modulated_deform_conv2d
+
+    # its CPU kernel is silently wrong unless all is contiguous
+    leaves = [leaf.contiguous() for leaf in inputs.leaves]
+    out = modulated_deform_conv2d(*leaves, 1, 1, 1, 1, inputs.groups)
+    return out.contiguous(memory_format=inputs.memory_format)
+
+
+def run_torchvision_modulated(inputs: ModulatedInputs) -> Tensor:
+    from torchvision.ops import deform_conv2d
+    out = deform_conv2d(
+        inputs.x,
+        inputs.offset,
+        inputs.dense,
+        inputs.bias,
+        padding=1,
+        mask=inputs.mask)
+    return out.contiguous(memory_format=inputs.memory_format)
+
+
 def run_conv(inputs: Inputs) -> Tensor:
     return F.conv2d(inputs.x, inputs.dense, inputs.bias, padding=1)
 
@@ -140,18 +211,24 @@ def default_backend(device: torch.device) -> str:
     return 'cpp' if 'cpp' in backends() else 'portable'
 
 
-def find_contestants(wanted: Optional[List[str]],
-                     device: torch.device) -> Dict[str, Contestant]:
+def find_contestants(wanted: Optional[List[str]], device: torch.device,
+                     op: str) -> Dict[str, Contestant]:
     """Return the contestants that run on ``device``, None: all of them."""
     from dksan_mm.ops import backends, use_backend
     default = default_backend(device)
     found = {}
-    for name in OURS:
+    runs = run_mmcv, run_torchvision, run_conv
+    if op == 'modulated':
+        runs = run_mmcv_modulated, run_torchvision_modulated, run_conv
+        if device.type == 'cpu' and 'cpp' in backends(
+                'modulated_deform_conv2d'):
+            found['cpp'] = Contestant(run_our_modulated)
+    for name in OURS if op == 'deform_kernel' else ():
         if name in backends() and name in (default, 'portable'):
             # the context costs Python time in each call
             found[name] = Contestant(run_ours) if name == default else (
                 Contestant(run_ours, functools.partial(use_backend, name)))
-    for name, run in zip(OTHERS, (run_mmcv, run_torchvision, run_conv)):
+    for name, run in zip(OTHERS, runs):
         found[name] = Contestant(run)
     for name in wanted or ():
         if name not in found:
@@ -178,20 +255,28 @@ STEPS = dict(forward=forward, train=train)
 
 
 def check_backends(contestants: Dict[str, Contestant], inputs: Inputs) -> None:
-    """Raise unless our backends agree, in results and gradients."""
-    from dksan_mm.ops import use_backend
+    """Raise unless our backends agree, in results and gradients, or ours of
+    the modulated convolution with mmcv's, where that is installed."""
+    from dksan_mm.ops import backends, use_backend
     names = ('the result', 'grad x', 'grad offset', 'grad kernel_offset',
              'grad weight')
-    portable = Contestant(run_ours, functools.partial(use_backend, 'portable'))
-    expected = train(portable, inputs)
-    for name in set(OURS) & set(contestants) - {'portable'}:
+    run, other = run_ours, 'portable'
+    if isinstance(inputs, ModulatedInputs):
+        names = ('the result', 'grad x', 'grad offset', 'grad mask',
+                 'grad weight')
+        run, other = run_our_modulated, 'mmcv'
+        if other not in backends('modulated_deform_conv2d'):
+            return
+    expected = train(
+        Contestant(run, functools.partial(use_backend, other)), inputs)
+    for name in set(OURS) & set(contestants) - {other}:
         for what, got, want in zip(names, train(contestants[name], inputs),
                                    expected):
             error = (got.double() - want.double()).norm()
             error = (error / want.double().norm()).item()
             if not error <= AGREEMENT:
                 raise RuntimeError(
-                    f'backend {name} must agree with portable to {AGREEMENT}, '
+                    f'backend {name} must agree with {other} to {AGREEMENT}, '
                     f'but {what} is off by {error:.3g} (relative, '
                     f'{inputs.x.dtype}, {tuple(inputs.x.shape)}): run pytest '
                     'tests/test_ops before timing anything')
@@ -365,12 +450,30 @@ def parse_shape(text: str) -> Tuple[int, ...]:
     return tuple(map(int, text.split('x')))
 
 
+def check_groups(args: argparse.Namespace) -> None:
+    for shape in args.shapes if args.op == 'modulated' else ():
+        if args.deform_groups < 1 or shape[1] % args.deform_groups:
+            raise ValueError(
+                f'--deform-groups must divide the channels of all shapes, got '
+                f'{args.deform_groups} for {name_of(shape)}')
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     some = dict(nargs='+')
-    parser.add_argument('--shapes', nargs='+', help=f'default: {SHAPES}')
+    parser.add_argument(
+        '--op', choices=OPS, default=OPS[0], help='default: deform_kernel')
+    parser.add_argument(
+        '--deform-groups',
+        type=int,
+        default=8,
+        help='groups of offsets, --op modulated alone; default: 8')
+    parser.add_argument(
+        '--shapes',
+        nargs='+',
+        help=f'default: {SHAPES}, for --op modulated {MODULATED_SHAPES}')
     parser.add_argument('--dtype', **some, choices=DTYPES, default=['float32'])
     parser.add_argument(
         '--layouts', **some, choices=LAYOUTS, default=list(LAYOUTS))
@@ -386,9 +489,12 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     try:
         bench.check_arguments(args)
-        shapes = args.shapes or SHAPES[args.device.type]
-        args.shapes = [parse_shape(shape) for shape in shapes]
-        args.contestants = find_contestants(args.contestants, args.device)
+        default = MODULATED_SHAPES if args.op == 'modulated' else SHAPES[
+            args.device.type]
+        args.shapes = [parse_shape(shape) for shape in args.shapes or default]
+        check_groups(args)
+        args.contestants = find_contestants(args.contestants, args.device,
+                                            args.op)
     except ValueError as error:
         parser.error(str(error))
     return args
@@ -405,7 +511,10 @@ def measure(args: argparse.Namespace) -> Dict[str, Any]:
     kinds = list(itertools.product(args.dtype, args.layouts))
 
     def inputs_of(shape: Tuple[int, ...], dtype: str, layout: str) -> Inputs:
-        return make_inputs(shape, getattr(torch, dtype), layout, args.device)
+        kind = shape, getattr(torch, dtype), layout, args.device
+        if args.op == 'modulated':
+            return make_modulated_inputs(*kind, args.deform_groups)
+        return make_inputs(*kind)
 
     for kind in kinds:
         smallest = min(args.shapes, key=math.prod)

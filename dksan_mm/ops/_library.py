@@ -20,6 +20,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ._validation import Geometry, check_arguments
@@ -29,7 +30,39 @@ BACKWARD = 'deform_kernel_conv2d_backward'
 _GEOMETRY = ('int[2] kernel_size, int[2] stride, int[2] padding, '
              'int[2] dilation')
 
-_library = torch.library.Library('dksan_mm', 'DEF')
+
+class OpLibrary(torch.library.Library):
+    """A library whose ops raise where forward-mode differentiation
+    (``torch.func.jvp``, ``jacfwd``, dual tensors) reaches them.
+
+    PyTorch's own registration of a gradient drops tangents silently where no
+    input requires a gradient: the derivative would seem to be zero.
+    """
+
+    def impl(self,
+             name: str,
+             kernel: Callable,
+             key: str = '',
+             **kwargs: Any) -> None:
+        if key == 'Autograd':
+            kernel = functools.partial(_refuse_tangents, name, kernel)
+        super().impl(name, kernel, key, **kwargs)
+
+
+def _refuse_tangents(name: str, kernel: Callable, *args: Any) -> Any:
+    # no more than a comparison where there is no forward mode
+    if forward_ad._current_level >= 0 and any(
+            isinstance(arg, Tensor)
+            and forward_ad.unpack_dual(arg).tangent is not None
+            for arg in args):
+        raise NotImplementedError(
+            f'{name} has no derivative in forward mode (torch.func.jvp, '
+            'jacfwd, dual tensors): use reverse mode, backward or '
+            'torch.autograd.grad')
+    return kernel(*args)
+
+
+_library = OpLibrary('dksan_mm', 'DEF')
 _library.define(
     f'{FORWARD}(Tensor x, Tensor weight, Tensor kernel_offset, '
     f'Tensor? offset, Tensor? bias, {_GEOMETRY}) -> Tensor',
@@ -112,10 +145,11 @@ def _setup_context(ctx: Any, inputs: Tuple[Any, ...], output: Tensor) -> None:
 
 def bias_gradient(grad_out: Tensor, bias: Optional[Tensor],
                   wanted: bool) -> Optional[Tensor]:
-    """Return the gradient of a bias, (C,), summed in float32 at least."""
+    """Return the gradient of a bias, (C,), summed in the widest type given,
+    float32 at least."""
     if not wanted:
         return None
-    dtype = torch.promote_types(bias.dtype, torch.float32)
+    dtype = compute_dtype(grad_out, bias)
     return grad_out.sum((0, 2, 3), dtype=dtype).to(bias.dtype)
 
 
@@ -225,7 +259,6 @@ for _name, _run in ((FORWARD, _run_forward), (BACKWARD, _run_backward)):
                   'CompositeExplicitAutograd')
     _library.impl(_name, functools.partial(_run, 'triton'), 'CUDA')
 cpp_fault = _load_cpp()
-
 
 # For each op, what runs it on a named backend and which names it knows
 _runs: Dict[str, Tuple[Callable, Tuple[str, ...]]] = {}

@@ -41,6 +41,7 @@ class _ScopeTaps(NamedTuple):
     weights: Tensor  # (G, P, S_h * S_w)
     grad_y: Tensor  # (G, P, S_h * S_w), derivative by the vertical offset
     grad_x: Tensor  # likewise, horizontal
+    read: Tensor  # (G, P, S_h * S_w) bool, whether a cell is read at all
 
 
 def _cell(position: Tensor, other: Tensor, size: int,
@@ -93,6 +94,7 @@ class _Sampler:
         self.weight = weight.detach().to(dtype).reshape(
             -1, self.groups,
             self.scope[0] * self.scope[1]).permute(1, 2, 0).contiguous()
+        self.finite_scope = bool(self.weight.isfinite().all())
         # (taps, groups, 2, P) and (taps, 2, P)
         self.kernel_offset = kernel_offset.detach().to(dtype).unflatten(
             1, (self.groups, self.taps, 2)).permute(2, 1, 3, 0, 4,
@@ -141,11 +143,12 @@ class _Sampler:
         return _ImageTaps(rows, weights, frac_y, frac_x)
 
     def scope_taps(self, block: slice, tap: int) -> _ScopeTaps:
+        # the offset comes last, as in every backend: near a kink rounding
+        # decides on which side of it a position lies
         position = [
-            self.kernel_offset[tap, :, axis, block] +
             divmod(tap, self.geometry.kernel_size[1])[axis] +
-            (self.scope[axis] - self.geometry.kernel_size[axis]) / 2
-            for axis in range(2)
+            (self.scope[axis] - self.geometry.kernel_size[axis]) / 2 +
+            self.kernel_offset[tap, :, axis, block] for axis in range(2)
         ]
         hat_y, slope_y = _hats(*_cell(*position, *self.scope), self.scope[0])
         hat_x, slope_x = _hats(*_cell(*position[::-1], *self.scope[::-1]),
@@ -155,7 +158,8 @@ class _Sampler:
             return (rows[..., :, None] * columns[..., None, :]).flatten(-2)
 
         return _ScopeTaps(
-            outer(hat_y, hat_x), outer(slope_y, hat_x), outer(hat_y, slope_x))
+            outer(hat_y, hat_x), outer(slope_y, hat_x), outer(hat_y, slope_x),
+            outer(slope_y != 0, slope_x != 0))
 
     def read_image(self, taps: _ImageTaps) -> Tensor:
         """Return the image at the taps, (P, C)."""
@@ -164,7 +168,17 @@ class _Sampler:
 
     def read_scope(self, taps: _ScopeTaps) -> Tensor:
         """Return the resampled kernel at the taps, (P, C)."""
-        return self.join_groups(torch.bmm(taps.weights, self.weight))
+        if self.finite_scope:
+            return self.join_groups(torch.bmm(taps.weights, self.weight))
+        # zero times what is not finite is not zero: cells that are not read
+        # must stay out
+        total = taps.weights.new_zeros(
+            (*taps.weights.shape[:2], self.weight.shape[2]))
+        for cell in range(self.weight.shape[1]):
+            product = taps.weights[..., cell, None] * self.weight[:, None,
+                                                                  cell]
+            total += torch.where(taps.read[..., cell, None], product, 0.)
+        return self.join_groups(total)
 
     def join_groups(self, x: Tensor) -> Tensor:
         """(G, P, C / G) -> (P, C), channel c in group c mod G."""
@@ -262,8 +276,16 @@ def _tap_backward(grad: Tensor, sampler: _Sampler, block: slice, tap: int,
     scope_taps = sampler.scope_taps(block, tap)
 
     by_scope = sampler.split_groups(grad * sampler.read_image(taps))
-    grad_weight.baddbmm_(scope_taps.weights.transpose(1, 2), by_scope)
+    if by_scope.isfinite().all():
+        grad_weight.baddbmm_(scope_taps.weights.transpose(1, 2), by_scope)
+    else:  # as in read_scope
+        for cell in range(grad_weight.shape[1]):
+            product = scope_taps.weights[..., cell, None] * by_scope
+            grad_weight[:,
+                        cell] += torch.where(scope_taps.read[..., cell, None],
+                                             product, 0.).sum(1)
     by_hat = torch.bmm(by_scope, sampler.weight.transpose(1, 2))
+    by_hat = torch.where(scope_taps.read, by_hat, 0.)
     grad_kernel_offset[tap, :, 0, block] = (by_hat * scope_taps.grad_y).sum(-1)
     grad_kernel_offset[tap, :, 1, block] = (by_hat * scope_taps.grad_x).sum(-1)
 

@@ -241,9 +241,6 @@ class DeformKernelConv2dPack(DeformKernelConv2d):
             stride=self.stride,
             padding=self.padding,
             dilation=self.dilation)
-        low, high = self._scope_limits()
-        self.register_buffer('_low', low, persistent=False)
-        self.register_buffer('_high', high, persistent=False)
         self.init_offset()
 
     def init_offset(self) -> None:
@@ -258,17 +255,25 @@ class DeformKernelConv2dPack(DeformKernelConv2d):
         if hasattr(self, 'conv_offset'):
             self.init_offset()
 
-    def _scope_limits(self) -> Tuple[Tensor, Tensor]:
-        """Return the least and greatest kernel offset, (G*2*K, 1, 1)."""
+    def _scope_limits(self, like: Tensor) -> Tuple[Tensor, Tensor]:
+        """Return the least and greatest kernel offset, (G*2*K, 1, 1).
+
+        Made when they are used: buffers that the state dict does not hold
+        would be undefined after a construction on the meta device.
+        """
+        steps = (
+            torch.arange(size, device=like.device, dtype=like.dtype)
+            for size in self.kernel_size)
+        places = torch.stack(torch.meshgrid(*steps, indexing='ij'), -1)
         limits = []
-        for row in range(self.kernel_size[0]):
-            for column in range(self.kernel_size[1]):
-                for axis, tap in enumerate((row, column)):
-                    scope = self.scope_size[axis]
-                    rest = tap + (scope - self.kernel_size[axis]) / 2
-                    limits.append((-rest, scope - 1 - rest))
-        limits = torch.tensor(limits).repeat(self.kernel_offset_groups, 1)
-        return limits[:, 0, None, None], limits[:, 1, None, None]
+        for axis, (scope,
+                   size) in enumerate(zip(self.scope_size, self.kernel_size)):
+            place = places[..., axis] + (scope - size) / 2
+            limits.append(torch.stack((-place, scope - 1 - place)))
+        low, high = torch.stack(limits, -1).flatten(1)
+        return tuple(
+            limit.repeat(self.kernel_offset_groups)[:, None, None]
+            for limit in (low, high))
 
     def forward(self, x: Tensor, guide: Optional[Tensor] = None) -> Tensor:
         """Convolve ``x`` with offsets predicted from ``guide``.
@@ -284,5 +289,6 @@ class DeformKernelConv2dPack(DeformKernelConv2d):
         offsets = self.conv_offset(x if guide is None else guide)
         offset, kernel_offset = offsets.tensor_split([self._num_offsets], 1)
         if self.clip_kernel_offset:
-            kernel_offset = kernel_offset.clamp(self._low, self._high)
+            kernel_offset = kernel_offset.clamp(
+                *self._scope_limits(kernel_offset))
         return super().forward(x, kernel_offset, offset)

@@ -26,7 +26,7 @@ BACKWARD = 'modulated_deform_conv2d_backward'
 _SETTINGS = ('int[2] stride, int[2] padding, int[2] dilation, int groups, '
              'int deform_groups')
 
-_definitions = torch.library.Library('dksan_mm', 'FRAGMENT')
+_definitions = _library.OpLibrary('dksan_mm', 'FRAGMENT')
 _definitions.define(
     f'{FORWARD}(Tensor x, Tensor offset, Tensor mask, Tensor weight, '
     f'Tensor? bias, {_SETTINGS}) -> Tensor',

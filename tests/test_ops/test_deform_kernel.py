@@ -8,6 +8,7 @@ import pytest
 import torch
 from cases import (CASES, TOLERANCE, channels_last, golden_case, gradients,
                    random_inputs, strided, transposed)
+from torch.autograd import forward_ad
 
 from dksan_mm.ops import backends, deform_kernel_conv2d, use_backend
 
@@ -413,3 +414,80 @@ def test_type_exception(change, message):
     inputs, kwargs = random_inputs(dtype=torch.float32)
     with pytest.raises(TypeError, match=message):
         deform_kernel_conv2d(**{**inputs, **kwargs, **change})
+
+
+@pytest.mark.parametrize('name', ['x', 'weight', 'kernel_offset', 'offset'])
+def test_forward_mode_is_refused(name):
+    """Tangents must not be lost silently: zeros would be the result."""
+    inputs, kwargs = random_inputs()
+
+    def function(value):
+        return deform_kernel_conv2d(**{**inputs, name: value}, **kwargs)
+
+    value, tangent = inputs[name], torch.ones_like(inputs[name])
+    with pytest.raises(NotImplementedError, match='no derivative in forward'):
+        torch.func.jvp(function, (value, ), (tangent, ))
+    with pytest.raises(NotImplementedError, match='use reverse mode'):
+        torch.func.jacfwd(function)(value)
+    with forward_ad.dual_level():
+        with pytest.raises(NotImplementedError, match='no derivative'):
+            function(forward_ad.make_dual(value, tangent))
+        function(value)  # without a tangent it runs
+        # the gradient, too, is an op
+        leaf = inputs['x'].requires_grad_()
+        out = deform_kernel_conv2d(**inputs, **kwargs)
+        dual = forward_ad.make_dual(torch.ones_like(out), torch.ones_like(out))
+        with pytest.raises(NotImplementedError, match='no derivative'):
+            torch.autograd.grad(out, leaf, dual)
+
+
+def test_bias_gradient_is_summed_in_the_widest_type():
+    inputs, kwargs = random_inputs()
+    bias = torch.zeros(6, dtype=torch.float32, requires_grad=True)
+    out = deform_kernel_conv2d(**dict(inputs, bias=bias), **kwargs)
+    assert out.dtype == torch.float64
+    # 2**30 + 1 is no float32: the ones are lost in one
+    grad_out = torch.ones_like(out)
+    grad_out[0, :, 0, 0] = 2.**30
+    grad_out[-1, :, -1, -1] = -2.**30
+    grad, = torch.autograd.grad(out, bias, grad_out)
+    assert grad.dtype == torch.float32
+    assert grad.eq(out[:, 0].numel() - 2).all()
+
+
+def test_kink_of_the_scope():
+    """Rounding decides the cell; all backends round alike."""
+    weight = torch.tensor([1., 4.]).view(1, 1, 2, 1)
+    kernel_offset = torch.zeros(1, 6, 1, 1)
+    kernel_offset[0, 4] = -0.50000006  # of the third tap, vertical
+    kernel_offset.requires_grad_()
+    out = deform_kernel_conv2d(
+        torch.ones(1, 1, 3, 1), weight, kernel_offset, kernel_size=(3, 1))
+    grad, = torch.autograd.grad(out.sum(), kernel_offset)
+    # 2 - 0.5 - 0.50000006 is 1 - 6e-8, between the cells; adding the offset
+    # to 2 first would round to the second cell
+    assert grad[0, 4].item() == 3.
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_what_is_not_finite_stays_where_it_is_read(value):
+    """A scope cell that no tap reads, and its gradient."""
+    x = torch.rand(1, 2, 3, 4, requires_grad=True)
+    weight = torch.rand(2, 1, 4, 4)
+    weight[0, 0, 3, 3] = value
+    weight.requires_grad_()
+    # one tap, between the cells (1, 1) to (2, 2)
+    kernel_offset = torch.zeros(1, 2, 3, 4, requires_grad=True)
+    out = deform_kernel_conv2d(x, weight, kernel_offset, kernel_size=1)
+    grads = torch.autograd.grad(out.sum(), (x, weight, kernel_offset))
+    for tensor in (out, *grads):
+        assert tensor.isfinite().all()
+    # of an image cell that is not finite: the read cells' gradients alone
+    with torch.no_grad():
+        x[0, 1, 2, 2] = value
+    out = deform_kernel_conv2d(x, weight, kernel_offset, kernel_size=1)
+    # four pixels read it, three of them with a weight of zero
+    assert (~out.isfinite()).sum() == 4
+    grad, = torch.autograd.grad(out.sum(), weight)
+    assert (~grad.isfinite()).sum() == 4
+    assert (~grad[1, 0, 1:3, 1:3].isfinite()).all()

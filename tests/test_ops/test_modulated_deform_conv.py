@@ -367,6 +367,28 @@ def test_offsets_that_are_no_position(value):
     torch.testing.assert_close(grads[0], expected[1])
 
 
+def test_forward_mode_is_refused():
+    """Tangents must not be lost silently: zeros would be the result."""
+    x, *others = random_inputs().values()
+
+    def function(x):
+        return modulated_deform_conv2d(x, *others, *GEOMETRY.values())
+
+    with pytest.raises(NotImplementedError, match='no derivative in forward'):
+        torch.func.jvp(function, (x, ), (x, ))
+
+
+def test_bias_gradient_is_summed_in_the_widest_type():
+    inputs = random_inputs(torch.float64)
+    inputs['bias'] = inputs['bias'].float().requires_grad_()
+    out = modulated_deform_conv2d(**inputs, **GEOMETRY)
+    grad_out = torch.ones_like(out)
+    grad_out[0, :, 0, 0] = 2.**30
+    grad_out[-1, :, -1, -1] = -2.**30
+    grad, = torch.autograd.grad(out, inputs['bias'], grad_out)
+    assert grad.dtype == torch.float32 and grad.eq(2 * 20 - 2).all()
+
+
 def test_no_second_order():
     inputs = [value.requires_grad_() for value in random_inputs().values()]
     out = modulated_deform_conv2d(*inputs, *GEOMETRY.values())

@@ -57,6 +57,23 @@ def test_pack_with_guide():
     assert not torch.allclose(layer(x, guides[0]), layer(x, guides[1]))
 
 
+def test_pack_from_the_meta_device():
+    """The state dict holds all that a module needs."""
+    kwargs = dict(padding=1, kernel_offset_groups=2, clip_kernel_offset=True)
+    layer = DeformKernelConv2dPack(4, 4, 3, **kwargs)
+    torch.nn.init.normal_(layer.conv_offset.weight, std=2.)
+    with torch.device('meta'):
+        other = DeformKernelConv2dPack(4, 4, 3, **kwargs)
+    other.to_empty(device='cpu')
+    with torch.no_grad():
+        for tensor in (*other.parameters(), *other.buffers()):
+            tensor.fill_(float('nan'))  # memory can hold anything
+    other.load_state_dict(layer.state_dict())
+    x = torch.rand(1, 4, 5, 6)
+    assert torch.equal(other(x), layer(x))
+    assert not set(dict(other.named_buffers())) - set(other.state_dict())
+
+
 def test_pack_clips_kernel_offsets_to_the_scope():
     kwargs = dict(padding=1, scope_size=4, kernel_offset_groups=2)
     layer = DeformKernelConv2dPack(4, 4, 3, clip_kernel_offset=True, **kwargs)

@@ -141,6 +141,36 @@ def test_op_contestants_compute_the_same(layout):
             torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize('layout', benchmark_op.LAYOUTS)
+def test_modulated_contestants_compute_the_same(layout):
+    inputs = benchmark_op.make_modulated_inputs((2, 4, 7, 5), torch.float32,
+                                                layout, torch.device('cpu'), 2)
+    assert (inputs.x.stride(1) == 1) == (layout == 'channels_last')
+    ours, *others = (
+        benchmark_op.train(benchmark_op.Contestant(run), inputs)
+        for run in (benchmark_op.run_our_modulated,
+                    benchmark_op.run_mmcv_modulated,
+                    benchmark_op.run_torchvision_modulated))
+    for other in others:
+        assert other[0].stride() == ours[0].stride() == inputs.x.stride()
+        torch.testing.assert_close(ours, other, rtol=1e-4, atol=1e-4)
+
+
+def test_modulated_results(monkeypatch, tmp_path, capsys):
+    out = tmp_path / 'op.json'
+    run_tool(benchmark_op, monkeypatch, '--op', 'modulated', '--deform-groups',
+             2, '--shapes', '1x4x6x5', '--repeat', 2, '--device', 'cpu',
+             '--out', out)
+    results = json.loads(out.read_text())
+    ours = {'cpp'} & set(backends('modulated_deform_conv2d'))
+    assert len(results['cases']) == 2  # layouts
+    for case in results['cases']:
+        assert set(case['contestants']) == ours | OTHERS
+        for entry in case['contestants'].values():
+            check_ratios(entry, case['contestants'])
+    assert '1x4x6x5 float32 channels_last' in capsys.readouterr().out
+
+
 def test_op_leaves_out_what_is_missing(monkeypatch):
     """PyTorch alone will do; but a fault of ours is not passed over."""
     inputs = benchmark_op.make_inputs((1, 4, 7, 5), torch.float32, 'nchw',
@@ -170,6 +200,9 @@ def test_op_refuses_wrong_backend():
     (benchmark_op, ['--shapes', '1x4x0x8'], r"--shapes must .* '1x4x0x8'"),
     (benchmark_op, ['--contestants', 'dense'
                     ], r"--contestants must be among \['.*, got 'dense'"),
+    (benchmark_op, [
+        '--op', 'modulated', '--shapes', '1x4x6x5', '--deform-groups', '3'
+    ], '--deform-groups must divide .* got 3 for 1x4x6x5'),
     (benchmark_op, ['--repeat', '0'], '--repeat must be at least 1, got 0'),
     (benchmark_op, ['--out', 'op.txt'], "--out must end in .json, got 'op.t"),
     (benchmark_model, ['a.py', '--sizes', '30'], "--sizes must .* got '30'"),
