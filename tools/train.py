@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from dksan_mm.engine import finish_launcher
+from dksan_mm.engine import HealthHook, ScheduleHook, finish_launcher
 from dksan_mm.engine.cli import (add_runner_arguments, load_config,
                                  naming_checkpoint, prepare)
 
@@ -31,6 +31,12 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help="scale the learning rate by the total batch size over the "
         "config's auto_scale_lr.base_batch_size")
+    parser.add_argument(
+        '--on-nan',
+        choices=['stop', 'rollback'],
+        default='stop',
+        help='when a loss is not finite: stop with an error, or go back to '
+        'the last checkpoint and halve the learning rate; default: stop')
     add_runner_arguments(parser)
     return parser.parse_args()
 
@@ -84,6 +90,8 @@ def main() -> None:
     prepare(cfg)
     found = cfg.load_from
     runner = Runner.from_cfg(cfg)
+    runner.register_hook(HealthHook(args.on_nan))
+    runner.register_hook(ScheduleHook())
     with naming_checkpoint(cfg):
         runner.train()
     print_log(f'Logs and checkpoints are in {cfg.work_dir}', 'current')
