@@ -10,7 +10,8 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from dksan_mm.engine import MaxTimeHook, finish_launcher
+from dksan_mm.engine import (HealthHook, MaxTimeHook, ScheduleHook,
+                             finish_launcher)
 from dksan_mm.engine.cli import (add_runner_arguments, load_config,
                                  naming_checkpoint, prepare)
 from dksan_mm.engine.max_time import parse_time
@@ -39,6 +40,12 @@ def parse_args() -> argparse.Namespace:
         help='stop after this time, such as 90s, 150m or 2.5h, with a '
         'checkpoint; --resume goes on from there, as if there had been no '
         'stop')
+    parser.add_argument(
+        '--on-nan',
+        choices=['stop', 'rollback'],
+        default='stop',
+        help='when a loss is not finite: stop with an error, or go back to '
+        'the last checkpoint and halve the learning rate; default: stop')
     add_runner_arguments(parser)
     return parser.parse_args()
 
@@ -104,6 +111,8 @@ def main() -> None:
     runner = Runner.from_cfg(cfg)
     if max_time is not None:
         runner.register_hook(max_time)
+    runner.register_hook(HealthHook(args.on_nan))
+    runner.register_hook(ScheduleHook())
     with naming_checkpoint(cfg):
         runner.train()
     print_log(f'Logs and checkpoints are in {cfg.work_dir}', 'current')

@@ -13,17 +13,19 @@ from .distributed import InferenceWrapper  # noqa: E402
 from .distributed import finish_launcher, prepare_launcher  # noqa: E402
 from .evaluation_hooks import ResultHook  # noqa: E402
 from .evaluation_hooks import SaveFramesHook, SelfEnsembleHook  # noqa: E402
+from .health_hook import HealthHook  # noqa: E402
 from .loops import ResumableTrainLoop  # noqa: E402
 from .max_time import MaxTimeHook  # noqa: E402
 from .memory import keep_freed_memory  # noqa: E402
 from .optim import CPUAmpOptimWrapper  # noqa: E402
+from .schedule_hook import ScheduleHook  # noqa: E402
 
 __all__ = [
-    'CPUAmpOptimWrapper', 'InferenceWrapper', 'MaxTimeHook',
-    'ResumableTrainLoop', 'SaveFramesHook', 'SelfEnsembleHook', 'ResultHook',
-    'WholeCheckpointHook', 'allow_mmengine_checkpoints', 'check_checkpoint',
-    'finish_launcher', 'keep_freed_memory', 'load_checkpoint_file',
-    'prepare_launcher', 'register_checkpoint_loaders'
+    'CPUAmpOptimWrapper', 'HealthHook', 'InferenceWrapper', 'MaxTimeHook',
+    'ResultHook', 'ResumableTrainLoop', 'SaveFramesHook', 'ScheduleHook',
+    'SelfEnsembleHook', 'WholeCheckpointHook', 'allow_mmengine_checkpoints',
+    'check_checkpoint', 'finish_launcher', 'keep_freed_memory',
+    'load_checkpoint_file', 'prepare_launcher', 'register_checkpoint_loaders'
 ]
 
 # so that any tool that imports this by name can test and resume

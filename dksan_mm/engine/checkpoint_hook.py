@@ -72,6 +72,12 @@ class WholeCheckpointHook(CheckpointHook):
                 name for name in os.listdir(self.out_dir)
                 if name.endswith('.pth.partial'))
 
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Validate what a killed run had saved and not yet validated."""
+        owes = getattr(runner.train_loop, 'owes_validation', None)
+        if self.save_best and owes is not None and owes():
+            runner.val_loop.run()
+
     def _own_path(self, name: Any) -> str:
         """Return the path of a file's name in the folder of checkpoints."""
         return osp.join(self.out_dir, osp.basename(str(name)))
@@ -141,7 +147,7 @@ class WholeCheckpointHook(CheckpointHook):
         """Save the best one, and then remove the one before it.
 
         The checkpoint is saved again as one after whose validation nothing
-        is left to do, see :class:`ResumableTrainLoop`.
+        is left to do, see :meth:`before_train_epoch`.
         """
         old = self._bests()
         info = runner.message_hub

@@ -35,11 +35,9 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             sampler.skip(self._iter * self.dataloader.batch_size)
             # mmengine's loop takes one batch for each iteration done
             self.dataloader_iterator = _batches(self.dataloader, self._iter)
-        if self._owes_validation():
-            self.runner.val_loop.run()
         return super().run()
 
-    def _owes_validation(self) -> bool:
+    def owes_validation(self) -> bool:
         """Whether the run that saved the checkpoint ended before validating
         it, as far as the checkpoint knows; a validation that found no better
         one may be done twice."""

@@ -5,14 +5,16 @@ import sys
 
 import pytest
 import torch
-from mmengine.hooks import CheckpointHook
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-from dksan_mm.engine import WholeCheckpointHook, load_checkpoint_file
+from dksan_mm.engine import HealthHook, ScheduleHook, load_checkpoint_file
 from dksan_mm.engine.checkpoint_hook import find_checkpoint
+from dksan_mm.engine.health_hook import DivergenceError
 
 # scores at validations: the best one changes, stays, changes
 SCORES = {2: 1., 4: 3., 6: 2., 8: 4.}
@@ -26,7 +28,7 @@ class Numbers(Dataset):
         return 100
 
     def __getitem__(self, index):
-        return torch.tensor([float(index % 7)])
+        return dict(x=torch.tensor([float(index % 7)]))
 
 
 class Line(BaseModel):
@@ -42,26 +44,24 @@ class Line(BaseModel):
         return [0.]
 
 
-class Score:
-    """Evaluator whose scores are those above."""
-
-    dataset_meta = None
+class Score(Evaluator):
+    """Its scores are those above."""
 
     def process(self, *args, **kwargs):
         pass
 
     def evaluate(self, size):
-        return dict(PSNR=SCORES[self.runner.iter])
+        return dict(PSNR=SCORES.get(self.runner.iter, 0.))
 
 
-def train(folder, max_iters=8, ema=True, **hook):
+def train(folder, max_iters=8, lr=.1, hooks=(), trigger=None, **hook):
     torch.manual_seed(0)
     loader = dict(
         dataset=Numbers(),
         batch_size=2,
         num_workers=0,
-        sampler=dict(type='SeededInfiniteSampler', seed=0))
-    evaluator = Score.__new__(Score)
+        sampler=dict(type='InfiniteSampler', seed=0))
+    evaluator = Score([])
     runner = Runner(
         Line(),
         str(folder),
@@ -75,9 +75,12 @@ def train(folder, max_iters=8, ema=True, **hook):
             type='ResumableTrainLoop', max_iters=max_iters, val_interval=2),
         val_cfg=dict(),
         val_evaluator=evaluator,
-        optim_wrapper=dict(optimizer=dict(type='Adam', lr=.1)),
+        optim_wrapper=dict(optimizer=dict(type='Adam', lr=lr)),
         param_scheduler=dict(
-            type='CosineAnnealingLR', by_epoch=False, T_max=8, end=8),
+            type='CosineAnnealingLR',
+            by_epoch=False,
+            T_max=max_iters,
+            end=max_iters),
         default_hooks=dict(
             checkpoint=dict({
                 'type': 'WholeCheckpointHook',
@@ -88,14 +91,17 @@ def train(folder, max_iters=8, ema=True, **hook):
                 'rule': 'greater',
                 **hook
             })),
-        custom_hooks=[dict(type='mmengine.EMAHook')] if ema else [],
+        custom_hooks=[dict(type='mmengine.EMAHook'), *hooks],
         load_from=find_checkpoint(str(folder)),
         resume=True,
         log_level='ERROR',
         experiment_name=f'{folder.name}_{os.getpid()}',
         default_scope='mmagic')
     evaluator.runner = runner
+    if trigger:
+        trigger(runner)
     runner.train()
+    return runner
 
 
 def outcome(folder):
@@ -170,11 +176,11 @@ def lines_of_training(folder):
 
 
 def test_every_line_can_be_the_last(tmp_path, undisturbed):
-    """All lines of the hook and of the writing of files; every fifth here,
-    all with KILL_EVERYWHERE=1."""
+    """Lines of the hook and of the writing of files: a sample here, all with
+    KILL_EVERYWHERE=1."""
     count = lines_of_training(tmp_path / 'count')
     assert count > 100
-    step = 1 if os.environ.get('KILL_EVERYWHERE') else 23
+    step = 1 if os.environ.get('KILL_EVERYWHERE') else 67
     for number in range(0, count, step):
         folder = tmp_path / f'{number}'
         assert in_child(lambda: train_killed_at(folder, number)) == 9
@@ -182,3 +188,92 @@ def test_every_line_can_be_the_last(tmp_path, undisturbed):
         assert outcome(folder) == undisturbed, number
         assert not [n for n in os.listdir(folder) if 'partial' in n]
         shutil.rmtree(folder)
+
+
+class Spoil(Hook):
+    """Makes the loss of one iteration infinite, once."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, at):
+        self.at = at
+
+    def after_train_iter(self, runner, batch_idx, data_batch, outputs):
+        if runner.iter + 1 == self.at:
+            self.at = None
+            outputs['loss'] = torch.tensor(float('nan'))
+
+
+def test_a_loss_that_is_not_finite_stops(tmp_path):
+    with pytest.raises(DivergenceError, match='loss of iteration 5 must be'):
+        train(tmp_path, hooks=[Spoil(5), HealthHook()])
+    assert 'iter_4.pth' in outcome(tmp_path)
+    with pytest.raises(DivergenceError, match='iteration 8'):
+        train(tmp_path, hooks=[Spoil(8), HealthHook()])
+    assert 'iter_8.pth' not in outcome(tmp_path)
+
+
+def test_a_loss_that_is_not_finite_rolls_back(tmp_path):
+    rates = []
+
+    class Note(Hook):
+        priority = 'VERY_HIGH'
+
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            rates.append(runner.optim_wrapper.get_lr()['lr'][0])
+
+    runner = train(tmp_path, hooks=[Note(), Spoil(6), HealthHook('rollback')])
+    plain = []
+    Note.before_train_iter = lambda self, runner, batch_idx, data_batch=None: (
+        plain.append(runner.optim_wrapper.get_lr()['lr'][0]))
+    train(tmp_path / 'plain', hooks=[Note()])
+    assert rates[:6] == plain[:6]
+    assert rates[6:] == pytest.approx([rate / 2 for rate in plain[6:]])
+    assert all(p.isfinite().all() for p in runner.model.parameters())
+    with pytest.raises(DivergenceError, match='no checkpoint to go back to'):
+        train(tmp_path / 'none', hooks=[Spoil(1), HealthHook('rollback')])
+
+
+@pytest.mark.parametrize('change', [dict(max_iters=8), dict(lr=.3)])
+def test_the_configs_schedule_holds_on_resuming(tmp_path, change):
+    """As if it had been the schedule from the beginning."""
+    train(tmp_path / 'a', max_iters=4, hooks=[ScheduleHook()])
+    change = {'max_iters': 8, **change}
+    resumed = train(
+        tmp_path / 'a', hooks=[ScheduleHook()], **{
+            **change, 'max_iters': 6
+        })
+    rates = [s.state_dict()['base_values'] for s in resumed.param_schedulers]
+    assert rates[0][0] == change.get('lr', .1)
+    undisturbed = train(tmp_path / 'b', **{**change, 'max_iters': 6})
+    assert resumed.optim_wrapper.get_lr() == undisturbed.optim_wrapper.get_lr()
+
+
+def test_a_damaged_or_copied_folder(tmp_path):
+    folder = tmp_path / 'a'
+    train(folder, max_keep_ckpts=3)
+    copied = tmp_path / 'b'
+    shutil.copytree(folder, copied)
+    assert find_checkpoint(str(copied)) == str(copied / 'iter_8.pth')
+    (copied / 'iter_8.pth').write_bytes(b'')
+    assert find_checkpoint(str(copied)) == str(copied / 'iter_6.pth')
+    (copied / 'last_checkpoint').write_bytes(b'')
+    assert find_checkpoint(str(copied)) == str(copied / 'iter_6.pth')
+    for name in ('iter_4.pth', 'iter_6.pth'):
+        (copied / name).write_bytes(b'')
+    with pytest.raises(ValueError, match='whole checkpoint to resume from'):
+        find_checkpoint(str(copied))
+    assert find_checkpoint(str(tmp_path / 'none')) is None
+
+
+def test_nothing_outside_the_folder_is_removed(tmp_path):
+    victim = tmp_path / 'victim'
+    victim.mkdir()
+    train(tmp_path / 'a', max_iters=2)
+    path = tmp_path / 'a' / 'iter_2.pth'
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint['message_hub']['runtime_info'].update(
+        best_ckpt=str(victim), keep_ckpt_ids=['../../victim'])
+    torch.save(checkpoint, path)
+    train(tmp_path / 'a')
+    assert victim.is_dir()

@@ -1,0 +1,162 @@
+"""Trainings that diverge: stopped, or gone back and slowed."""
+import logging
+import math
+from typing import Any, Dict, List, Optional
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import Tensor
+
+from .checkpoint_hook import find_checkpoint
+
+_MOST_ROLLBACKS = 5
+_MOST_OFFSET = 50
+
+
+class DivergenceError(RuntimeError):
+    """A loss is not finite."""
+
+
+@HOOKS.register_module()
+class HealthHook(Hook):
+    """Acts when a loss is not finite, and watches the alignment's offsets.
+
+    It runs before checkpoints are saved, so that none is of such weights:
+    losses are looked at in every iteration, weights before each is saved.
+
+    Args:
+        on_nan (str): ``'stop'`` raises an error; ``'rollback'`` goes back to
+            the weights of the last whole checkpoint, halves the learning
+            rate and trains on, at most five times. Default: 'stop'.
+        offset_interval (int): Iterations from one measurement of the mean
+            absolute alignment offset to the next; logged as
+            ``alignment_offset``, in LR pixels, with a warning above 50.
+            Default: 100.
+
+    Raises:
+        ValueError: ``on_nan`` is neither.
+        DivergenceError: A loss is not finite, and cannot be mended.
+    """
+
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(self,
+                 on_nan: str = 'stop',
+                 offset_interval: int = 100) -> None:
+        if on_nan not in ('stop', 'rollback'):
+            raise ValueError(
+                f"on_nan must be 'stop' or 'rollback', got {on_nan!r}")
+        self.on_nan = on_nan
+        self.offset_interval = offset_interval
+        self._rollbacks = 0
+        self._offsets: List[Tensor] = []
+        self._watch = False
+
+    def before_train(self, runner: Runner) -> None:
+        """Watch the convolutions that predict alignment offsets."""
+
+        def note(module: Any, inputs: Any, output: Tensor) -> None:
+            if self._watch:
+                # of offsets and masks, the first two thirds are offsets
+                count = output.shape[1] * 2 // 3
+                self._offsets.append(output.detach()[:, :count].abs().mean())
+
+        model = runner.model.module if is_model_wrapper(
+            runner.model) else runner.model
+        self._handles = [
+            module.conv_offset.register_forward_hook(note)
+            for module in model.modules() if hasattr(module, 'conv_offset')
+        ]
+
+    def after_train(self, runner: Runner) -> None:
+        """Watch no more."""
+        for handle in self._handles:
+            handle.remove()
+
+    def before_train_iter(self,
+                          runner: Runner,
+                          batch_idx: int,
+                          data_batch: Any = None) -> None:
+        """Measure offsets now and then."""
+        self._watch = (batch_idx + 1) % self.offset_interval == 0
+
+    def after_train_iter(self,
+                         runner: Runner,
+                         batch_idx: int,
+                         data_batch: Any = None,
+                         outputs: Optional[Dict[str, Any]] = None) -> None:
+        """Look at the losses."""
+        self._tell_offset(runner)
+        loss = sum(
+            float(value.detach().sum())
+            for key, value in (outputs or {}).items() if 'loss' in key)
+        if math.isfinite(loss) and (not self._saves(runner)
+                                    or _is_finite(runner)):
+            return
+        found = (f'the loss of iteration {runner.iter + 1} must be finite, '
+                 f'found {loss}')
+        if math.isfinite(loss):
+            found = (f'the weights after iteration {runner.iter + 1} must be '
+                     'finite, found values that are not')
+        if self.on_nan == 'stop':
+            raise DivergenceError(
+                f'{found}; no checkpoint was written of it. Train with a '
+                'smaller learning rate (optim_wrapper.optimizer.lr), clip '
+                'gradients (optim_wrapper.clip_grad), or go back by itself '
+                'with --on-nan rollback; --resume goes on from the last '
+                'checkpoint')
+        self._roll_back(runner, found)
+
+    def _saves(self, runner: Runner) -> bool:
+        hooks = (
+            hook for hook in runner.hooks if hasattr(hook, 'save_optimizer'))
+        return self.is_last_train_iter(runner) or any(
+            hook.interval > 0 and (runner.iter + 1) % hook.interval == 0
+            for hook in hooks)
+
+    def _tell_offset(self, runner: Runner) -> None:
+        if not self._offsets:
+            return
+        offset = float(sum(self._offsets) / len(self._offsets))
+        self._offsets.clear()
+        runner.message_hub.update_scalar('train/alignment_offset', offset)
+        if offset > _MOST_OFFSET:
+            print_log(
+                f'The mean absolute alignment offset is {offset:.0f} pixels, '
+                f'above {_MOST_OFFSET}: the alignment is likely lost. Go back '
+                'to an earlier checkpoint, with a smaller learning rate.',
+                'current', logging.WARNING)
+
+    def _roll_back(self, runner: Runner, found: str) -> None:
+        """Take the last checkpoint's weights, and halve the rate."""
+        path = find_checkpoint(runner.work_dir)
+        self._rollbacks += 1
+        if path is None or self._rollbacks > _MOST_ROLLBACKS:
+            raise DivergenceError(
+                f'{found}; there is no checkpoint to go back to, or going '
+                f'back {_MOST_ROLLBACKS} times did not help. Train with a '
+                'smaller learning rate (optim_wrapper.optimizer.lr)')
+        groups = runner.optim_wrapper.optimizer.param_groups
+        rates = [group['lr'] / 2 for group in groups]
+        runner._resume = True  # EMAHook then takes its average as well
+        checkpoint = runner.load_checkpoint(path)
+        runner.optim_wrapper.load_state_dict(checkpoint['optimizer'])
+        for group, rate in zip(runner.optim_wrapper.optimizer.param_groups,
+                               rates):
+            group['lr'] = rate
+        for scheduler in runner.param_schedulers or []:
+            scheduler.base_values = [
+                value / 2 for value in scheduler.base_values
+            ]
+        print_log(
+            f'{found}; going on with the weights of {path} and '
+            'half the learning rate', 'current', logging.WARNING)
+
+
+def _is_finite(runner: Runner) -> bool:
+    return all(
+        bool(parameter.detach().isfinite().all())
+        for parameter in runner.model.parameters())

@@ -1,0 +1,65 @@
+"""Resuming with another schedule than the checkpoint's."""
+import copy
+import logging
+from typing import Any, Dict, List
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+# what of a scheduler's state changes from step to step
+_PROGRESS = ('last_step', '_global_step', '_last_value', 'verbose')
+
+
+def _constants(state: Dict[str, Any]) -> Dict[str, Any]:
+    return {key: state[key] for key in state if key not in _PROGRESS}
+
+
+@HOOKS.register_module()
+class ScheduleHook(Hook):
+    """On resuming lets the config's schedules hold as they are now, at the
+    iteration reached; mmengine would go on with those of the checkpoint.
+
+    Where they are the same, and for schedules by epoch or by metric, the
+    checkpoint's state is kept.
+    """
+
+    def after_load_checkpoint(self, runner: Runner,
+                              checkpoint: Dict[str, Any]) -> None:
+        """Note the schedules before the checkpoint's replace them."""
+        self._states: List[Dict[str, Any]] = []
+        if not isinstance(runner.param_schedulers, list):
+            return
+        optimizer = runner.optim_wrapper.optimizer
+        self._rates = [(group['lr'], group.get('initial_lr', group['lr']))
+                       for group in optimizer.param_groups]
+        self._states = [
+            copy.deepcopy(scheduler.state_dict())
+            for scheduler in runner.param_schedulers
+        ]
+
+    def before_train(self, runner: Runner) -> None:
+        """Go through the config's schedules up to this iteration."""
+        states = getattr(self, '_states', [])
+        schedulers = runner.param_schedulers
+        if not runner.iter or not states or any(
+                scheduler.by_epoch or not hasattr(scheduler, 'base_values')
+                for scheduler in schedulers):
+            return
+        if [_constants(state) for state in states] == [
+                _constants(scheduler.state_dict()) for scheduler in schedulers
+        ]:
+            return
+        groups = runner.optim_wrapper.optimizer.param_groups
+        for group, (rate, initial) in zip(groups, self._rates):
+            group.update(lr=rate, initial_lr=initial)
+        for scheduler, state in zip(schedulers, states):
+            scheduler.load_state_dict(state)
+        for _ in range(runner.iter):
+            for scheduler in schedulers:
+                scheduler.step()
+        print_log(
+            "The config's schedule is another than the checkpoint's, and "
+            f'holds from iteration {runner.iter} on: the learning rate is '
+            f"{groups[0]['lr']:.3g}.", 'current', logging.WARNING)
