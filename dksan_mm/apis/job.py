@@ -1,6 +1,5 @@
 """A video to restore: its settings, its parts, its state on disk."""
 import hashlib
-import logging
 import os
 import os.path as osp
 from dataclasses import asdict, fields
@@ -243,21 +242,15 @@ def split_options(options: Mapping[str, Any]) -> Tuple[dict, dict]:
 def _probe(source: str, fps: Optional[Fraction], strict: bool,
            video_stream: Optional[int]) -> SourceInfo:
     if fps is None:
-        info = probe(source, strict=strict, video_stream=video_stream)
-        if info.interlaced:
-            print_log(
-                f'{source} is interlaced: its fields are restored as one '
-                'picture, combs where things move included; deinterlace it '
-                'first', 'current', logging.WARNING)
-        return info
+        return probe(source, strict=strict, video_stream=video_stream)
     try:
         rate = Fraction(fps)
     except (ValueError, OverflowError, ZeroDivisionError):
         rate = Fraction(0)  # the rule is the same
     if not _LEAST_FPS <= rate <= _MOST_FPS:
         raise ValueError(
-            f'fps (--fps) must be a number from {_LEAST_FPS} (a frame an '
-            f'hour) to {_MOST_FPS}, got {fps}')
+            f'fps (--fps) must be a number above 0, at least {_LEAST_FPS} (a '
+            f'frame an hour), at most {_MOST_FPS}, got {fps}')
     info = probe(source, simple_rate(rate))
     if info.kind != 'frames':
         raise ValueError('fps (--fps) must be left out for a video, which '

@@ -79,6 +79,11 @@ def probe(path: str,
             f'packets, {len(scan.jumps)} jumps of its clock; what its decoder '
             'makes of it is used (--strict refuses it)', 'current',
             logging.WARNING)
+    if scan.first.interlaced_frame:
+        print_log(
+            f'{path} is interlaced: its two fields are taken as one picture, '
+            'combs where things move included; deinterlace it first',
+            'current', logging.WARNING)
     return _describe(path, scan, index, strict)
 
 

@@ -16,6 +16,8 @@ DEFAULT_OVERLAP = 16
 # of max_memory, strips may take one part in this many
 _STRIPS_PART = 8
 
+_LEAST_TILE = 8
+
 
 class WindowRestorer:
     """Restores each frame of a video from a window around it.
@@ -199,6 +201,10 @@ def _check(dtype: str, batch: int, tile: Optional[int], overlap: Optional[int],
     for name, value in dict(batch=batch, tile=tile, max_memory=limit).items():
         if value is not None and value < 1:
             raise ValueError(f'{name} must be at least 1, got {value}')
+    if tile is not None and tile < _LEAST_TILE:
+        raise ValueError(
+            f'tile (--tile) must be at least {_LEAST_TILE} pixels, else the '
+            f'network is called for a few pixels each, got {tile}')
     if overlap is not None and tile is None and limit is None:
         raise ValueError('tile_overlap must go with tile or max_memory, got '
                          f'{overlap} alone')

@@ -1,17 +1,26 @@
 """Raw videos and frames made into data sets in MMagic's layout."""
+import logging
 import os
 import os.path as osp
 import shutil
-from typing import Any, Dict, List, NamedTuple, Sequence
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
 
-from mmengine.utils import track_parallel_progress, track_progress
+from filelock import FileLock, Timeout
+from mmengine.logging import print_log
+from mmengine.utils import ProgressBar, track_progress
 
 import dksan_mm
 from .layout import Settings, lr_folder, read_json, read_metadata, to_json
 from .reduction import MIN_LR_SIZE, crop_frame, reduce_frame
 from .sources import Clip, read_clip
 from .splits import MIN_FRAMES, Splits
-from .storage import WRITERS, list_sequence, memmap_path, write_whole
+from .storage import (WRITERS, OutputError, list_sequence, memmap_path,
+                      output_error, sequence_digest, write_whole)
 
 # records of the sequences that are whole, while others are not
 _RECORDS = '.conversion'
@@ -27,6 +36,10 @@ class _Task(NamedTuple):
     @property
     def key(self) -> str:
         return f'{self.folder}/{self.sequence}'
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        return 'GT', lr_folder(self.settings.scale)
 
     @property
     def record(self) -> str:
@@ -79,6 +92,39 @@ def convert(out: str,
             LR pixels on a side or shorter than ``min_frames``.
     """
     settings.check()
+    with _alone(out):
+        _convert(out, splits, settings, workers, min_frames)
+
+
+@contextmanager
+def _alone(out: str) -> Iterator[None]:
+    """Wait for other runs that write the data set, and keep them out.
+
+    Workers share the lock of their parent: it holds until the last is gone.
+    """
+    path = f'{osp.normpath(out)}.lock'
+    try:
+        os.makedirs(osp.dirname(osp.abspath(out)), exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print_log(
+                f'{out}: another run writes it; this one waits for its end',
+                'current', logging.WARNING)
+            lock.acquire()
+    except OSError as error:
+        raise output_error(path, error) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.remove(path)
+        lock.release()
+
+
+def _convert(out: str, splits: Splits, settings: Settings, workers: int,
+             min_frames: int) -> None:
     folders = _folders(splits)
     tasks = [
         _Task(clip, out, split, sequence, settings)
@@ -90,11 +136,48 @@ def convert(out: str,
     run = _Convert(min_frames)
     if todo:
         records = (
-            track_parallel_progress(run, todo, min(workers, len(todo)))
+            _run_parallel(run, todo, min(workers, len(todo)))
             if workers > 1 else track_progress(run, todo))
         print()
         done.update(zip((task.key for task in todo), records))
     _finish(out, splits, folders, settings, done)
+
+
+def _run_parallel(run: '_Convert', todo: List[_Task],
+                  workers: int) -> List[dict]:
+    """Convert sequences in processes.
+
+    Raises:
+        OutputError: A process was killed.
+    """
+    bar = ProgressBar(len(todo))
+    with ProcessPoolExecutor(
+            workers, initializer=_end_with, initargs=(os.getpid(), )) as pool:
+        futures = [pool.submit(run, task) for task in todo]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                bar.update()
+        except BrokenProcessPool as error:
+            raise OutputError(
+                'a process that converts was killed, as the system does '
+                'where memory is short; what is whole is kept: run the same '
+                'command again, with fewer --workers') from error
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+        return [future.result() for future in futures]
+
+
+def _end_with(parent: int) -> None:
+    """Let a worker end when its parent is gone."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _folders(splits: Splits) -> Dict[str, str]:
@@ -149,18 +232,33 @@ def _start(out: str, tasks: Sequence[_Task],
             write_whole(task.origin, to_json(_origin(task.clip)))
             if _is_whole(task, record):
                 done[task.key] = record
+            elif _has_all(task, record):
+                os.remove(task.origin)  # which frames are wrong is not known
     return done
 
 
-def _is_whole(task: _Task, record: dict) -> bool:
-    """Whether a sequence is there as its record says."""
+def _has_all(task: _Task, record: dict) -> bool:
+    """Whether a sequence has as many frames as its record says."""
     try:
         return all(
             len(list_sequence(task.folder_of(kind), task.sequence).names) ==
-            record['frames']
-            for kind in ('GT', lr_folder(task.settings.scale)))
-    except FileNotFoundError:
+            record['frames'] for kind in task.kinds)
+    except (FileNotFoundError, ValueError):
         return False
+
+
+def _is_whole(task: _Task, record: dict) -> bool:
+    """Whether a sequence is there as its record says, by its content."""
+    # data sets of earlier versions have no digest
+    return _has_all(task, record) and (record.get('sha256')
+                                       in (None, _digests(task)))
+
+
+def _digests(task: _Task) -> Dict[str, str]:
+    return {
+        kind: sequence_digest(task.folder_of(kind), task.sequence)
+        for kind in task.kinds
+    }
 
 
 def _origin(clip: Clip) -> Dict[str, Any]:
@@ -178,7 +276,7 @@ class _Convert:
 
     def __call__(self, task: _Task) -> dict:
         settings = task.settings
-        kinds = ('GT', lr_folder(settings.scale))
+        kinds = task.kinds
         self._clear(task, kinds)
         writers = [
             WRITERS[settings.storage](task.folder_of(kind), task.sequence)
@@ -196,6 +294,7 @@ class _Convert:
             frames=writers[0].count,
             width=size[1],
             height=size[0],
+            sha256=_digests(task),
             **_origin(task.clip))
         write_whole(task.record, to_json(record))
         return record

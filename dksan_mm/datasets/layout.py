@@ -39,7 +39,7 @@ class Settings(NamedTuple):
         if not self.name or not all(c.isalnum() or c in '-_.'
                                     for c in self.name):
             raise ValueError(
-                'name must be of letters, digits, "-", "_" and ".", '
+                'name (--name) must be of letters, digits, "-", "_" and ".", '
                 f'got {self.name!r}')
 
 
@@ -63,8 +63,8 @@ def read_json(path: str) -> Dict[str, Any]:
         with open(path) as file:
             return json.load(file)
     except ValueError as error:
-        raise ValueError(f'{path} must be JSON, found: {error}; remove it and '
-                         'run the converter again') from error
+        raise ValueError(f'{path} must be JSON, found: {error}; remove the '
+                         'data set, and run the converter again') from error
 
 
 def to_json(value: Dict[str, Any]) -> bytes:

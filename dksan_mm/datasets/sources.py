@@ -1,11 +1,14 @@
 """Raw material of a data set: folders of frames and video files."""
+import logging
 import os
 import os.path as osp
 import re
+from dataclasses import replace
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import av
 import numpy as np
+from mmengine.logging import print_log
 from PIL import Image, ImageOps
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff')
@@ -30,7 +33,8 @@ def stem_of(path: str) -> str:
     """Return a file's or folder's name, without a video's suffix."""
     name = osp.basename(osp.normpath(path))
     stem, suffix = osp.splitext(name)
-    return stem if suffix.lower() in VIDEO_SUFFIXES else name
+    is_file = suffix.lower() in VIDEO_SUFFIXES or osp.isfile(path)
+    return stem if is_file else name
 
 
 def check_exists(path: str) -> None:
@@ -41,15 +45,23 @@ def check_exists(path: str) -> None:
             'there; check the path')
 
 
-def list_sources(root: str) -> List[str]:
+def list_sources(root: str, tell: bool = False) -> List[str]:
     """Return the videos and folders of frames directly below a folder, in
-    the order of their names; hidden files are passed over."""
+    the order of their names; hidden files are passed over. ``tell`` names
+    what else is there."""
     check_exists(root)
     paths = [
         osp.join(root, name) for name in sorted(os.listdir(root))
         if not name.startswith('.')
     ]
-    return [path for path in paths if _is_video(path) or _has_frames(path)]
+    found = [path for path in paths if _is_video(path) or _has_frames(path)]
+    others = [path for path in paths if path not in found]
+    if tell and found and others:
+        print_log(
+            f'{root}: left out, as they are neither videos nor folders of '
+            f'frames: {", ".join(map(osp.basename, others))}', 'current',
+            logging.WARNING)
+    return found
 
 
 def find_numbered_sequences(roots: Sequence[str]) -> Dict[str, str]:
@@ -71,7 +83,7 @@ def find_numbered_sequences(roots: Sequence[str]) -> Dict[str, str]:
         check_exists(root)
         here = {
             path: match
-            for path in (list_sources(root) if osp.isdir(root) else [])
+            for path in (list_sources(root, True) if osp.isdir(root) else [])
             if (match := _SEQUENCE.match(stem_of(path)))
         }
         if not here:
@@ -102,7 +114,24 @@ def _nested_hint(root: str) -> str:
 
 
 def _is_video(path: str) -> bool:
-    return osp.isfile(path) and path.lower().endswith(VIDEO_SUFFIXES)
+    """Return whether a file is a video, by its content: it is one also if it
+    is a damaged one, of a suffix of videos."""
+    if not osp.isfile(path):
+        return False
+    if path.lower().endswith(VIDEO_SUFFIXES):
+        return True
+    if path.lower().endswith(IMAGE_SUFFIXES):
+        return False
+    try:
+        with av.open(osp.abspath(path), metadata_errors='replace') as file:
+            name = file.format.name
+            # one picture, or text that is drawn
+            still = name.endswith('_pipe') or name in ('image2', 'tty')
+            return not still and any(
+                not stream.disposition & av.stream.Disposition.attached_pic
+                for stream in file.streams.video)
+    except (av.error.FFmpegError, OSError):
+        return False
 
 
 def _has_frames(path: str) -> bool:
@@ -257,58 +286,14 @@ def read_image(path: str) -> np.ndarray:
 
 
 def _read_video(clip: Clip) -> Iterator[Tuple[str, np.ndarray]]:
-    if not hasattr(av.VideoFrame, 'rotation'):
-        raise ImportError('PyAV must be >= 14 to turn videos upright, found '
-                          f"{av.__version__}: pip install 'av>=14'")
-    path = clip.path
-    cure = 'copy or convert the file again'
-    count, end = 0, 0.
-    try:
-        with av.open(path) as container:
-            if not container.streams.video:
-                raise ValueError(f'{path} must have a video stream, found '
-                                 'none; choose another file')
-            stream = container.streams.video[0]
-            expected = stream.frames
-            for packet in container.demux(stream):
-                expected -= packet.is_discard
-                if packet.is_corrupt:
-                    raise ValueError(f'{path} must be undamaged, found a '
-                                     f'broken packet after frame {count}; '
-                                     f'{cure}')
-                for frame in packet.decode():
-                    if clip.stop is not None and count >= clip.stop:
-                        return
-                    if count >= clip.start:
-                        yield f'frame {count} of {path}', _upright(frame)
-                    count, end = count + 1, frame.time or end
-            if not stream.frames:
-                expected = _expected_by_time(container, count, end)
-    except av.error.FFmpegError as error:
-        raise ValueError(f'{path} must be a video that can be decoded, found: '
-                         f'{error} after frame {count}; {cure}') from error
-    if clip.stop is None and count < expected:
-        raise ValueError(
-            f'{path} must hold the {expected} frames that its header tells '
-            f'of, found {count}: it ends early; {cure}')
-
-
-def _expected_by_time(container: av.container.InputContainer, count: int,
-                      end: float) -> int:
-    """Return how many frames a file must have whose header names a duration
-    (such as Matroska's) but no number; ``count`` if it has sound, which may
-    be longer."""
-    stream = container.streams.video[0]
-    if len(container.streams) > 1 or not container.duration or not (
-            stream.average_rate):
-        return count
-    missing = container.duration / av.time_base - end
-    # the last frame's own duration, and one for rounding
-    return count + max(int(missing * stream.average_rate) - 2, 0)
-
-
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """Return a frame turned as its file says, (H, W, 3) uint8 RGB."""
-    image = frame.to_ndarray(format='rgb24')
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+    # The reader of restoration; here, as it needs this module.
+    from dksan_mm.apis.video_probe import probe
+    from dksan_mm.apis.video_reading import read_frames
+    from dksan_mm.apis.video_source import turn_upright
+    info = replace(probe(clip.path), bit_depth=8)
+    stop = info.num_frames
+    if clip.stop is not None:
+        stop = min(stop, clip.stop)
+    start = min(clip.start, stop)
+    for index, frame in enumerate(read_frames(info, start, stop), start):
+        yield info.describe_frame(index), turn_upright(frame, info)

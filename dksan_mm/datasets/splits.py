@@ -102,7 +102,7 @@ def expand(paths: Sequence[str]) -> List[str]:
         check_exists(path)
         below = []
         if osp.isdir(path) and not list_frames(path):
-            below = list_sources(path)
+            below = list_sources(path, True)
         expanded += below or [path]
     return expanded
 
@@ -167,7 +167,8 @@ def split_by_ratio(paths: Sequence[str],
             there are several. Default: None.
     """
     if not 0 < ratio < 1:
-        raise ValueError(f'ratio must be above 0 and below 1, got {ratio}')
+        raise ValueError(
+            f'ratio (--val-ratio) must be above 0 and below 1, got {ratio}')
     if not paths:
         raise ValueError('paths must name at least one video, found none')
     if len(paths) == 1:
@@ -176,7 +177,7 @@ def split_by_ratio(paths: Sequence[str],
     if not 0 < held < len(paths):
         raise ValueError(
             f'from 1 to {len(paths) - 1} of {len(paths)} videos must be held '
-            f'out, got {held}')
+            f'out (--val-count, --val-ratio), got {held}')
     return named_splits(
         dict(
             train=[Clip(path) for path in paths[:-held]],
@@ -196,6 +197,12 @@ def _split_in_time(path: str, ratio: float) -> Dict[str, List[Clip]]:
 
 def limit(splits: Splits, frames: Dict[str, Optional[int]]) -> Splits:
     """Keep each sequence's first so many frames, by split."""
+
+    for split, most in frames.items():
+        if most is not None and most < 1:
+            option = '--max-frames' if split == 'train' else (
+                f'--max-{split}-frames')
+            raise ValueError(f'{option} must be at least 1, got {most}')
 
     def first(clip: Clip, most: Optional[int]) -> Clip:
         if most is None:

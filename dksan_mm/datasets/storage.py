@@ -6,9 +6,11 @@
 are read from the disk, and nothing is decoded.
 """
 import errno
+import hashlib
 import os
 import os.path as osp
 from functools import lru_cache
+from glob import escape, glob
 from typing import List, NamedTuple, Optional, Tuple
 
 import cv2
@@ -205,6 +207,24 @@ def encode_png(frame: np.ndarray) -> bytes:
     return cv2.imencode('.png', cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1]
 
 
+def sequence_digest(folder: str, sequence: str) -> str:
+    """Return the SHA-256 of a sequence's files on disk, in hexadecimal.
+
+    Raises:
+        FileNotFoundError, ValueError: As :func:`list_sequence`.
+    """
+    listing = list_sequence(folder, sequence)
+    paths = [listing.path] if listing.storage == 'memmap' else [
+        osp.join(listing.path, name) for name in listing.names
+    ]
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, 'rb') as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
 class PNGWriter:
     """Writes a sequence's frames that are not there yet, a PNG each.
 
@@ -247,7 +267,11 @@ class MemmapWriter:
 
     def __init__(self, folder: str, sequence: str) -> None:
         self.path = memmap_path(folder, sequence)
-        self.partial = f'{self.path}.partial'
+        # of this process alone, should another one still write
+        self.partial = f'{self.path}.{os.getpid()}.partial'
+        for left in glob(f'{escape(self.path)}.*partial'):
+            if left != self.partial:
+                _remove(left)
         self.file = None
         self.shape = (0, )
         self.count = 0

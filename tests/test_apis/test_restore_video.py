@@ -16,6 +16,7 @@ from tiny_model import (LOSSLESS, data, decode, listing, restore,
 from tiny_video import SIZE, folder, model, source, undisturbed
 from video_files import write_clip
 
+from dksan_mm.apis import video_probe  # noqa
 from dksan_mm.apis import (job, probe, read_frames, stages, targets,
                            video_reading)
 from dksan_mm.apis.crew import Channel
@@ -322,7 +323,8 @@ def test_interlaced_video_is_warned_of(tmp_path, model, monkeypatch):
         options={'x264-params': 'tff=1'})
     assert probe(source).interlaced
     said = []
-    monkeypatch.setattr(job, 'print_log', lambda *args: said.append(args))
+    monkeypatch.setattr(video_probe, 'print_log',
+                        lambda *args: said.append(args))
     restore(model, source, tmp_path / 'b.mkv')
     (text, _, level), = said
     assert 'a.mkv is interlaced' in text and level == logging.WARNING

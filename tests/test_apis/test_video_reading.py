@@ -360,6 +360,7 @@ def test_alpha(tmp_path):
         container.mux(packet)
     with pytest.raises(ValueError, match='frame 0 of .* opaque'):
         list(read_frames(probe(str(tmp_path / 'd.avi'))))
+    frames[1, 8:20, 8:20, 3] = 0
     path = write_clip(
         tmp_path / 'c.webm',
         frames=frames,

@@ -344,6 +344,7 @@ def test_a_result_that_is_not_finite(value):
     (dict(dtype='int8'), "dtype must be one of .*got 'int8'"),
     (dict(batch=0), 'batch must be at least 1, got 0'),
     (dict(tile=0), 'tile must be at least 1, got 0'),
+    (dict(tile=1), r'tile \(--tile\) must be at least 8 pixels.* got 1'),
     (dict(max_memory=0), 'max_memory must be at least 1, got 0'),
     (dict(tile=30, tile_overlap=16), 'tile_overlap must be .*30, got 16'),
     (dict(tile=8, tile_overlap=-1), 'tile_overlap must be .* got -1'),

@@ -138,6 +138,8 @@ def test_layout(tmp_path):
     assert metadata['crop'] == 'bottom-right, to a multiple of 4'
     assert 'imresize(x, 1/4' in metadata['kernel']
     assert metadata['tool'].startswith('dksan_mm ')
+    digests = metadata['sequences']['train/a_clip'].pop('sha256')
+    assert {*map(len, digests.values())} == {64} and len(digests) == 2
     assert metadata['sequences'] == {
         'train/a_clip':
         dict(
@@ -336,10 +338,10 @@ def test_killed_run_goes_on(tmp_path, kind):
         str(out), *sources, kind
     ],
                                cwd=ROOT)
-    started = out / 'train/GT/b'
+    started = 'train/GT/b'
     if kind == 'memmap':
-        started = out / 'train/GT/b.npy.partial'
-    while not started.exists() and process.poll() is None:
+        started = 'train/GT/b.npy.*.partial'
+    while not any(out.glob(started)) and process.poll() is None:
         time.sleep(0.001)
     time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
@@ -378,14 +380,17 @@ def test_full_disk(tmp_path, kind, path):
     origin = to_json(conversion._origin(splits['train']['v']))
     (out / '.conversion/train').mkdir()
     (out / '.conversion/train/v.json.origin').write_bytes(origin)
-    os.symlink('/dev/full', out / f'{path}.partial')
+    partial = out / f'{path}.partial'
+    if kind == 'memmap':
+        partial = out / f'{path}.{os.getpid()}.partial'
+    os.symlink('/dev/full', partial)
     with pytest.raises(
             OutputError,
             match=f'{osp.basename(path)} could not'
             '.*No space left.*free disk space.*goes on'):
         make_set(out, splits, storage=kind)
     assert not (out / path).exists()
-    assert not (out / f'{path}.partial').exists()
+    assert not os.path.lexists(partial)
     assert files_below(make_set(out, splits, storage=kind)) == expected
 
 
@@ -427,8 +432,113 @@ def test_damaged_frame_leaves_no_data_set(tmp_path):
     (dict(crop='top'), "crop must be one of bottom-right, centre, got 'top'"),
     (dict(storage='zip'), "storage must be one of png, memmap, got 'zip'"),
     (dict(scale=0), 'scale must be at least 1, got 0'),
-    (dict(name='a/b'), "name must be of letters.* got 'a/b'"),
+    (dict(name='a/b'), "name .*must be of letters.* got 'a/b'"),
 ])
 def test_settings_that_are_refused(tmp_path, settings, message):
     with pytest.raises(ValueError, match=message):
         make_set(tmp_path / 'out', {}, **settings)
+
+
+TWO_WORKERS = SCRIPT.replace('storage=sys.argv[4])', 'storage=sys.argv[4]), 2')
+
+
+def start(out, sources, kind='memmap', script=TWO_WORKERS):
+    """Start a run in processes of its own."""
+    return subprocess.Popen([
+        sys.executable, '-W', 'ignore', '-c', script,
+        str(out), *sources, kind
+    ],
+                            cwd=ROOT,
+                            stderr=subprocess.PIPE,
+                            stdout=subprocess.DEVNULL,
+                            text=True)
+
+
+def children_of(pid):
+    with open(f'/proc/{pid}/task/{pid}/children') as file:
+        return [int(word) for word in file.read().split()]
+
+
+def is_alive(pid):
+    try:
+        with open(f'/proc/{pid}/stat') as file:
+            return file.read().rsplit(')', 1)[1].split()[0] != 'Z'
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def large(tmp_path):
+    return [
+        write_folder(tmp_path / name, make_frames(60, (300, 400), seed))
+        for seed, name in enumerate('ab')
+    ]
+
+
+def test_a_killed_worker_ends_the_run(tmp_path, large):
+    """As the OOM killer does: an error at once, and the rest resumable."""
+    out = tmp_path / 'out'
+    process = start(out, large)
+    wait_for(lambda: any(out.glob('train/GT/*.partial')))
+    os.kill(children_of(process.pid)[0], signal.SIGKILL)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert 'a process that converts was killed' in error
+    assert 'fewer --workers' in error
+    splits = splits_of(train=large)
+    make_set(out, splits, storage='memmap')
+    whole = make_set(tmp_path / 'whole', splits, storage='memmap')
+    assert files_below(out) == files_below(whole)
+
+
+def test_workers_end_with_their_parent(tmp_path, large):
+    out = tmp_path / 'out'
+    process = start(out, large)
+    wait_for(lambda: any(out.glob('train/GT/*.partial')))
+    workers = children_of(process.pid)
+    process.kill()
+    process.wait()
+    # beside what is left of it
+    splits = splits_of(train=large)
+    make_set(out, splits, storage='memmap')
+    wait_for(lambda: not any(map(is_alive, workers)))
+    whole = make_set(tmp_path / 'whole', splits, storage='memmap')
+    assert files_below(out) == files_below(whole)
+
+
+def test_two_runs_at_once(tmp_path, large):
+    """The second one waits, and says so."""
+    out = tmp_path / 'out'
+    first = start(out, large, 'png')
+    wait_for(lambda: any(out.glob('train/GT/*')))
+    said = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conversion, 'print_log',
+                      lambda text, *args: said.append(text))
+        splits = splits_of(train=large)
+        make_set(out, splits, storage='png')
+    assert first.wait() == 0
+    assert len(said) == 1 and 'another run writes it' in said[0]
+    assert not (tmp_path / 'out.lock').exists()
+    whole = make_set(tmp_path / 'whole', splits, storage='png')
+    assert files_below(out) == files_below(whole)
+
+
+@pytest.mark.parametrize('kind', storage.STORAGES)
+def test_wrong_pixels_are_no_whole_sequence(tmp_path, kind):
+    splits = splits_of(train=[write_folder(tmp_path / 'v', make_frames())])
+    out = make_set(tmp_path / 'out', splits, storage=kind)
+    expected = files_below(out)
+    path = next(path for path in sorted(expected) if 'GT' in path)
+    data = bytearray(expected[path])
+    data[-40] ^= 255
+    (out / path).write_bytes(data)
+    make_set(out, splits, storage=kind)
+    assert files_below(out) == expected

@@ -8,9 +8,14 @@ import pytest
 from PIL import Image
 from raw_material import (make_frames, scene, turn_video, write_folder,
                           write_image, write_sound, write_video)
+from video_files import write_clip
 
+from dksan_mm.apis import probe, read_frames
+from dksan_mm.apis.video_source import turn_upright
+from dksan_mm.datasets import sources
 from dksan_mm.datasets.sources import (Clip, find_numbered_sequences,
-                                       list_frames, read_clip, read_image)
+                                       list_frames, list_sources, read_clip,
+                                       read_image, stem_of)
 
 
 def read(path, *span):
@@ -265,3 +270,59 @@ def test_orientation_of_photographs(tmp_path, orientation):
         np.asarray(image).astype(int))
     assert found.shape == turned.shape
     assert np.abs(found - turned).mean() < 3
+
+
+@pytest.mark.parametrize('suffix, codec, pix_fmt', [
+    ('.MTS', 'mpeg2video', 'yuv420p'),
+    ('.m2ts', 'mpeg2video', 'yuv420p'),
+    ('.vob', 'mpeg2video', 'yuv420p'),
+    ('.wmv', 'wmv2', 'yuv420p'),
+    ('.flv', 'flv1', 'yuv420p'),
+    ('.3gp', 'mpeg4', 'yuv420p'),
+    ('.mxf', 'mpeg2video', 'yuv422p'),
+    ('.gif', 'gif', 'rgb8'),
+    ('.y4m', 'wrapped_avframe', 'yuv420p'),
+])
+def test_videos_are_known_by_content(tmp_path, suffix, codec, pix_fmt):
+    path = tmp_path / f'clip{suffix}'
+    form = dict(
+        zip(('.MTS', '.m2ts', '.y4m'),
+            ('mpegts', 'mpegts', 'yuv4mpegpipe'))).get(suffix)
+    with av.open(str(path), 'w', format=form) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 80, pix_fmt
+        for image in make_frames(8, (80, 96)):
+            frame = av.VideoFrame.from_ndarray(image)
+            container.mux(stream.encode(frame.reformat(format=pix_fmt)))
+        container.mux(stream.encode())
+    (tmp_path / 'notes.txt').write_text('just a note')
+    write_sound(tmp_path / 'sound.m4a')
+    assert list_sources(str(tmp_path)) == [str(path)]
+    assert stem_of(str(path)) == 'clip'
+    assert read(path).shape[1:] == (80, 96, 3)
+
+
+def test_what_is_left_out_is_named(tmp_path, monkeypatch):
+    write_video(tmp_path / 'a.mp4', make_frames())
+    (tmp_path / 'notes.txt').write_text('just a note')
+    said = []
+    monkeypatch.setattr(sources, 'print_log',
+                        lambda text, *args: said.append(text))
+    list_sources(str(tmp_path), tell=True)
+    assert len(said) == 1 and said[0].endswith('folders of frames: notes.txt')
+
+
+def test_converters_read_as_restoration_does(tmp_path):
+    """Untagged HD, mirrored and turned."""
+    path = write_clip(
+        tmp_path / 'a.mp4',
+        frames=make_frames(3, (720, 1280)),
+        codec='libx264',
+        pix_fmt='yuv420p',
+        rotation=90,
+        mirrored=True,
+        options=dict(preset='ultrafast'))
+    info = probe(path)
+    expected = [turn_upright(frame, info) for frame in read_frames(info)]
+    np.testing.assert_array_equal(read(path), expected)
+    assert expected[0].shape == (1280, 720, 3)

@@ -133,10 +133,16 @@ def test_names_are_different(tmp_path):
 
 @pytest.mark.parametrize('paths, kwargs, message', [
     ([], {}, 'at least one video'),
-    (['a', 'b'], dict(ratio=1.), 'ratio must be above 0 and below 1, got 1'),
+    (['a', 'b'], dict(ratio=1.), 'ratio .*must be above 0 and below 1, got 1'),
     (['a', 'b'], dict(count=2), 'from 1 to 1 of 2 .* got 2'),
     (['a', 'b'], dict(count=0), 'from 1 to 1 of 2 .* got 0'),
 ])
 def test_split_by_ratio_exception(paths, kwargs, message):
     with pytest.raises(ValueError, match=message):
         split_by_ratio(paths, **kwargs)
+
+
+@pytest.mark.parametrize('frames', [0, -3])
+def test_most_frames_that_are_none(frames):
+    with pytest.raises(ValueError, match=f'--max-val-frames .*got {frames}'):
+        limit({}, dict(train=None, val=frames))
