@@ -2,19 +2,19 @@
 
     python tools/dataset_converters/render_demo_clips.py OUT
 
-A camera moves over each photograph, zooming and turning; every clip becomes
-a folder of PNG frames OUT/{train,val}/<name>. Nothing is downloaded.
+A camera moves over each photograph, as in PhotoWindowDataset; every clip
+becomes a folder of PNG frames OUT/{train,val}/<name>. Nothing is downloaded.
 """
 import argparse
-import math
 import os.path as osp
-from typing import Iterator, Tuple
+from typing import Iterator
 
-import cv2
 import mmcv
 import numpy as np
 import skimage
 import sklearn
+
+from dksan_mm.datasets.camera import CameraMotion, Scaled, render
 
 NUM_FRAMES = 24
 WIDTH, HEIGHT = 384, 288
@@ -25,6 +25,8 @@ CLIPS = {
               'skimage/data/hubble_deep_field.jpg'),
     'val': ('skimage/data/coffee.png', 'sklearn/datasets/images/flower.jpg'),
 }
+# a hand-held camera that is never still
+MOTION = dict(speed=3, zoom=0.003, shakes=(0.3, ), still_ratio=0)
 PACKAGES = dict(skimage=skimage, sklearn=sklearn)
 
 
@@ -40,38 +42,15 @@ def read_photograph(path: str) -> np.ndarray:
     return image
 
 
-def camera(seed: int) -> Iterator[Tuple[float, float, float, float]]:
-    """Yield, per frame, the view's centre in [-1, 1]^2, zoom and angle."""
-    rng = np.random.default_rng(seed)
-    start, end = rng.uniform(-1, 1, (2, 2))
-    zoom = rng.permutation([0.0, 1.0])
-    turn = rng.uniform(-3, 3)
-    for frame in range(NUM_FRAMES):
-        t = frame / (NUM_FRAMES - 1)
-        sway = 0.1 * np.array(
-            [math.sin(2 * math.pi * 2 * t),
-             math.cos(2 * math.pi * 3 * t)])
-        x, y = np.clip(start + (end - start) * t + sway, -1, 1)
-        yield x, y, zoom[0] + (zoom[1] - zoom[0]) * t, turn * (t - 0.5)
-
-
-def render(image: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+def render_clip(image: np.ndarray, seed: int) -> Iterator[np.ndarray]:
     """Yield the frames of one clip, (HEIGHT, WIDTH, 3)."""
+    rng = np.random.default_rng(seed)
     height, width = image.shape[:2]
     # photograph pixels per frame pixel: from close up to nearly all of it
     widest = 0.95 * min(width / WIDTH, height / HEIGHT)
-    closest = 0.75 * widest
-    for x, y, zoom, angle in camera(seed):
-        step = closest + (widest - closest) * zoom
-        centre = (width / 2 + x * (width - step * WIDTH) / 2,
-                  height / 2 + y * (height - step * HEIGHT) / 2)
-        matrix = cv2.getRotationMatrix2D(centre, angle, 1 / step)
-        matrix[:, 2] += np.array([WIDTH, HEIGHT]) / 2 - centre
-        yield cv2.warpAffine(
-            image,
-            matrix, (WIDTH, HEIGHT),
-            flags=cv2.INTER_CUBIC,
-            borderMode=cv2.BORDER_REFLECT_101)
+    step = rng.uniform(0.75, 0.9) * widest
+    return render(rng, Scaled(image, step), (WIDTH, HEIGHT), NUM_FRAMES,
+                  CameraMotion(**MOTION))
 
 
 def main() -> None:
@@ -85,7 +64,8 @@ def main() -> None:
         for path in paths:
             seed += 1
             name = osp.splitext(osp.basename(path))[0]
-            for index, frame in enumerate(render(read_photograph(path), seed)):
+            for index, frame in enumerate(
+                    render_clip(read_photograph(path), seed)):
                 mmcv.imwrite(
                     frame, osp.join(args.out, split, name, f'{index:08d}.png'))
 
