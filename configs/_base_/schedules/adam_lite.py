@@ -2,7 +2,7 @@
 # clipped, the weights averaged over the last tenth of the iterations so far
 # (at most the last thousand). Checkpoints hold the averaged weights as
 # state_dict, so that tests and restoration use them.
-max_iters = 20_000
+max_iters = 5_000
 warmup_iters = 100
 train_cfg = dict(
     type='ResumableTrainLoop', max_iters=max_iters, val_interval=1000)
