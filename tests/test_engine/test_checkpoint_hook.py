@@ -95,7 +95,7 @@ def train(folder, max_iters=8, lr=.1, hooks=(), trigger=None, **hook):
         load_from=find_checkpoint(str(folder)),
         resume=True,
         log_level='ERROR',
-        experiment_name=f'{folder.name}_{os.getpid()}',
+        experiment_name=f'{folder}_{os.getpid()}'.replace('/', '_'),
         default_scope='mmagic')
     evaluator.runner = runner
     if trigger:
