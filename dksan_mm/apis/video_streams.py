@@ -244,10 +244,11 @@ def copy_packets(source: av.container.InputContainer, info: SourceInfo,
     clocks = {stream.index: _Clock(copy) for stream, copy in pairs}
     jumps = {number: Clock(source, info.jumps) for number in copies}
     for packet in source.demux([stream for stream, _ in pairs]):
+        unknown = packet.dts is None and packet.pts is None
+        if unknown and not packet.size:  # the end, of no stream
+            continue
         jumps[packet.stream_index].mend(packet)
-        if packet.dts is None and packet.pts is None:
-            if not packet.size:  # the end of a stream
-                continue
+        if unknown:
             # of a cover picture, or none is known: right after the one before
             packet.pts = packet.dts = clocks[packet.stream_index].next(packet)
         elif not _is_inside(packet, info):
