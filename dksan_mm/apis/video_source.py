@@ -166,10 +166,11 @@ def cut_source(info: SourceInfo,
     if duration is not None and not duration > 0:
         raise ValueError('duration (--duration) must be above 0 s, got '
                          f'{float(duration)}')
-    first = bisect_right(times, Fraction(start) / unit) - 1
+    # to the file's resolution: Matroska's is a millisecond
+    first = bisect_right(times, round(Fraction(start) / unit)) - 1
     last = len(times)
     if duration is not None:
-        end = (Fraction(start) + Fraction(duration)) / unit
+        end = round((Fraction(start) + Fraction(duration)) / unit)
         last = max(bisect_left(times, end), first + 1)
     whole = (*info.times, info.times[-1] + (info.last_duration or 1))
     begin, end = (whole[index] * info.time_base for index in (first, last))

@@ -13,7 +13,12 @@ from typing import Any, Dict, List, Optional
 
 FOLDER = osp.dirname(osp.abspath(__file__))
 # of the files as they are released: tools/publish_model.py prints them
-SHA256: Dict[str, str] = {'dksan-lite_x4': '031323a26f5037f6afbcc8f9000cd5f8474c246290842314af2a2a574608630d'}
+SHA256: Dict[str, str] = {
+    'dksan-lite_x16':
+    '311e41ebfa7aa8e9b82934a803a82dcc2096855ccae1978c39fbd4d1baf73b20',
+    'dksan-lite_x4':
+    '4ecc6abfc9ef1093e92e530ea4185de8d9c96de9a324a6af3ab1898925287187',
+}
 
 
 def names() -> List[str]:
