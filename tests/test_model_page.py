@@ -12,6 +12,7 @@ from conftest import ROOT
 from mmagic.registry import MODELS
 from mmengine.config import Config
 
+from dksan_mm import weights
 from dksan_mm.evaluation.paper import TABLE_1, TABLE_2, TABLE_3
 
 MODEL_PAGE = 'configs/README.md'
@@ -138,7 +139,9 @@ class TestMetafile:
 
     def test_has_every_config_of_full_size(self, metafile):
         configs = [model['Config'] for model in metafile['Models']]
-        assert sorted(configs) == full_size_configs()
+        assert sorted(configs) == sorted(
+            full_size_configs() +
+            [f'configs/{name}.py' for name in weights.names()])
 
     @pytest.mark.parametrize('config', full_size_configs())
     def test_model(self, metafile, config):
@@ -163,7 +166,18 @@ class TestMetafile:
             url = urlparse(collection['Paper']['URL'])
             assert url.scheme == 'https' and url.hostname in HOSTS
 
-    def test_weights_and_page_agree(self, metafile):
-        weights = any('Weights' in model for model in metafile['Models'])
-        page = ' '.join(read(MODEL_PAGE).split())
-        assert ('no pretrained weights yet' in page) != weights
+    @pytest.mark.parametrize('name', weights.names())
+    def test_trained_networks(self, metafile, name):
+        """The metafile, the page and the files say the same."""
+        model = next(m for m in metafile['Models'] if m['Name'] == name)
+        path = weights.path_of(name)
+        assert osp.samefile(osp.join(ROOT, model['Weights']), path)
+        assert model['Metadata']['Parameters'] == count_parameters(
+            model['Config'])
+        metrics = model['Results'][0]['Metrics']
+        page = read(MODEL_PAGE)
+        row = next(
+            line for line in page[page.index(f'| {name}: PSNR'):].splitlines()
+            if line.startswith('| Average'))
+        assert f'| {metrics["PSNR"]} | {metrics["SSIM"]} |' in row
+        assert f'`{weights.SHA256[name]}`' in page

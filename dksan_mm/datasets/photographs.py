@@ -1,4 +1,5 @@
 """Still photographs: found, read and reduced until they are sharp."""
+import logging
 import os
 import os.path as osp
 from collections import OrderedDict
@@ -53,7 +54,7 @@ def list_photographs(folder: str, least_side: int) -> List[str]:
         print_log(
             f'{len(small)} of the {len(found)} photographs in {folder} are '
             f'left out, {small[0]} being the first: they have a side below '
-            f'{least_side} pixels', 'current', 'WARNING')
+            f'{least_side} pixels', 'current', logging.WARNING)
     return paths
 
 
