@@ -20,5 +20,4 @@ model = dict(
         reduction=(12, 8)))
 
 default_hooks = dict(
-    logger=dict(interval=50),
-    checkpoint=dict(interval=250, max_keep_ckpts=2))
+    logger=dict(interval=50), checkpoint=dict(interval=250, max_keep_ckpts=2))

@@ -80,8 +80,8 @@ class DKSAN(BaseEditModel):
         ]
         return dict(
             loss_pixel=self.pixel_loss(restored, hr),
-            loss_levels=self.level_loss_weight *
-            sum(losses, hr.new_zeros(())) / max(len(losses), 1))
+            loss_levels=self.level_loss_weight * sum(losses, hr.new_zeros(
+                ())) / max(len(losses), 1))
 
 
 def reduce_to(hr: Tensor, image: Tensor) -> Tensor:

@@ -8,8 +8,7 @@ train_pipeline = _base_.train_pipeline
 train_pipeline[4].update(dictionary=dict(scale=scale))
 train_pipeline[5].update(gt_patch_size=gt_size)
 train_dataloader = _base_.train_dataloader
-train_dataloader['dataset']['datasets'][0].update(
-    scale=scale, gt_size=gt_size)
+train_dataloader['dataset']['datasets'][0].update(scale=scale, gt_size=gt_size)
 train_dataloader['dataset']['datasets'][1].update(
     scale=scale,
     data_root=data_root,
