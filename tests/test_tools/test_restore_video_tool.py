@@ -143,7 +143,8 @@ def test_what_is_left_out_is_left_to_the_function(monkeypatch):
     """So that there is one place for the defaults."""
     assert {*parse(monkeypatch)} == {
         'config', 'checkpoint', 'input', 'output', 'resume', 'overwrite',
-        'segment', 'compare', 'fps', 'device', 'quiet'
+        'segment', 'compare', 'fps', 'device', 'quiet', 'start', 'duration',
+        'height', 'width', 'estimate', 'strict', 'video_stream'
     }
     found = parse(monkeypatch, '--no-scene-cuts', '--self-ensemble', '--crf',
                   '12', '--fps', '24000/1001')
@@ -162,8 +163,31 @@ def test_every_option_of_the_command_is_one_of_the_function(monkeypatch):
                   '--extra', 'bf=2', 'x264-params=a=1:b=2')
     assert found['extra'] == [('bf', '2'), ('x264-params', 'a=1:b=2')]
     own = {*signature(restore_video).parameters}
-    rest = {*found} - own - {'config', 'checkpoint', 'input', 'quiet'}
+    rest = {*found
+            } - own - {'config', 'checkpoint', 'input', 'quiet', 'estimate'}
     split_options({name: found[name] for name in rest})
+
+
+@pytest.mark.parametrize('text, seconds', [('90', 90), ('1:30', 90),
+                                           ('0:01:30.5', 90.5)])
+def test_times(monkeypatch, text, seconds):
+    assert parse(monkeypatch, '--start', text)['start'] == seconds
+
+
+def test_a_network_by_name(monkeypatch, capsys):
+    """NAME INPUT OUTPUT, or CONFIG CHECKPOINT INPUT OUTPUT."""
+    monkeypatch.setattr(sys, 'argv',
+                        ['restore_video.py', 'dksan-lite_x4', 'in', 'out'])
+    found = vars(tool.parse_args())
+    assert (found['config'], found['checkpoint']) == ('dksan-lite_x4', None)
+    assert (found['input'], found['output']) == ('in', 'out')
+    for words, message in ((['dksan-lite_4', 'in',
+                             'out'], 'did you mean dksan-lite_x4'),
+                           (['in', 'out'], 'got 2: in out')):
+        monkeypatch.setattr(sys, 'argv', ['restore_video.py', *words])
+        with pytest.raises(SystemExit):
+            tool.parse_args()
+        assert message in capsys.readouterr().err
 
 
 # The benchmark: that it runs, and what it counts
