@@ -9,9 +9,9 @@ from typing import Any, Optional, Union
 import torch
 from mmagic.models import BaseEditModel
 
+from .job import probe_source
 from .restore_video import restore_video
 from .targets import is_video_path
-from .video_probe import probe
 from .video_source import cut_source
 
 # frames of the two runs, whose difference is free of what happens once
@@ -44,7 +44,10 @@ def estimate(model: BaseEditModel,
     """
     for name in ('resume', 'overwrite', 'progress', 'quiet'):
         options.pop(name, None)
-    whole = cut_source(probe(source), start, duration)
+    info = probe_source(source, options.get('fps'),
+                        options.get('strict', False),
+                        options.get('video_stream'))
+    whole = cut_source(info, start, duration)
     total = whole.num_frames
     first = max(total - _MORE, 0) // 2
     times = [(time - whole.times[0]) * whole.time_base

@@ -68,7 +68,7 @@ class Job:
         if output.lower().endswith('.webm'):  # it holds no H.264
             encoding.setdefault('codec', 'libvpx-vp9')
         self.model = model
-        self.info = _probe(source, fps, strict, video_stream)
+        self.info = probe_source(source, fps, strict, video_stream)
         if part != (0, None):
             self.info = cut_source(self.info, *part)
         self.restorer = WindowRestorer(model, **restoring)
@@ -239,8 +239,10 @@ def split_options(options: Mapping[str, Any]) -> Tuple[dict, dict]:
     return restoring, encoding
 
 
-def _probe(source: str, fps: Optional[Fraction], strict: bool,
-           video_stream: Optional[int]) -> SourceInfo:
+def probe_source(source: str, fps: Optional[Fraction], strict: bool,
+                 video_stream: Optional[int]) -> SourceInfo:
+    """Return what a source is, by the arguments of
+    :func:`dksan_mm.apis.restore_video`."""
     if fps is None:
         return probe(source, strict=strict, video_stream=video_stream)
     try:

@@ -188,4 +188,8 @@ def test_estimate(tmp_path, model, source):
         lossless=True,
         start=Fraction(3, 24))
     assert '20 frames, about ' in text and ' GiB' in text
-    assert listing(tmp_path) == []
+    frames = write_folder(tmp_path / 'frames', list(make_frames(9, SIZE)))
+    text = estimate(
+        model, str(frames), f'{tmp_path}/out/', fps='3', start=Fraction(2, 3))
+    assert '7 frames, about ' in text
+    assert listing(tmp_path) == ['frames']
