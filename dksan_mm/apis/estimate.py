@@ -50,10 +50,7 @@ def estimate(model: BaseEditModel,
     whole = cut_source(info, start, duration)
     total = whole.num_frames
     first = max(total - _MORE, 0) // 2
-    times = [(time - whole.times[0]) * whole.time_base
-             for time in whole.times] if whole.kind == 'video' else [
-                 Fraction(index) / whole.rate for index in range(total)
-             ]
+    times = [(time - whole.times[0]) * whole.time_base for time in whole.times]
     end = times[-1] + 1 / whole.rate
 
     def run(frames: int) -> float:

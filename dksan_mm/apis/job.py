@@ -98,23 +98,32 @@ class Job:
 
     def _target(self, output: str) -> Target:
         if not is_video_path(output):
-            return FolderTarget(output, self._partial, self.info,
-                                self._resizing)
+            _, _, draw = self._sized(self.info, restored_frame)
+            return FolderTarget(output, self._partial, self.info, draw)
         return self._video(output, 'segment', self.info, restored_frame)
 
     def _video(self, output: str, name: str, info: SourceInfo,
                draw: Callable) -> VideoTarget:
         """Return a video of frames that ``draw`` makes, of ``info``'s size
         times the scale or reduced from that."""
-        scale, resizing = self.restorer.scale, self._resizing
-        if resizing is not None:
-            info, scale, whole = resizing.describe(info), 1, draw
-
-            def draw(source: np.ndarray, restored: np.ndarray) -> np.ndarray:
-                return resizing.draw(whole(source, restored), info)
-
+        info, scale, draw = self._sized(info, draw)
         return VideoTarget(output, self._partial, name, info, scale,
                            self._encoder, draw)
+
+    def _sized(self, info: SourceInfo,
+               draw: Callable) -> Tuple[SourceInfo, int, Callable]:
+        """Return what an output of the size asked for is described by, its
+        scale, and what draws its frames."""
+        resizing = self._resizing
+        if resizing is None:
+            return info, self.restorer.scale, draw
+        smaller = resizing.describe(info)
+
+        def draw_smaller(source: np.ndarray,
+                         restored: np.ndarray) -> np.ndarray:
+            return resizing.draw(draw(source, restored), smaller)
+
+        return smaller, 1, draw_smaller
 
     def _comparison(self, mode: str, output: str) -> Target:
         stem, suffix = osp.splitext(osp.normpath(output))

@@ -3,15 +3,14 @@ import os
 import os.path as osp
 import re
 from itertools import count
-from typing import (Callable, Iterable, Iterator, List, NamedTuple, Optional,
-                    Protocol, Union)
+from typing import (Callable, Iterable, Iterator, List, NamedTuple, Protocol,
+                    Union)
 
 import numpy as np
 from mmengine.logging import print_log
 
 from dksan_mm.datasets.sources import VIDEO_SUFFIXES
 from .partial import PartialFolder
-from .resizing import Resizing
 from .video_images import is_whole_png
 from .video_io import (EncoderOptions, SourceInfo, check_container, frame_name,
                        join_segments, probe, write_frame, write_segment)
@@ -137,25 +136,20 @@ class FolderTarget:
         output (str): The folder.
         partial (PartialFolder): For its frames, until all are there.
         info (SourceInfo): The source.
-        resizing (Resizing, optional): Makes the frames smaller.
+        draw (Callable): As :meth:`Target.draw`. Default: the restored frame.
     """
 
-    def __init__(self,
-                 output: str,
-                 partial: PartialFolder,
-                 info: SourceInfo,
-                 resizing: Optional[Resizing] = None) -> None:
+    def __init__(
+        self,
+        output: str,
+        partial: PartialFolder,
+        info: SourceInfo,
+        draw: Callable[[np.ndarray, np.ndarray], np.ndarray] = restored_frame
+    ) -> None:
         self.output = output
         self._folder = partial.file('frames')
         self._info = info
-        self._resizing = resizing
-        self._size = info if resizing is None else resizing.describe(info)
-
-    def draw(self, source: np.ndarray, restored: np.ndarray) -> np.ndarray:
-        """See :class:`Target`."""
-        if self._resizing is None:
-            return restored
-        return self._resizing.draw(restored, self._size)
+        self.draw = draw
 
     def check(self) -> None:
         """See :class:`Target`."""

@@ -156,7 +156,7 @@ def cut_source(info: SourceInfo,
         ValueError: ``start`` is negative, or behind the last frame;
             ``duration`` is not above 0.
     """
-    unit = info.time_base if info.kind == 'video' else 1 / info.rate
+    unit = info.time_base
     times = [time - info.times[0] for time in info.times]
     total = (times[-1] + (info.last_duration or 1)) * unit
     if not 0 <= start < total:
@@ -173,7 +173,7 @@ def cut_source(info: SourceInfo,
         end = round((Fraction(start) + Fraction(duration)) / unit)
         last = max(bisect_left(times, end), first + 1)
     whole = (*info.times, info.times[-1] + (info.last_duration or 1))
-    begin, end = (whole[index] * info.time_base for index in (first, last))
+    begin, end = (whole[index] * unit for index in (first, last))
     return replace(
         info,
         times=info.times[first:last],
@@ -181,7 +181,7 @@ def cut_source(info: SourceInfo,
         last_duration=(whole[last] - whole[last - 1]
                        if last < len(times) else info.last_duration),
         names=info.names[first:last],
-        start=begin if info.kind == 'video' else info.start,
+        start=begin,
         skip=info.skip + first,
         span=(begin, end))
 

@@ -56,6 +56,15 @@ def test_a_part_is_restored(tmp_path, model, source):
     np.testing.assert_array_equal(
         decode(tmp_path / 'out.mkv'), restore_at_once(model, str(part)))
     assert probe(str(tmp_path / 'out.mkv')).times[0] == 0
+    frames = write_folder(tmp_path / 'frames', list(decode(source)))
+    restore(
+        model,
+        frames,
+        tmp_path / 'more.mkv',
+        start=Fraction(4, 25),
+        duration=1)
+    info = probe(str(tmp_path / 'more.mkv'))
+    assert (info.num_frames, info.times[0]) == (19, 0)
 
 
 @pytest.mark.parametrize('suffix', ['.mkv', '.mp4'])
