@@ -1,31 +1,19 @@
-# For the lite networks, on CPUs or one GPU: Adam at a higher rate, gradients
-# clipped, the weights averaged over the last tenth of the iterations so far
-# (at most the last thousand). Checkpoints hold the averaged weights as
+# adam_115k.py for the lite networks, on CPUs or one GPU: at a higher rate,
+# gradients clipped, the weights averaged over the last tenth of the iterations
+# so far (at most the last thousand). Checkpoints hold the averaged weights as
 # state_dict, so that tests and restoration use them.
+_base_ = 'adam_115k.py'
 max_iters = 5_000
 warmup_iters = 100
-train_cfg = dict(
-    type='ResumableTrainLoop', max_iters=max_iters, val_interval=1000)
-optim_wrapper = dict(
-    constructor='DefaultOptimWrapperConstructor',
-    type='OptimWrapper',
-    optimizer=dict(type='Adam', lr=1e-3, betas=(0.9, 0.999)),
-    clip_grad=dict(max_norm=0.5))
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        by_epoch=False,
-        start_factor=0.01,
-        begin=0,
-        end=warmup_iters),
-    dict(
-        type='CosineAnnealingLR',
-        by_epoch=False,
-        begin=warmup_iters,
-        end=max_iters,
-        T_max=max_iters - warmup_iters,
-        eta_min=1e-6)
-]
+train_cfg = dict(max_iters=max_iters, val_interval=1000)
+optim_wrapper = dict(optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=0.5))
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(end=warmup_iters)
+param_scheduler[1].update(
+    begin=warmup_iters,
+    end=max_iters,
+    T_max=max_iters - warmup_iters,
+    eta_min=1e-6)
 custom_hooks = [
     dict(
         type='EMAHook',
@@ -35,4 +23,4 @@ custom_hooks = [
         strict_load=True)
 ]
 # tools/train.py --auto-scale-lr: lr is for 4 windows in all
-auto_scale_lr = dict(enable=False, base_batch_size=4)
+auto_scale_lr = dict(base_batch_size=4)
