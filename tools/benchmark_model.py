@@ -24,13 +24,15 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import torch
 import torch.nn.functional as F
 from mmagic.registry import MODELS
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from dksan_mm import _benchmark as bench
+from dksan_mm.cli import add_debug_argument, run_tool
 from dksan_mm.engine import check_checkpoint, complexity, keep_freed_memory
+from dksan_mm.engine.config import merge_options, read_config
 
 DTYPES = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)
 # DKSANNet's figure; names that are not there are passed over
@@ -66,8 +68,8 @@ class Case(NamedTuple):
 def build_network(path: str, checkpoint: Optional[str],
                   args: argparse.Namespace) -> nn.Module:
     """Return the network of a config, ready to run."""
-    cfg = Config.fromfile(path)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg = read_config(path)
+    merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmagic'))
     torch.manual_seed(0)
     # not the losses, whose networks might be downloaded
@@ -362,6 +364,7 @@ def parse_args() -> argparse.Namespace:
         action=DictAction,
         help='override settings of all configs')
     bench.add_arguments(parser, repeat=5)
+    add_debug_argument(parser)
     args = parser.parse_args()
     try:
         bench.check_arguments(args)
@@ -388,8 +391,7 @@ def check_own_arguments(args: argparse.Namespace) -> None:
             f'{len(args.checkpoint)} for {len(args.configs)} configs')
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     keep_freed_memory()  # as tools/test.py
     hardware = bench.hardware(args.device)
     bench.show_hardware(hardware)
@@ -417,4 +419,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(parse_args, main)

@@ -35,6 +35,7 @@ ROOT = osp.join(osp.dirname(osp.abspath(__file__)), '..')
 sys.path.insert(0, ROOT)
 
 from dksan_mm import _benchmark as bench  # noqa: E402
+from dksan_mm.cli import add_debug_argument, run_tool  # noqa: E402
 
 SHAPES = {
     'cpu': ['1x128x34x60', '1x128x68x120', '1x128x136x240', '16x128x32x32'],
@@ -486,6 +487,7 @@ def parse_args() -> argparse.Namespace:
         help='seconds for each contestant in each mode of a case; slow ones '
         'run less often, but three times; default: 2')
     bench.add_arguments(parser, repeat=30)
+    add_debug_argument(parser)
     args = parser.parse_args()
     try:
         bench.check_arguments(args)
@@ -537,8 +539,7 @@ def measure(args: argparse.Namespace) -> Dict[str, Any]:
         comparisons=comparisons)
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     torch.backends.cudnn.benchmark = True
     results = measure(args)
     if args.out:
@@ -546,4 +547,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(parse_args, main)

@@ -37,7 +37,6 @@ import functools
 import os.path as osp
 import re
 import statistics
-import sys
 import tempfile
 from types import SimpleNamespace
 from typing import Any, Dict, Iterator, List, Optional, Tuple
@@ -50,6 +49,7 @@ from torch import Tensor, nn
 from dksan_mm import _benchmark as bench
 from dksan_mm.apis import WindowRestorer, probe, read_frames
 from dksan_mm.apis.scene_cuts import full_scale
+from dksan_mm.cli import add_debug_argument, run_tool
 from dksan_mm.engine import complexity, keep_freed_memory
 
 WAYS = ('alone', 'bf16', 'fp16', '64/16', '48/16', '48/8')
@@ -229,6 +229,7 @@ def parse_args() -> argparse.Namespace:
         '120x68, or the input as it is')
     add('--frames', type=int, default=8, help='at most; default: 8')
     bench.add_arguments(parser, repeat=3)
+    add_debug_argument(parser)
     args = parser.parse_args()
     try:
         bench.check_arguments(args)
@@ -243,20 +244,16 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     keep_freed_memory()  # as tools/restore_video.py
     hardware = bench.hardware(args.device)
     bench.show_hardware(hardware)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            results = measure(args, folder)
-    except (OSError, ValueError) as error:
-        sys.exit(f'benchmark_restorer.py: {error}')
+    with tempfile.TemporaryDirectory() as folder:
+        results = measure(args, folder)
     show(results)
     if args.out:
         bench.write_json(args.out, dict(hardware=hardware, **results))
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(parse_args, main)

@@ -8,9 +8,9 @@ RESULT is what tools/test.py --result-dir wrote: a directory, or one of its
 that the paper has not (BasicVSR++) are further columns.
 """
 import argparse
-import sys
 from typing import Dict, List
 
+from dksan_mm.cli import add_debug_argument, run_tool
 from dksan_mm.datasets.storage import write_whole
 from dksan_mm.evaluation.results import read_results
 from dksan_mm.evaluation.tables import make_tables
@@ -43,6 +43,7 @@ def parse_args() -> argparse.Namespace:
         default=[],
         metavar='NAME=COLUMN',
         help='put the result of this system name or config in that column')
+    add_debug_argument(parser)
     return parser.parse_args()
 
 
@@ -58,21 +59,17 @@ def read_names(arguments: List[str]) -> Dict[str, str]:
     return names
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     default = 'latex' if (args.out or '').endswith('.tex') else 'markdown'
-    try:
-        tables, left_out = make_tables(
-            read_results(args.results), args.metric, read_names(args.system))
-        text = FORMATS[args.format or default](tables, left_out)
-        if args.out:
-            write_whole(args.out, text.encode())
-            print(f'{args.out}: {len(tables)} table(s)')
-        else:
-            print(text, end='')
-    except (OSError, ValueError) as error:
-        sys.exit(f'benchmark_tables.py: {error}')
+    tables, left_out = make_tables(
+        read_results(args.results), args.metric, read_names(args.system))
+    text = FORMATS[args.format or default](tables, left_out)
+    if args.out:
+        write_whole(args.out, text.encode())
+        print(f'{args.out}: {len(tables)} table(s)')
+    else:
+        print(text, end='')
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(parse_args, main)

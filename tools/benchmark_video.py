@@ -40,7 +40,6 @@ import torch.distributed as dist
 from benchmark_model import fill_zeros, parse_size
 from mmagic.models import BaseEditModel
 from mmagic.registry import MODELS
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
@@ -49,7 +48,9 @@ from dksan_mm.apis import probe, read_frames
 from dksan_mm.apis.loading import load_model
 from dksan_mm.apis.restore_video import restore_video
 from dksan_mm.apis.window_restorer import WindowRestorer
+from dksan_mm.cli import add_debug_argument, run_tool
 from dksan_mm.engine import keep_freed_memory
+from dksan_mm.engine.config import read_config
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 SMALL = osp.join(ROOT, 'configs', 'dksan-small_quickstart_x16.py')
@@ -62,7 +63,7 @@ def build(config: str, checkpoint: Optional[str],
     """Return a config's model, with random weights without a checkpoint."""
     if checkpoint is not None:
         return load_model(config, checkpoint, device)
-    cfg = Config.fromfile(config)
+    cfg = read_config(config)
     init_default_scope(cfg.get('default_scope', 'mmagic'))
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
@@ -361,6 +362,7 @@ def parse_args() -> argparse.Namespace:
     add('--full-config', default=FULL, help='of the large network')
     add('--full-checkpoint', help='its weights; default: random')
     bench.add_arguments(parser, repeat=3)
+    add_debug_argument(parser)
     args = parser.parse_args()
     try:
         bench.check_arguments(args)
@@ -381,8 +383,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     keep_freed_memory()  # as tools/restore_video.py
     hardware = bench.hardware(args.device)
     bench.show_hardware(hardware)
@@ -396,4 +397,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(parse_args, main)

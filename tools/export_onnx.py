@@ -13,9 +13,13 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 from torch import nn
 
+from dksan_mm.cli import add_debug_argument, run_tool
 from dksan_mm.engine import check_checkpoint
-from dksan_mm.engine.cli import naming_checkpoint
-from dksan_mm.engine.onnx_export import check_packages, export_onnx
+from dksan_mm.engine.checkpoint import check_weights
+from dksan_mm.engine.cli import naming_files
+from dksan_mm.engine.config import check_config, merge_options, read_config
+from dksan_mm.engine.onnx_export import (check_arguments, check_packages,
+                                         export_onnx)
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,6 +48,7 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         action=DictAction,
         help='override settings of the config: key=value pairs')
+    add_debug_argument(parser)
     return parser.parse_args()
 
 
@@ -52,23 +57,20 @@ def load_generator(cfg: Config) -> nn.Module:
     if cfg.load_from is not None:
         check_checkpoint(cfg.load_from)
     init_default_scope(cfg.get('default_scope', 'mmagic'))
-    model = MODELS.build(cfg.model)
-    if cfg.load_from is not None:
-        with naming_checkpoint(cfg):
+    with naming_files(cfg):
+        model = MODELS.build(cfg.model)
+        check_weights(model, cfg.filename, cfg.load_from)
+        if cfg.load_from is not None:
             load_checkpoint(model, cfg.load_from, 'cpu', strict=True)
-    elif any(True for _ in model.parameters()):
-        raise ValueError(
-            'checkpoint must be given: the model of the config has '
-            'parameters, and untrained ones are not worth exporting')
     return model.generator
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     check_packages()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    check_arguments(args.out, args.size, args.opset)
+    cfg = read_config(args.config)
+    merge_options(cfg, args.cfg_options)
+    check_config(cfg, ('model', ))
     cfg.load_from = None if args.checkpoint == 'none' else args.checkpoint
     net = load_generator(cfg)
     shape = (getattr(net, 'num_frames',
@@ -84,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(parse_args, main)

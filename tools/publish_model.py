@@ -21,7 +21,9 @@ from mmengine.registry import init_default_scope
 from safetensors.torch import save_file
 
 import dksan_mm
+from dksan_mm.cli import add_debug_argument, run_tool
 from dksan_mm.engine.checkpoint import load_checkpoint_file
+from dksan_mm.engine.config import check_config, naming_config, read_config
 
 # what describes a network; paths of the training are none of it
 CONFIG_KEYS = ('model', 'scale', 'num_input_frames', 'default_scope',
@@ -39,6 +41,7 @@ def parse_args() -> argparse.Namespace:
                        ('hardware', 'what it was trained on, and how long'),
                        ('licence', 'of the weights')):
         parser.add_argument(f'--{name}', required=True, help=text)
+    add_debug_argument(parser)
     args = parser.parse_args()
     if not args.out.endswith('.safetensors'):
         parser.error(f'OUT must end in .safetensors, got {args.out}')
@@ -94,9 +97,9 @@ def describe(cfg: Config, loaded: Dict[str, Any],
         licence=args.licence)
 
 
-def main() -> None:
-    args = parse_args()
-    cfg = Config.fromfile(args.config)
+def main(args: argparse.Namespace) -> None:
+    cfg = read_config(args.config)
+    check_config(cfg, ('model', ))
     init_default_scope(cfg.get('default_scope', 'mmagic'))
     loaded = load_checkpoint_file(args.checkpoint)
     weights = {
@@ -104,7 +107,8 @@ def main() -> None:
         for name, value in loaded['state_dict'].items()
     }
     # a checkpoint of another network is refused before it is shared
-    MODELS.build(cfg.model).load_state_dict(weights)
+    with naming_config(cfg):
+        MODELS.build(cfg.model).load_state_dict(weights)
     partial = f'{args.out}.partial'
     save_file(weights, partial, describe(cfg, loaded, args))
     os.replace(partial, args.out)
@@ -114,4 +118,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(parse_args, main)

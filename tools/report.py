@@ -10,9 +10,9 @@ The first system named is the baseline that the others are compared with.
 """
 import argparse
 import os.path as osp
-import sys
 from typing import Dict, List
 
+from dksan_mm.cli import add_debug_argument, run_tool
 from dksan_mm.evaluation.report import write_report
 from dksan_mm.evaluation.results import read_results
 
@@ -42,6 +42,7 @@ def parse_args() -> argparse.Namespace:
         'the middle one; 0: no pictures')
     parser.add_argument(
         '--title', default='Video super-resolution', help='heading')
+    add_debug_argument(parser)
     return parser.parse_args()
 
 
@@ -59,14 +60,10 @@ def read_folders(arguments: List[str]) -> Dict[str, str]:
     return folders
 
 
-def main() -> None:
-    args = parse_args()
-    try:
-        notes = write_report(
-            read_results(args.results), args.out, read_folders(args.gt),
-            args.max_frames, args.title)
-    except (OSError, ValueError) as error:
-        sys.exit(f'report.py: {error}')
+def main(args: argparse.Namespace) -> None:
+    notes = write_report(
+        read_results(args.results), args.out, read_folders(args.gt),
+        args.max_frames, args.title)
     for note in notes:
         print(f'report.py: {note}')
     page = osp.join(args.out, 'index.html')
@@ -74,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(parse_args, main)

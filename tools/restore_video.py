@@ -54,9 +54,8 @@ from dksan_mm.apis.loading import load_model
 from dksan_mm.apis.restore_video import Summary, restore_video
 from dksan_mm.apis.shards import join_processes, own_device
 from dksan_mm.apis.video_options import SOUND_CODINGS, STREAM_KINDS
+from dksan_mm.cli import STOPPED, add_debug_argument, run_tool
 from dksan_mm.engine import finish_launcher, keep_freed_memory
-
-INTERRUPTED = 130
 
 
 def parse_args() -> argparse.Namespace:
@@ -175,6 +174,7 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
         'default: as players choose')
     add('--device', help='cpu, cuda or cuda:N; default: cuda if there')
     add('--quiet', action='store_true', help='show no progress')
+    add_debug_argument(parser)
 
 
 def add_restorer_arguments(group: argparse._ArgumentGroup) -> None:
@@ -251,6 +251,7 @@ def restore(args: argparse.Namespace) -> Optional[Summary]:
     """Restore as the command line says; with --estimate, print what that
     would take instead."""
     options: Dict[str, Any] = dict(vars(args))
+    options.pop('debug')
     for name in ('extra', 'leave_out'):
         if name in options:
             options[name] = tuple(options[name])
@@ -305,9 +306,8 @@ def resume_command() -> str:
     return command
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    args = parse_args()
     keep_freed_memory()
     join_processes()
     try:
@@ -318,13 +318,11 @@ def main() -> None:
                 '\nrestore_video.py: stopped. What is done is kept; go on '
                 f'with\n    {resume_command()}',
                 file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except (OSError, ValueError) as error:
-        sys.exit(f'restore_video.py: {error}')
+        sys.exit(STOPPED)
     if get_dist_info()[0] == 0 and summary is not None:
         show(summary)
     finish_launcher()
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(parse_args, main)

@@ -17,10 +17,13 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from dksan_mm._benchmark import make_table
+from dksan_mm.cli import run_tool
 from dksan_mm.engine import (ResultHook, SaveFramesHook, SelfEnsembleHook,
                              finish_launcher)
+from dksan_mm.engine.checkpoint import check_weights
 from dksan_mm.engine.cli import (add_runner_arguments, load_config,
-                                 naming_checkpoint, prepare)
+                                 naming_files, prepare)
+from dksan_mm.engine.config import TESTING, check_config
 from dksan_mm.engine.evaluation_sets import (add_metric, choose_test_set,
                                              drop_metric, read_test_sets,
                                              write_test_sets)
@@ -180,19 +183,16 @@ def show(result: Dict[str, Any]) -> None:
           f'(median, forward pass alone) on {result["hardware"]}')
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     cfg = load_config(args)
     cfg.load_from = None if args.checkpoint == 'none' else args.checkpoint
+    check_config(cfg, TESTING)
     set_metrics(cfg, args)
     prepare(cfg)
-    runner = Runner.from_cfg(cfg)
-    if cfg.load_from is None and any(True for _ in runner.model.parameters()):
-        raise ValueError(
-            f'checkpoint must be given: the model of {args.config} has '
-            'parameters, and untrained ones are not worth testing')
-    hook = register_hooks(runner, args)
-    with naming_checkpoint(cfg):
+    with naming_files(cfg):
+        runner = Runner.from_cfg(cfg)
+        check_weights(runner.model, args.config, args.checkpoint)
+        hook = register_hooks(runner, args)
         runner.test()
     for result in hook.results:
         show(result)
@@ -203,4 +203,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(parse_args, main)

@@ -10,10 +10,12 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from dksan_mm.cli import run_tool
 from dksan_mm.engine import (HealthHook, MaxTimeHook, ScheduleHook,
                              finish_launcher)
 from dksan_mm.engine.cli import (add_runner_arguments, load_config,
-                                 naming_checkpoint, prepare)
+                                 naming_files, prepare)
+from dksan_mm.engine.config import TRAINING, check_config
 from dksan_mm.engine.max_time import parse_time
 
 
@@ -91,14 +93,14 @@ def use_whole_checkpoints(cfg: Config) -> None:
         hook.type = 'WholeCheckpointHook'
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     # its time begins here: slots of a cluster count the start as well
     max_time = MaxTimeHook(args.max_time) if args.max_time else None
     cfg = load_config(args)
     if cfg.get('train_dataloader') is None:
         raise ValueError(f'{args.config} must have a train_dataloader to be '
                          'trained, found none: it is only for tools/test.py')
+    check_config(cfg, TRAINING)
     if args.amp:
         enable_amp(cfg)
     if args.auto_scale_lr:
@@ -108,12 +110,12 @@ def main() -> None:
     use_whole_checkpoints(cfg)
     prepare(cfg)
     found = cfg.load_from
-    runner = Runner.from_cfg(cfg)
-    if max_time is not None:
-        runner.register_hook(max_time)
-    runner.register_hook(HealthHook(args.on_nan))
-    runner.register_hook(ScheduleHook())
-    with naming_checkpoint(cfg):
+    with naming_files(cfg):
+        runner = Runner.from_cfg(cfg)
+        if max_time is not None:
+            runner.register_hook(max_time)
+        runner.register_hook(HealthHook(args.on_nan))
+        runner.register_hook(ScheduleHook())
         runner.train()
     print_log(f'Logs and checkpoints are in {cfg.work_dir}', 'current')
     if args.resume and not found:
@@ -124,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(parse_args, main)

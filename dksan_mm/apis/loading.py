@@ -13,7 +13,9 @@ from mmengine.runner import load_checkpoint
 from dksan_mm import weights
 from dksan_mm._benchmark import pick_device
 from dksan_mm.engine import check_checkpoint
-from dksan_mm.engine.checkpoint import CheckpointMismatchError
+from dksan_mm.engine.checkpoint import CheckpointMismatchError, check_weights
+from dksan_mm.engine.config import naming_config
+from dksan_mm.engine.config import read_config as read_config_file
 
 
 def load_model(config: Union[str, os.PathLike, Config],
@@ -56,7 +58,9 @@ def load_model(config: Union[str, os.PathLike, Config],
     if checkpoint is not None:
         check_checkpoint(checkpoint)
     init_default_scope(config.get('default_scope', 'mmagic'))
-    model = MODELS.build(config.model)
+    with naming_config(config):
+        model = MODELS.build(config.model)
+    check_weights(model, config.filename, checkpoint)
     if checkpoint is not None:
         try:
             load_checkpoint(model, checkpoint, 'cpu', strict=True)
@@ -68,10 +72,6 @@ def load_model(config: Union[str, os.PathLike, Config],
             raise CheckpointMismatchError(
                 f'{checkpoint}: the checkpoint must fit the model that the '
                 f'config describes, found: {_shorten(str(error))}') from error
-    elif any(True for _ in model.parameters()):
-        raise ValueError(
-            f'checkpoint must be given: the model of {config.filename} has '
-            'parameters, and untrained ones are not worth restoring with')
     model.cfg = config
     if not isinstance(device, torch.device):
         device = pick_device(device)
@@ -93,7 +93,7 @@ def read_config(path: str) -> Config:
             f'config {path} does not exist; give one such as '
             'configs/dksan_vid3oc_x16.py, or the name of a trained network: '
             f'{weights.unknown(path)}')
-    config = Config.fromfile(path)
+    config = read_config_file(path)
     if 'model' not in config:
         raise ValueError(f'config {path} must describe a model, found none; '
                          'choose one of those in configs/, not in '

@@ -4,6 +4,7 @@ import os.path as osp
 import sys
 from typing import Callable, Optional
 
+from dksan_mm.cli import add_debug_argument, run_tool
 from .conversion import convert
 from .layout import Settings
 from .reduction import CROPS
@@ -40,22 +41,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='verify the finished data set, list every fault and, if there '
         'is one, end with 1; nothing is converted')
+    add_debug_argument(parser)
 
 
-def run(parser: argparse.ArgumentParser, args: argparse.Namespace, out: str,
-        name: str, make_splits: Callable[[], Splits]) -> None:
-    """Convert, or check; end the program with a message if it fails."""
+def convert_or_check(args: argparse.Namespace, out: str, name: str,
+                     make_splits: Callable[[], Splits]) -> None:
+    """Convert, or check with ``--check``, and exit with 1 if there is a
+    fault."""
     if args.workers < 1:
-        parser.error(f'--workers must be at least 1, got {args.workers}')
-    try:
-        if args.check:
-            _check(out, args.workers)
-            return
-        settings = Settings(name, args.scale, args.crop, args.storage)
-        convert(out, make_splits(), settings, args.workers)
-        print(f'{out}: complete')
-    except (OSError, ValueError) as error:
-        sys.exit(f'{osp.basename(sys.argv[0])}: {error}')
+        raise ValueError(f'--workers must be at least 1, got {args.workers}')
+    if args.check:
+        _check(out, args.workers)
+        return
+    settings = Settings(name, args.scale, args.crop, args.storage)
+    convert(out, make_splits(), settings, args.workers)
+    print(f'{out}: complete')
 
 
 def _check(out: str, workers: int) -> None:
@@ -77,33 +77,40 @@ def main_numbered(name: str, description: str, split_folder: str,
         split_folder (str): Where the split files are.
         default_out (str): The folder that the configs read.
     """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        'sources',
-        nargs='*',
-        help='folders that directly hold the HR sequences, 000 or video_000, '
-        'each a folder of frames or a video')
-    parser.add_argument(
-        '--out',
-        default=default_out,
-        help='folder to write. Default: %(default)s')
-    parser.add_argument(
-        '--splits',
-        nargs='+',
-        default=['train', 'val', 'test'],
-        choices=('train', 'val', 'test'),
-        help='splits to make. Default: all')
-    parser.add_argument(
-        '--split-folder',
-        default=split_folder,
-        help=f'folder of {name}_train.txt, ... Default: %(default)s')
-    add_arguments(parser)
-    args = parser.parse_args()
-    if not args.sources and not args.check:
-        parser.error('name at least one folder of sequences')
-    files = {
-        split: osp.join(args.split_folder, f'{name}_{split}.txt')
-        for split in args.splits
-    }
-    run(parser, args, args.out, name,
-        lambda: numbered_splits(args.sources, files))
+
+    def parse_args() -> argparse.Namespace:
+        parser = argparse.ArgumentParser(description=description)
+        parser.add_argument(
+            'sources',
+            nargs='*',
+            help='folders that directly hold the HR sequences, 000 or '
+            'video_000, each a folder of frames or a video')
+        parser.add_argument(
+            '--out',
+            default=default_out,
+            help='folder to write. Default: %(default)s')
+        parser.add_argument(
+            '--splits',
+            nargs='+',
+            default=['train', 'val', 'test'],
+            choices=('train', 'val', 'test'),
+            help='splits to make. Default: all')
+        parser.add_argument(
+            '--split-folder',
+            default=split_folder,
+            help=f'folder of {name}_train.txt, ... Default: %(default)s')
+        add_arguments(parser)
+        args = parser.parse_args()
+        if not args.sources and not args.check:
+            parser.error('name at least one folder of sequences')
+        return args
+
+    def main(args: argparse.Namespace) -> None:
+        files = {
+            split: osp.join(args.split_folder, f'{name}_{split}.txt')
+            for split in args.splits
+        }
+        convert_or_check(args, args.out, name,
+                         lambda: numbered_splits(args.sources, files))
+
+    run_tool(parse_args, main)

@@ -224,7 +224,10 @@ def _start(out: str, tasks: Sequence[_Task],
     write_whole(in_progress, to_json(expected))
     for task in tasks:
         if osp.isfile(task.record):
-            records[task.key] = read_json(task.record)
+            try:
+                records[task.key] = read_json(task.record)
+            except ValueError:  # damaged: the sequence is made anew
+                records.pop(task.key, None)
     done = {}
     for task in tasks:
         record = records.get(task.key)

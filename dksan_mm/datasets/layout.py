@@ -52,19 +52,40 @@ def read_metadata(root: str) -> Optional[Dict[str, Any]]:
     """Return what a data set's ``metadata.json`` says, None if it has none.
 
     Raises:
-        ValueError: The file is damaged.
+        ValueError: The file is damaged, or says of a known thing what cannot
+            be.
     """
     path = osp.join(root, 'metadata.json')
-    return read_json(path) if osp.isfile(path) else None
+    if not osp.isfile(path):
+        return None
+    metadata = read_json(path)
+    for key, kind, what in (('name', str, 'text'), ('sequences', dict,
+                                                    'an object')):
+        value = metadata.get(key, kind())
+        if not isinstance(value, kind):
+            raise ValueError(f'{key!r} in {path} must be {what}, found '
+                             f'{value!r}; run the converter again, into a new '
+                             'folder')
+    return metadata
 
 
 def read_json(path: str) -> Dict[str, Any]:
+    """Return the object that a JSON file holds.
+
+    Raises:
+        ValueError: It is damaged, or holds something else.
+    """
     try:
-        with open(path) as file:
-            return json.load(file)
-    except ValueError as error:
-        raise ValueError(f'{path} must be JSON, found: {error}; remove the '
-                         'data set, and run the converter again') from error
+        with open(path, encoding='utf-8-sig') as file:
+            value = json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{path} must be JSON, found: {error}; run the '
+                         'converter again, into a new folder') from error
+    if not isinstance(value, dict):
+        raise ValueError(f'{path} must hold a JSON object, found '
+                         f'{type(value).__name__}; run the converter again, '
+                         'into a new folder')
+    return value
 
 
 def to_json(value: Dict[str, Any]) -> bytes:

@@ -2,7 +2,7 @@
 import math
 import os.path as osp
 import re
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from .sources import (Clip, check_exists, find_numbered_sequences, list_frames,
                       list_sources, read_clip, stem_of)
@@ -39,21 +39,26 @@ def read_split(path: str) -> List[Entry]:
         raise FileNotFoundError(f'the split file {path} does not exist; the '
                                 'ones of the paper are in configs/splits')
     entries: Dict[str, Entry] = {}
-    with open(path) as file:
-        for number, line in enumerate(file, 1):
-            words = line.split('#')[0].split()
-            if not words:
-                continue
-            if len(words) not in (1, 3) or not all(word.isdigit()
-                                                   for word in words[1:]):
-                raise ValueError(
-                    f'{path}, line {number}, must be a sequence, or a '
-                    'sequence, its first frame and the number of frames, '
-                    f'found {line.strip()!r}')
-            if words[0] in entries:
-                raise ValueError(f'{path}, line {number}, must name another '
-                                 f'sequence, found {words[0]} again')
-            entries[words[0]] = Entry(words[0], *map(int, words[1:]))
+    try:
+        with open(path, encoding='utf-8-sig') as file:
+            lines = file.readlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f'the split file {path} must be text in UTF-8, '
+                         f'found: {error}; save it so') from error
+    for number, line in enumerate(lines, 1):
+        words = line.split('#')[0].split()
+        if not words:
+            continue
+        if len(words) not in (1, 3) or not all(word.isdigit()
+                                               for word in words[1:]):
+            raise ValueError(
+                f'{path}, line {number}, must be a sequence, or a '
+                'sequence, its first frame and the number of frames, '
+                f'found {line.strip()!r}')
+        if words[0] in entries:
+            raise ValueError(f'{path}, line {number}, must name another '
+                             f'sequence, found {words[0]} again')
+        entries[words[0]] = Entry(words[0], *map(int, words[1:]))
     if not entries:
         raise ValueError(f'{path} must name at least one sequence, found none')
     return list(entries.values())
@@ -124,7 +129,24 @@ def named_splits(sources: Dict[str, Sequence[Clip]]) -> Splits:
             splits[split] = names
     if not splits:
         raise ValueError('sources must name at least one video, found none')
+    _check_apart(sources)
     return splits
+
+
+def _check_apart(sources: Dict[str, Sequence[Clip]]) -> None:
+    """Raise if frames are in two splits: what is trained on says nothing
+    when it is tested."""
+    seen: Dict[str, Tuple[str, Clip]] = {}
+    for split, clips in sources.items():
+        for clip in clips:
+            path = osp.realpath(clip.path)
+            other, before = seen.setdefault(path, (split, clip))
+            ends = [part.stop or math.inf for part in (clip, before)]
+            if other != split and max(clip.start, before.start) < min(ends):
+                raise ValueError(
+                    f'{clip.path} must be in one split, found in {other} and '
+                    f'in {split}: a network that was trained on it would be '
+                    'tested on it; leave it out of one')
 
 
 def split_by_file(paths: Sequence[str], val_file: str) -> Splits:

@@ -5,7 +5,7 @@ from typing import Dict, List, Optional, Tuple
 
 from mmagic.datasets import BasicFramesDataset
 from mmagic.registry import DATASETS
-from mmengine.fileio import list_from_file
+from mmengine.fileio import get_text
 
 from .seeding import SeededDraws
 from .storage import frame_size, list_sequence
@@ -59,6 +59,9 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
                  num_input_frames: int = 7,
                  check_frames: bool = True,
                  **kwargs) -> None:
+        if not isinstance(scale, int) or scale < 1:
+            raise ValueError('scale must be a whole number of at least 1, '
+                             f'got {scale!r}')
         self.scale = scale
         self.check_frames = check_frames
         kwargs.setdefault('depth', 2)
@@ -104,10 +107,8 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
                 for sequence, names in self._frames.items() for name in names
             ]
         paths: List[str] = []
-        for line in list_from_file(self.ann_file):
-            if not line.strip():
-                continue
-            sequence, _, name = line.split()[0].partition('/')
+        for words in self._lines():
+            sequence, _, name = words[0].partition('/')
             names, name = self._frames[sequence], osp.splitext(name)[0]
             if name and name not in names:
                 raise FileNotFoundError(
@@ -141,14 +142,33 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
             raise FileNotFoundError(
                 f'the annotation {self.ann_file} does not exist; {_CURE}')
         sequences: Dict[str, Optional[int]] = {}
-        for line in list_from_file(self.ann_file):
-            words = line.split()
-            if words:
-                is_count = '/' not in words[0] and len(
-                    words) > 1 and words[1].isdigit()
-                sequences[words[0].split('/')[0]] = (
-                    int(words[1]) if is_count else None)
+        for words in self._lines():
+            sequence, slash, _ = words[0].partition('/')
+            count = None
+            # MMagic's annotations may name a size there, "(256,448,3)"
+            if not slash and len(words) > 1 and words[1][0] != '(':
+                if not words[1].isdecimal() or int(words[1]) < 1:
+                    raise ValueError(
+                        f'{self.ann_file} must name the number of frames of '
+                        f'{sequence}, a whole number above 0, found '
+                        f'{words[1]!r}; {_CURE}')
+                count = int(words[1])
+            sequences[sequence] = count
         return sequences
+
+    def _lines(self) -> List[List[str]]:
+        """Return the words of the annotation's lines, without empty ones.
+
+        Raises:
+            ValueError: The file is not UTF-8 text.
+        """
+        try:
+            lines = get_text(self.ann_file, encoding='utf-8-sig').splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f'{self.ann_file} must be text in UTF-8, found: {error}; save '
+                'it so') from error
+        return [line.split() for line in lines if line.strip()]
 
     def _list_frames(self, sequence: str, count: Optional[int]) -> List[str]:
         """Return the names of a sequence's frames, without extension, after

@@ -6,13 +6,14 @@ one, or the name of a network that comes with the package
 """
 import os.path as osp
 import pickle
-from typing import Any, Callable, Dict, Union
+from typing import Any, Callable, Dict, Optional, Union
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import _process_mmcls_checkpoint
+from torch import nn
 
 from dksan_mm import weights
 from .checkpoint_scan import ScanError, scan_checkpoint
@@ -49,6 +50,31 @@ def allow_mmengine_checkpoints() -> None:
         np.float64(0).__reduce__()[0],
         (_history_buffer_method, 'builtins.getattr')
     ])
+
+
+def check_weights(model: nn.Module, config: Optional[str],
+                  checkpoint: Optional[str]) -> None:
+    """Raise unless a model that has parameters gets a checkpoint, and one
+    that has none gets none.
+
+    Args:
+        model (nn.Module): What the config describes.
+        config (str, optional): The config's name, for the message.
+        checkpoint (str, optional): None or ``'none'`` for none.
+
+    Raises:
+        CheckpointMismatchError: It is otherwise.
+    """
+    trained = any(True for _ in model.parameters())
+    given = checkpoint not in (None, 'none')
+    if trained and not given:
+        raise CheckpointMismatchError(
+            f'checkpoint must be given: the model of {config} has '
+            'parameters, and untrained ones are worth nothing')
+    if given and not trained:
+        raise CheckpointMismatchError(
+            f"checkpoint must be 'none', or left out: the model of {config} "
+            f'has no parameters, got {checkpoint}')
 
 
 def check_checkpoint(path: str) -> None:

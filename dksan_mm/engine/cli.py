@@ -7,9 +7,11 @@ from typing import Iterator, Optional
 
 from mmengine.config import Config, DictAction
 
+from dksan_mm.cli import add_debug_argument
 from dksan_mm.datasets.layout import read_metadata
 from .checkpoint import CheckpointMismatchError, check_checkpoint
 from .checkpoint_hook import find_checkpoint
+from .config import merge_options, naming_config, read_config
 from .distributed import prepare_launcher
 from .evaluation_sets import read_test_sets, write_test_sets
 from .memory import keep_freed_memory
@@ -37,6 +39,7 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
         help='job launcher')
     # torch.distributed.launch passes --local-rank
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    add_debug_argument(parser)
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -46,12 +49,11 @@ def load_config(args: argparse.Namespace) -> Config:
     ``work_dirs/<name of the config>``.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
-    cfg.launcher = args.launcher
+    cfg = read_config(args.config)
     if args.data_root:
         use_data_root(cfg, args.data_root)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    merge_options(cfg, args.cfg_options)
+    cfg.launcher = args.launcher
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -113,10 +115,12 @@ def starting_checkpoint(cfg: Config) -> Optional[str]:
 
 
 @contextmanager
-def naming_checkpoint(cfg: Config) -> Iterator[None]:
-    """Add the file's name to the model's refusal of a checkpoint."""
+def naming_files(cfg: Config) -> Iterator[None]:
+    """Add the names of config and checkpoint to what building, training and
+    testing say of them."""
     try:
-        yield
+        with naming_config(cfg):
+            yield
     except CheckpointMismatchError as error:
         raise CheckpointMismatchError(
             f'{starting_checkpoint(cfg)}: {error}') from None

@@ -6,6 +6,8 @@ from typing import Dict, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
+from dksan_mm.datasets.storage import write_whole
+
 # of the result, an image in [0, 1]
 TOLERANCE = 1e-4
 LEAST_OPSET = 19  # the first with DeformConv
@@ -23,6 +25,39 @@ def check_packages() -> None:
                 f'{name} must be installed to export to ONNX: pip install -r '
                 'requirements/onnx.txt -c requirements/constraints.txt '
                 f'({error})') from error
+
+
+def check_arguments(path: str, size: Sequence[int], opset: int) -> None:
+    """Raise unless :func:`export_onnx` can do its work, before it begins.
+
+    Args:
+        path (str): File to write. Its folder is made if need be.
+        size (Sequence[int]): Height and width of the example.
+        opset (int): Of ONNX.
+
+    Raises:
+        OutputError: The folder cannot be written to.
+        ValueError: An argument breaks the rules of :func:`export_onnx`.
+    """
+    import onnx
+    height, width = size
+    if min(height, width) < _LEAST_SIZE:
+        raise ValueError(f'size must be at least {_LEAST_SIZE} x '
+                         f'{_LEAST_SIZE}, got {height} x {width}')
+    most = onnx.defs.onnx_opset_version()
+    if not LEAST_OPSET <= opset <= most:
+        raise ValueError(f'opset must be at least {LEAST_OPSET}, the first '
+                         f'with DeformConv, and at most {most}, the last '
+                         f'that onnx {onnx.__version__} knows, got {opset}')
+    if not path.endswith('.onnx'):
+        raise ValueError(f'path must end in .onnx, got {path}')
+    if os.path.isdir(path):
+        raise ValueError(f'{path} must be a file, found a folder; choose '
+                         'another name')
+    # an .onnx file is some megabytes: a full disk shows here
+    probe = f'{path}.probe'
+    write_whole(probe, bytes(1 << 20))
+    os.remove(probe)
 
 
 def export_onnx(net: nn.Module,
@@ -61,14 +96,7 @@ def export_onnx(net: nn.Module,
     """
     check_packages()
     frames, channels, height, width = input_shape
-    if min(height, width) < _LEAST_SIZE:
-        raise ValueError(f'size must be at least {_LEAST_SIZE} x '
-                         f'{_LEAST_SIZE}, got {height} x {width}')
-    if opset < LEAST_OPSET:
-        raise ValueError(f'opset must be at least {LEAST_OPSET}, the first '
-                         f'with DeformConv, got {opset}')
-    if not path.endswith('.onnx'):
-        raise ValueError(f'path must end in .onnx, got {path}')
+    check_arguments(path, (height, width), opset)
     net = net.eval()
     partial = f'{path[:-len(".onnx")]}.partial.onnx'
     # a batch of one would be fixed at that

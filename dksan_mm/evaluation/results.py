@@ -8,6 +8,7 @@ import glob
 import io
 import json
 import math
+import os
 import os.path as osp
 from typing import Any, Dict, List, Mapping, Sequence
 
@@ -28,18 +29,29 @@ _KEYS = {
     'sequences': dict,
     'frames': dict,
 }
+_NOT_FINITE = ('inf', '-inf', 'nan')
 _CURE = 'write it anew with tools/test.py --result-dir'
 
 
 def write_result(folder: str, result: Mapping[str, Any]) -> None:
     """Write ``result`` as NAME.csv and NAME.json, NAME being the data set's.
 
-    An infinite PSNR becomes the string 'inf', as strict JSON has no infinity.
+    Strict JSON has neither infinity nor NaN: they become the strings 'inf',
+    '-inf' and 'nan'. Both files are made before the first is written, and the
+    JSON of before is removed first, so that no two of different tests stand
+    side by side.
+
+    Raises:
+        OutputError: The disk is full, the folder read-only, ...
     """
     path = osp.join(folder, result['dataset']['name'])
-    write_whole(f'{path}.csv', _to_csv(result).encode())
+    table = _to_csv(result).encode()
     text = json.dumps(_encode(result), indent=1, allow_nan=False)
-    write_whole(f'{path}.json', f'{text}\n'.encode())
+    before = f'{path}.json'
+    if osp.isfile(before):
+        os.remove(before)
+    write_whole(f'{path}.csv', table)
+    write_whole(before, f'{text}\n'.encode())
 
 
 def _encode(value: Any) -> Any:
@@ -47,8 +59,8 @@ def _encode(value: Any) -> Any:
         return {key: _encode(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_encode(item) for item in value]
-    if isinstance(value, float) and math.isinf(value):
-        return 'inf' if value > 0 else '-inf'
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     return value
 
 
@@ -61,7 +73,7 @@ def _decode(value: Any) -> Any:
         }
     if isinstance(value, list):
         return [_decode(item) for item in value]
-    return float(value) if value in ('inf', '-inf') else value
+    return float(value) if value in _NOT_FINITE else value
 
 
 def _to_csv(result: Mapping[str, Any]) -> str:
@@ -98,7 +110,7 @@ def read_result(path: str) -> Dict[str, Any]:
         raise FileNotFoundError(f'the result {path} does not exist; {_CURE}')
     try:
         with open(path, encoding='utf-8') as file:
-            result = json.load(file)
+            result = json.load(file, parse_constant=_refuse_constant)
     except ValueError as error:
         raise ValueError(f'{path} must be a JSON file of results, found: '
                          f'{error}; {_CURE}') from error
@@ -119,7 +131,8 @@ def _find_fault(result: Any) -> str:
     if result['schema'] != SCHEMA:
         return f"schema {result['schema']!r}"
     for key, kind in _KEYS.items():
-        if not isinstance(result.get(key), kind):
+        value = result.get(key)
+        if not isinstance(value, kind) or isinstance(value, bool):
             return f'{result.get(key)!r} as {key!r}'
     for key in ('name', 'gt_crc'):
         if not isinstance(result['dataset'].get(key), str):
@@ -132,9 +145,32 @@ def _find_fault(result: Any) -> str:
                 isinstance(frame, dict) and set(frame) == {'frame', *names}
                 for frame in members):
             return f'frames of {sequence!r} without some of {sorted(names)}'
-        if set(result['sequences'][sequence]) != names:
+        if not isinstance(result['sequences'][sequence], dict) or set(
+                result['sequences'][sequence]) != names:
             return f'a mean of {sequence!r} without some of {sorted(names)}'
+        for values in (*members, result['sequences'][sequence]):
+            fault = _find_value_fault(values, sequence)
+            if fault:
+                return fault
+    return _find_value_fault(result['metrics'], 'the average')
+
+
+def _find_value_fault(values: Mapping[str, Any], where: str) -> str:
+    """Return what is no number among metrics, or nothing."""
+    for name, value in values.items():
+        number = isinstance(value,
+                            (int, float)) and not isinstance(value, bool)
+        if name == 'frame':
+            if not isinstance(value, str):
+                return f'a frame {value!r} of {where!r}'
+        elif not (number or value is None or value in _NOT_FINITE):
+            return f'{value!r} as {name} of {where!r}'
     return ''
+
+
+def _refuse_constant(name: str) -> None:
+    """Called for what is in JSON of Python's, and in no other."""
+    raise ValueError(f'{name} where {name.lower()!r} is to stand')
 
 
 def read_results(sources: Sequence[str]) -> List[Dict[str, Any]]:

@@ -30,7 +30,8 @@ class Cell(NamedTuple):
 
 def show_value(value: Optional[float], metric: str) -> str:
     """Return a metric's value as tables show it: PSNR to 0.01, others to
-    0.0001; '-' for none and the sign of infinity for equal frames."""
+    0.0001; '-' for none, 'nan' for what is not a number and the sign of
+    infinity for equal frames."""
     if value is None:
         return '-'
     if math.isinf(value):
@@ -44,7 +45,7 @@ def best_of(texts: Sequence[str], metric: str) -> List[bool]:
     They are compared as printed, so that equal numbers are marked alike.
     """
     numbers = [
-        None if text == '-' else float(text.replace('\u221e', 'inf'))
+        None if text in ('-', 'nan') else float(text.replace('\u221e', 'inf'))
         for text in texts
     ]
     there = [number for number in numbers if number is not None]

@@ -142,6 +142,34 @@ def test_split_by_ratio_exception(paths, kwargs, message):
         split_by_ratio(paths, **kwargs)
 
 
+def test_frames_are_in_one_split(tmp_path):
+    for name in ('a', 'b'):
+        write_folder(tmp_path / name, make_frames(1))
+    a, b = str(tmp_path / 'a'), str(tmp_path / 'b')
+    (tmp_path / 'link').symlink_to(a)
+    for again in (a, f'{b}/../a', str(tmp_path / 'link')):
+        with pytest.raises(ValueError, match='a must be in one split|link mu'):
+            named_splits(dict(train=[Clip(a)], val=[Clip(b), Clip(again)]))
+    with pytest.raises(ValueError, match='in one split'):
+        named_splits(dict(train=[Clip(a, 0, 9)], val=[Clip(a, 8, 20)]))
+    named_splits(dict(train=[Clip(a, 0, 8)], val=[Clip(a, 8, 20), Clip(b)]))
+
+
+@pytest.mark.parametrize('content', [
+    b'\xef\xbb\xbf050\r\n051\r\n',
+    '050\n051'.encode('utf-8-sig'),
+])
+def test_split_files_of_other_systems(tmp_path, content):
+    (tmp_path / 'a.txt').write_bytes(content)
+    assert read_split(str(tmp_path / 'a.txt')) == [Entry('050'), Entry('051')]
+
+
+def test_split_file_of_another_encoding(tmp_path):
+    (tmp_path / 'a.txt').write_bytes('0\xe9'.encode('latin-1'))
+    with pytest.raises(ValueError, match='a.txt must be text in UTF-8'):
+        read_split(str(tmp_path / 'a.txt'))
+
+
 @pytest.mark.parametrize('frames', [0, -3])
 def test_most_frames_that_are_none(frames):
     with pytest.raises(ValueError, match=f'--max-val-frames .*got {frames}'):

@@ -202,6 +202,13 @@ def test_window_is_mirrored_at_the_ends(folder):
     assert window(9) == [3, 2, 1, 0, 1, 2, 3]  # the next sequence
 
 
+def test_annotations_of_other_systems(folder):
+    (folder / 'bom.txt').write_bytes(b'\xef\xbb\xbf000 9\r\n\r\n')
+    assert len(make_dataset(folder, ann_file='bom.txt')) == 9
+    (folder / 'size.txt').write_text('000 (16,24,3)\n')
+    assert len(make_dataset(folder, ann_file='size.txt')) == 9
+
+
 def test_without_annotation_and_by_frames(folder):
     assert len(make_dataset(folder, ann_file='')) == 16
     (folder / 'frames.txt').write_text(
@@ -288,6 +295,13 @@ def rewrite(path, size):
     (lambda f:
      (f / 'meta_info_train.txt').write_text('007 9\n'), {}, FileNotFoundError,
      'names sequence 007, but neither .*BIx2/007 nor .*007.npy'),
+    (lambda f: (f / 'meta_info_train.txt').write_text('000 -8\n'), {},
+     ValueError, "number of frames of 000, .* found '-8'"),
+    (lambda f: (f / 'meta_info_train.txt').write_text('000 8.0\n'), {},
+     ValueError, "found '8.0'"),
+    (lambda f: (f / 'meta_info_train.txt').write_bytes(b'00\xe9 9\n'), {},
+     ValueError, 'meta_info_train.txt must be text in UTF-8'),
+    (None, dict(scale='abc'), ValueError, "scale must be .* got 'abc'"),
     (lambda f: (f / 'meta_info_train.txt').write_text('000 10\n'), {},
      ValueError, 'to 00000009.png and nothing else, found 9 files.*00000009'),
     (lambda f: (f / 'meta_info_train.txt').write_text('000/00000031.png\n'),

@@ -2,6 +2,7 @@
 import copy
 import json
 import math
+import os
 
 import pytest
 
@@ -86,6 +87,56 @@ average,mean,inf,0.125
 ''')
 
 
+def test_what_is_not_a_number_is_written(tmp_path):
+    result = make_result()
+    result['frames']['051'][0]['PSNR'] = math.nan
+    overall, sequences = average_frames(result['frames'])
+    result.update(metrics=overall, sequences=sequences)
+    write_result(str(tmp_path), result)
+    assert json.loads(
+        (tmp_path / 'vid3oc.json').read_text())['metrics']['PSNR'] == 'nan'
+    found = read_result(str(tmp_path / 'vid3oc.json'))
+    assert math.isnan(found['frames']['051'][0]['PSNR'])
+    assert found['frames']['050'][0]['PSNR'] == 20.5
+    assert 'average,mean,nan,' in (tmp_path / 'vid3oc.csv').read_text()
+
+
+@pytest.mark.parametrize('call', range(1, 7))
+def test_files_of_two_tests_never_stand_together(tmp_path, monkeypatch, call):
+    """Stopped at any change to the folder, a JSON is beside its own CSV."""
+    write_result(str(tmp_path), make_result())
+    calls = []
+
+    def stopped(name):
+        original = getattr(os, name)
+
+        def wrapper(*args, **kwargs):
+            calls.append(name)
+            if len(calls) == call:
+                raise KeyboardInterrupt
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(os, name, wrapper)
+
+    for name in ('remove', 'replace', 'makedirs'):
+        stopped(name)
+    result = make_result()
+    result['frames']['051'][0]['PSNR'] = 99.
+    overall, sequences = average_frames(result['frames'])
+    result.update(metrics=overall, sequences=sequences)
+    try:
+        write_result(str(tmp_path), result)
+    except KeyboardInterrupt:
+        pass
+    else:
+        assert call == 6  # there are five
+    if (tmp_path / 'vid3oc.json').exists():
+        found = read_result(str(tmp_path / 'vid3oc.json'))
+        value = found['frames']['051'][0]['PSNR']
+        assert f'051,00000007,{value},' in (tmp_path /
+                                            'vid3oc.csv').read_text()
+
+
 def test_folders_and_files_are_read(tmp_path):
     for folder, name in (('a', 'vid3oc'), ('a', 'intvid'), ('b', 'vid3oc')):
         write_result(str(tmp_path / folder), make_result(name))
@@ -125,6 +176,17 @@ def test_sources_that_have_no_results(tmp_path):
         '051': {}
     }), "a mean of '050'"),
     (dict(dataset=dict(name='vid3oc')), "no 'gt_crc'"),
+    (dict(metrics=dict(PSNR=True, tOF=1)), 'found True as PSNR of .the aver'),
+    (dict(metrics=dict(PSNR='20', tOF=1)), "found '20' as PSNR"),
+    (dict(parameters=True), "found True as 'parameters'"),
+    (dict(sequences={
+        '050': 3,
+        '051': 4
+    }), "a mean of '050'"),
+    (dict(sequences={
+        '050': dict(PSNR=[], tOF=1),
+        '051': dict(PSNR=1, tOF=1)
+    }), "found .. as PSNR of '050'"),
 ])
 def test_files_of_another_kind_are_refused(tmp_path, change, message):
     path = tmp_path / 'a.json'
@@ -136,7 +198,8 @@ def test_files_of_another_kind_are_refused(tmp_path, change, message):
         error.value)
 
 
-@pytest.mark.parametrize('text', ['', '[1', '{"metrics": 1}', '[]', '\xff'])
+@pytest.mark.parametrize(
+    'text', ['', '[1', '{"metrics": 1}', '[]', '\xff', '{"schema": NaN}'])
 def test_damaged_files_are_refused(tmp_path, text):
     (tmp_path / 'a.json').write_bytes(text.encode('latin1'))
     with pytest.raises(ValueError, match='a.json must be'):

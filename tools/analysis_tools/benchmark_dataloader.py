@@ -12,19 +12,20 @@ import argparse
 import math
 import os
 import os.path as osp
-import sys
 from typing import Any, Dict, List, Optional
 
 import cv2
 import torch
 from mmagic.registry import DATASETS
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from dksan_mm._benchmark import (alternate, hardware, make_table, number,
                                  show_hardware, summary, write_json)
+from dksan_mm.cli import add_debug_argument, run_tool
 from dksan_mm.engine.cli import use_data_root
+from dksan_mm.engine.config import merge_options, naming_config, read_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,6 +53,7 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         action=DictAction,
         help='override settings of the config')
+    add_debug_argument(parser)
     args = parser.parse_args()
     for name, least in (('workers', 0), ('samples', 1), ('repeat', 1)):
         if getattr(args, name) < least:
@@ -64,17 +66,18 @@ class Contestant:
     """A data set and the way its samples are drawn."""
 
     def __init__(self, args: argparse.Namespace, root: Optional[str]) -> None:
-        cfg = Config.fromfile(args.config)
+        cfg = read_config(args.config)
         if root is not None:
             use_data_root(cfg, root)
-        cfg.merge_from_dict(args.cfg_options or {})
+        merge_options(cfg, args.cfg_options)
         loader = cfg.get('train_dataloader')
         if loader is None:
             raise ValueError(f'{args.config} must have a train_dataloader, '
                              'found none; name a config that trains')
         init_default_scope(cfg.get('default_scope', 'mmagic'))
         self.root = loader.dataset.data_root
-        self.dataset = DATASETS.build(loader.dataset)
+        with naming_config(cfg):
+            self.dataset = DATASETS.build(loader.dataset)
         # drawn as in training, the same for all contestants
         self.dataset.augmentation_seed = self.drawn = 0
         self.samples = args.samples
@@ -147,21 +150,17 @@ def show(rows: List[Dict[str, Any]]) -> None:
     print(make_table(table))
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     # one core a process, whatever the machine
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     found = hardware(torch.device('cpu'))
     show_hardware(found)
-    try:
-        rows = measure(args)
-    except (OSError, ValueError) as error:
-        sys.exit(f'benchmark_dataloader.py: {error}')
+    rows = measure(args)
     show(rows)
     if args.out:
         write_json(args.out, dict(hardware=found, rows=rows))
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(parse_args, main)

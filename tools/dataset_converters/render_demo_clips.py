@@ -14,6 +14,7 @@ import numpy as np
 import skimage
 import sklearn
 
+from dksan_mm.cli import add_debug_argument, run_tool
 from dksan_mm.datasets.camera import CameraMotion, Scaled, render
 
 NUM_FRAMES = 24
@@ -53,12 +54,16 @@ def render_clip(image: np.ndarray, seed: int) -> Iterator[np.ndarray]:
                   CameraMotion(**MOTION))
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Render short clips from photographs that installed '
         'packages ship')
     parser.add_argument('out', help='folder to write')
-    args = parser.parse_args()
+    add_debug_argument(parser)
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
     seed = 0
     for split, paths in CLIPS.items():
         for path in paths:
@@ -71,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(parse_args, main)

@@ -9,7 +9,8 @@ in the layout that configs/dksan_vid3oc_x16.py reads, with any scale.
 import argparse
 import os.path as osp
 
-from dksan_mm.datasets.cli import add_arguments, run
+from dksan_mm.cli import run_tool
+from dksan_mm.datasets.cli import add_arguments, convert_or_check
 from dksan_mm.datasets.sources import Clip
 from dksan_mm.datasets.splits import (Splits, expand, limit, named_splits,
                                       split_by_file, split_by_ratio)
@@ -65,7 +66,6 @@ def parse_args() -> argparse.Namespace:
         parser.error('give --videos, or --train and --val')
     if not args.name:
         args.name = osp.basename(osp.abspath(args.out))
-    args.parser = parser
     return args
 
 
@@ -84,7 +84,9 @@ def make_splits(args: argparse.Namespace) -> Splits:
     return limit(splits, dict(train=args.max_frames, val=args.max_val_frames))
 
 
+def main(args: argparse.Namespace) -> None:
+    convert_or_check(args, args.out, args.name, lambda: make_splits(args))
+
+
 if __name__ == '__main__':
-    arguments = parse_args()
-    run(arguments.parser, arguments, arguments.out, arguments.name,
-        lambda: make_splits(arguments))
+    run_tool(parse_args, main)

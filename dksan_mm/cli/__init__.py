@@ -1,0 +1,101 @@
+"""How every tool begins and ends. Needs Python's standard library alone, so
+that ``--help`` is quick."""
+import argparse
+import logging
+import os.path as osp
+import re
+import sys
+from typing import Callable
+
+STOPPED = 130  # as shells say it of Ctrl-C
+_FOLDER = osp.dirname(osp.dirname(osp.abspath(__file__)))
+# of these, those that this package raises say what is wrong, and what to do
+_PLAIN = (OSError, ValueError, ImportError, RuntimeError)
+_WORKER = re.compile(r'Caught \w+ in DataLoader worker process')
+
+
+def run_tool(parse_args: Callable[[], argparse.Namespace],
+             main: Callable[[argparse.Namespace], None]) -> None:
+    """Run a tool: what goes wrong becomes one sentence and exit code 1.
+
+    The sentence goes to standard error. With ``--debug``, which
+    :func:`add_debug_argument` adds, it is followed by the traceback; a
+    training's log file has that in any case. Wrong arguments end with 2, as
+    argparse has it, Ctrl-C with 130.
+
+    Args:
+        parse_args (Callable): Returns the arguments.
+        main (Callable): Does the work.
+    """
+    args = parse_args()
+    try:
+        main(args)
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
+    except Exception as error:
+        path = _log_traceback()
+        if args.debug:
+            raise
+        sys.exit(f'{osp.basename(sys.argv[0])}: {describe(error, path)}')
+
+
+def add_debug_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--debug``."""
+    parser.add_argument(
+        '--debug', action='store_true', help='show the traceback of an error')
+
+
+def describe(error: Exception, log: str = '') -> str:
+    """Return an error as one sentence.
+
+    What this package raises names file or argument, what is wrong and the
+    cure. Of what other packages raise the kind is named, and where the
+    traceback is.
+
+    Args:
+        error (Exception): The error.
+        log (str): The log file that has its traceback. Default: none.
+    """
+    name, text = type(error).__name__, str(error).strip()
+    ours = _is_ours(error)
+    if _WORKER.match(text):
+        # the message is the traceback of a data loader's process
+        places = re.findall('File "(.*)", line', text)
+        ours = ours or (places or [''])[-1].startswith(_FOLDER)
+        name, _, text = text.splitlines()[-1].partition(': ')
+    text = text or 'no message'
+    if ours:
+        return text
+    cure = f'its traceback is in {log}' if log else (
+        'run it again with --debug to see where')
+    return f'{name}: {text.splitlines()[0]}; {cure}'
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether this package or a tool raises an error: by its class, or by
+    the place where it is raised."""
+    if type(error).__module__.partition('.')[0] == 'dksan_mm':
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = trace.tb_frame.f_globals.get('__name__', '') if trace else ''
+    return isinstance(error, _PLAIN) and place.partition('.')[0] in (
+        'dksan_mm', '__main__')
+
+
+def _log_traceback() -> str:
+    """Write the traceback to the log file of mmengine, if there is one;
+    return its path."""
+    module = sys.modules.get('mmengine.logging')
+    if module is None or not module.MMLogger._instance_dict:
+        return ''
+    record = logging.LogRecord('dksan_mm', logging.ERROR, __file__, 0,
+                               'The run ended with an error.', (),
+                               sys.exc_info())
+    path = ''
+    for handler in module.MMLogger.get_current_instance().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.emit(record)
+            path = handler.baseFilename
+    return path

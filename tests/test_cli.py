@@ -1,0 +1,120 @@
+"""The one way out of all tools."""
+import argparse
+import glob
+import os.path as osp
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+from torch.utils.data import DataLoader, Dataset
+
+from dksan_mm.cli import add_debug_argument, describe, run_tool
+from dksan_mm.datasets.storage import OutputError
+
+TOOLS = sorted({
+    *glob.glob(f'{ROOT}/tools/*.py'), *glob.glob(f'{ROOT}/tools/*/*.py'),
+    *glob.glob(f'{ROOT}/tools/*/*/*.py')
+} - {f'{ROOT}/tools/check_env.py'})
+
+
+class Damaged(Dataset):
+    """Raises in a data loader's process."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        if self.ours:
+            raise OutputError('a.png could not be written; free disk space')
+        return torch.zeros(2).view(3)
+
+
+def raised(call):
+    with pytest.raises(Exception) as error:
+        call()
+    return error.value
+
+
+def test_errors_of_ours_are_shown_as_they_are():
+    assert describe(OutputError('a.png: full')) == 'a.png: full'
+
+    def refuse():
+        exec("raise ValueError('x must be 1')",
+             dict(__name__='dksan_mm.evaluation.report'))
+
+    assert describe(raised(refuse)) == 'x must be 1'
+
+
+def test_errors_of_others_name_their_kind_and_where_the_traceback_is():
+    error = raised(lambda: int('abc', 99))
+    assert describe(error) == (
+        'ValueError: int() base must be >= 2 and <= 36, or 0; run it again '
+        'with --debug to see where')
+    assert describe(raised(lambda: {}['a']), 'x.log') == (
+        "KeyError: 'a'; its traceback is in x.log")
+
+
+@pytest.mark.parametrize('ours', [True, False])
+def test_errors_of_a_data_loader_are_one_sentence(ours):
+    dataset = Damaged()
+    dataset.ours = ours
+    text = describe(raised(lambda: list(DataLoader(dataset, num_workers=1))))
+    assert '\n' not in text
+    assert ('shape' in text) == (not ours)
+    assert (text == 'a.png could not be written; free disk space') == ours
+
+
+@pytest.mark.parametrize('args, code', [([], 1), (['--debug'], 1),
+                                        (['--wrong'], 2)])
+def test_exit_code_and_debug(args, code, monkeypatch, capsys):
+
+    def parse_args():
+        parser = argparse.ArgumentParser()
+        add_debug_argument(parser)
+        return parser.parse_args()
+
+    def main(args):
+        raise OutputError('a.png: full')
+
+    monkeypatch.setattr(sys, 'argv', ['tools/tool.py', *args])
+    if args == ['--debug']:
+        with pytest.raises(OutputError):
+            run_tool(parse_args, main)
+        return
+    with pytest.raises(SystemExit) as error:
+        run_tool(parse_args, main)
+    expected = 'tool.py: a.png: full' if code == 1 else code
+    assert error.value.code == expected
+
+
+def test_ctrl_c(monkeypatch):
+
+    def main(args):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as error:
+        run_tool(lambda: argparse.Namespace(debug=False), main)
+    assert error.value.code == 130
+
+
+@pytest.mark.parametrize('path', TOOLS, ids=osp.basename)
+def test_every_tool_ends_by_it(path):
+    with open(path) as file:
+        source = file.read()
+    own = source.rpartition("if __name__ == '__main__':")[2]
+    assert 'run_tool(' in own or 'main_numbered(' in own
+    # errors are shown in one place
+    assert 'except (OSError, ValueError)' not in source
+
+
+def test_a_tool_as_a_user_starts_it(tmp_path):
+    (tmp_path / 'a.json').write_text('[1]')
+    result = subprocess.run(
+        [sys.executable, f'{ROOT}/tools/report.py', tmp_path / 'a.json'],
+        capture_output=True,
+        text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f'report.py: {tmp_path}/a.json must be')
+    assert 'Traceback' not in result.stderr
