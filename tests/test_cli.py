@@ -52,8 +52,8 @@ def test_errors_of_others_name_their_kind_and_where_the_traceback_is():
     assert describe(error) == (
         'ValueError: int() base must be >= 2 and <= 36, or 0; run it again '
         'with --debug to see where')
-    assert describe(raised(lambda: {}['a']), 'x.log') == (
-        "KeyError: 'a'; its traceback is in x.log")
+    assert describe(raised(lambda: {}['a']),
+                    'x.log') == ("KeyError: 'a'; its traceback is in x.log")
 
 
 @pytest.mark.parametrize('ours', [True, False])

@@ -80,8 +80,8 @@ def _is_ours(error: Exception) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     place = trace.tb_frame.f_globals.get('__name__', '') if trace else ''
-    return isinstance(error, _PLAIN) and place.partition('.')[0] in (
-        'dksan_mm', '__main__')
+    return isinstance(
+        error, _PLAIN) and place.partition('.')[0] in ('dksan_mm', '__main__')
 
 
 def _log_traceback() -> str:

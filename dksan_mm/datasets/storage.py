@@ -167,6 +167,11 @@ def output_error(path: str, error: Exception, after: str = '') -> OutputError:
                        f'{after}')
 
 
+def is_write_error(error: OSError) -> bool:
+    """Whether the system refused to write, in a way that has a cure here."""
+    return error.errno in _CURES
+
+
 def sync(path: str) -> None:
     """Have a file, or the names in a folder, on the disk before what follows,
     should the machine stop."""

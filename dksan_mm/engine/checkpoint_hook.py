@@ -1,11 +1,14 @@
 """Checkpoints that are whole at every instant, and resuming from them."""
+import hashlib
+import io
 import logging
 import os
 import os.path as osp
 import re
 from typing import Any, Dict, List, Optional, Sequence, Set
 
-from mmengine.dist import is_main_process
+import torch
+from mmengine.dist import is_main_process, master_only
 from mmengine.fileio import LocalBackend, get_file_backend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
@@ -13,9 +16,20 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from dksan_mm.datasets.storage import write_whole
-from .checkpoint import check_checkpoint
+from .checkpoint import check_checkpoint, load_checkpoint_file
 
 _LAST = 'last_checkpoint'
+
+
+class DivergenceError(RuntimeError):
+    """Losses or weights of a training are not finite."""
+
+
+def has_finite_weights(runner: Runner) -> bool:
+    """Whether all parameters of the runner's model are finite."""
+    return all(
+        bool(parameter.detach().isfinite().all())
+        for parameter in runner.model.parameters())
 
 
 class WholeFileBackend(LocalBackend):
@@ -51,6 +65,7 @@ class WholeCheckpointHook(CheckpointHook):
 
     Raises:
         OutputError: The disk is full, the folder read-only, ...
+        DivergenceError: Weights to be saved are not finite.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -114,6 +129,11 @@ class WholeCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(self, runner: Runner, step: int,
                                    meta: Dict[str, Any]) -> None:
         """Save, name what was saved, and remove what is too much."""
+        if not has_finite_weights(runner):
+            raise DivergenceError(
+                f'the weights after iteration {step} must be finite to be '
+                'saved, found values that are not; --resume goes on from the '
+                'last checkpoint, which is')
         ids = self.keep_ckpt_ids if self.max_keep_ckpts > 0 else []
         if self.max_keep_ckpts > 0:
             if step not in ids:
@@ -159,6 +179,22 @@ class WholeCheckpointHook(CheckpointHook):
         finally:
             self.file_backend = backend
         self._remove(old - self._bests())
+
+    @master_only
+    def _publish_model(self, runner: Runner, ckpt_path: str) -> None:
+        """Write a checkpoint's ``published_keys`` beside it, with a hash in
+        the name."""
+        checkpoint = {
+            key: value
+            for key, value in load_checkpoint_file(ckpt_path).items()
+            if key in self.published_keys
+        }
+        data = io.BytesIO()
+        torch.save(checkpoint, data)
+        digest = hashlib.sha256(data.getbuffer()).hexdigest()
+        path = f'{osp.splitext(ckpt_path)[0]}-{digest[:8]}.pth'
+        write_whole(path, data.getvalue(), durable=True)
+        print_log(f'{ckpt_path} is published as {path}.', 'current')
 
 
 def find_checkpoint(work_dir: str) -> Optional[str]:

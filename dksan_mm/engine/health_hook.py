@@ -10,14 +10,11 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
-from .checkpoint_hook import find_checkpoint
+from .checkpoint_hook import (DivergenceError, find_checkpoint,
+                              has_finite_weights)
 
 _MOST_ROLLBACKS = 5
 _MOST_OFFSET = 50
-
-
-class DivergenceError(RuntimeError):
-    """A loss is not finite."""
 
 
 @HOOKS.register_module()
@@ -94,7 +91,7 @@ class HealthHook(Hook):
             float(value.detach().sum())
             for key, value in (outputs or {}).items() if 'loss' in key)
         if math.isfinite(loss) and (not self._saves(runner)
-                                    or _is_finite(runner)):
+                                    or has_finite_weights(runner)):
             return
         found = (f'the loss of iteration {runner.iter + 1} must be finite, '
                  f'found {loss}')
@@ -154,9 +151,3 @@ class HealthHook(Hook):
         print_log(
             f'{found}; going on with the weights of {path} and '
             'half the learning rate', 'current', logging.WARNING)
-
-
-def _is_finite(runner: Runner) -> bool:
-    return all(
-        bool(parameter.detach().isfinite().all())
-        for parameter in runner.model.parameters())

@@ -7,6 +7,7 @@ import re
 import shutil
 from typing import Dict, List, Mapping, Optional, Sequence, Set
 
+from dksan_mm.datasets.storage import is_write_error, output_error
 from .report_data import View, make_group
 from .report_figures import figure
 from .results import check_same_data
@@ -44,6 +45,7 @@ def write_report(results: Sequence[dict],
         ValueError: Results of one data set are of different data, pictures
             do not fit together, or ``max_frames`` is negative.
         FileExistsError: ``out`` is something else than a report.
+        OutputError: It cannot be written.
     """
     if max_frames < 0:
         raise ValueError(f'max_frames must be at least 0, found {max_frames}')
@@ -56,11 +58,16 @@ def write_report(results: Sequence[dict],
                 f'{sorted(result["metrics"])}; test with a config of this '
                 'repository')
     check_replaceable(out)
-    partial = _new_folder(f'{out}.partial')
+    partial = f'{out}.partial'
     try:
+        _new_folder(partial)
         notes = _build(results, partial, dict(ground_truth or {}), max_frames,
                        title)
         _replace(partial, out)
+    except OSError as error:
+        if is_write_error(error):
+            raise output_error(out, error, 'then run it again') from error
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return notes
@@ -76,14 +83,13 @@ def check_replaceable(out: str) -> None:
             f'something else (no {MARK} in it); choose another folder')
 
 
-def _new_folder(partial: str) -> str:
+def _new_folder(partial: str) -> None:
     """Make a folder to build in, in place of what a killed run left."""
     check_replaceable(partial)
     shutil.rmtree(partial, ignore_errors=True)
     os.makedirs(osp.join(partial, 'figures'))
     with open(osp.join(partial, MARK), 'w') as file:
         file.write('Made by tools/report.py, which may replace this folder.\n')
-    return partial
 
 
 def _replace(partial: str, out: str) -> None:

@@ -277,3 +277,44 @@ def test_nothing_outside_the_folder_is_removed(tmp_path):
     torch.save(checkpoint, path)
     train(tmp_path / 'a')
     assert victim.is_dir()
+
+
+def test_no_checkpoint_of_weights_that_are_not_finite(tmp_path):
+    """Whatever saves: here nothing looks at the loss before."""
+
+    class Spoil(Hook):
+        priority = 'VERY_HIGH'
+
+        def after_train_iter(self, runner, *args, **kwargs):
+            if runner.iter == 5:
+                runner.model.layer.bias.data.fill_(float('nan'))
+
+    with pytest.raises(DivergenceError, match='after iteration 6 must be fin'):
+        train(tmp_path, hooks=[Spoil()])
+    assert find_checkpoint(str(tmp_path)).endswith('iter_4.pth')
+
+
+def test_published_checkpoints_are_whole(tmp_path, monkeypatch):
+    train(tmp_path / 'a', published_keys=['state_dict'])
+    name, = (
+        name for name in os.listdir(tmp_path / 'a')
+        if name.startswith('iter_8-'))
+    found = torch.load(tmp_path / 'a' / name, weights_only=True)
+    assert list(found) == ['state_dict']
+    whole = load_checkpoint_file(str(tmp_path / 'a/iter_8.pth'))
+    assert found['state_dict']['layer.weight'].equal(
+        whole['state_dict']['layer.weight'])
+
+    def killed(old, new):
+        if 'iter_8-' in str(new):
+            raise KeyboardInterrupt
+        return replace(old, new)
+
+    replace = os.replace
+    monkeypatch.setattr(os, 'replace', killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / 'b', published_keys=['state_dict'])
+    assert not [
+        name for name in os.listdir(tmp_path / 'b')
+        if name.startswith('iter_8-') and name.endswith('.pth')
+    ]

@@ -94,8 +94,8 @@ def test_settings_of_the_runner_need_not_be_in_the_config(config):
     (MODELS, dict(type='DKSANNet', mid_chanels=8),
      r"DKSANNet has no setting 'mid_chanels' \(did you mean 'mid_channels'"),
     (DATASETS, dict(type='VideoSRDatasets'), "did you mean 'VideoSRDataset'"),
-    (LOOPS, dict(type='IterBasedTrainLoop', runner=None, dataloader={}),
-     "IterBasedTrainLoop needs 'max_iters'"),
+    (LOOPS, dict(type='IterBasedTrainLoop', runner=None,
+                 dataloader={}), "IterBasedTrainLoop needs 'max_iters'"),
     (OPTIM_WRAPPERS, dict(type='OptimWraper'), "did you mean 'OptimWrapper'"),
 ])
 def test_what_builders_say(config, registry, part, message):

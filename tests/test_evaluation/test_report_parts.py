@@ -1,5 +1,6 @@
 """The report's parts: which frames and places are shown, and how."""
 import base64
+import errno
 import json
 import re
 
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 from result_files import make_result
 
-from dksan_mm.evaluation.report import render
+from dksan_mm.datasets.storage import OutputError
+from dksan_mm.evaluation.report import render, write_report
 from dksan_mm.evaluation.report_data import (TRUTH, View, compared, make_view,
                                              shared_frames)
 from dksan_mm.evaluation.report_figures import captions, figure
@@ -235,3 +237,15 @@ def test_page_names_no_other_place():
     page = render({'title': 'x', 'groups': []})
     addresses = set(re.findall(r'https?://[^\'"\s)]*', page))
     assert addresses == {'http://www.w3.org/2000/svg'}
+
+
+def test_disk_that_is_full_is_told_with_the_report(tmp_path, monkeypatch):
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr('dksan_mm.evaluation.report._build', full)
+    out = str(tmp_path / 'report')
+    with pytest.raises(OutputError, match=f'{out} could.*free disk space, th'):
+        write_report([], out)
+    assert not list(tmp_path.iterdir())

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from test_tools.test_train_test import run
 from torch import nn
 
+from dksan_mm.datasets.storage import OutputError
 from dksan_mm.engine import onnx_export
 from dksan_mm.models.modulated_deform_conv import modulated_deform_conv2d
 from dksan_mm.ops import DeformKernelConv2dPack, deform_kernel_conv2d
@@ -241,11 +242,23 @@ def test_modulated_deform_conv2d(tmp_path, with_bias):
     (dict(input_shape=(3, 3, 9, 7)), 'size must be at least 8 x 8, got 9 x 7'),
     (dict(opset=18), 'opset must be at least 19, .* got 18'),
     (dict(path='net.pth'), 'path must end in .onnx, got net.pth'),
+    (dict(opset=999), 'at most .*, the last that onnx .* knows, got 999'),
 ])
 def test_exception(net, change, message):
     args = dict(path='net.onnx', input_shape=(3, 3, 8, 8))
     with pytest.raises(ValueError, match=message):
         onnx_export.export_onnx(net, **{**args, **change})
+
+
+def test_faults_are_said_before_the_work(net, tmp_path, monkeypatch):
+    """A folder that cannot be written to, or a folder in the way."""
+    monkeypatch.setattr(onnx_export, '_write', None)
+    (tmp_path / 'file').write_text('')
+    (tmp_path / 'folder.onnx').mkdir()
+    for name, error in (('file/net.onnx', OutputError), ('folder.onnx',
+                                                         ValueError)):
+        with pytest.raises(error, match='another name'):
+            onnx_export.export_onnx(net, str(tmp_path / name), (3, 3, 8, 8))
 
 
 def test_missing_package(net, monkeypatch):
@@ -272,5 +285,5 @@ def test_faults_of_the_checkpoint(folder, monkeypatch, checkpoint, message):
         sys, 'argv',
         [str(arg) for arg in (path, folder / 'tiny.py', checkpoint, out)])
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        tool.main()
+        tool.main(tool.parse_args())
     assert not out.exists()

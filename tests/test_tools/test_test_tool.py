@@ -282,8 +282,9 @@ def test_unknown_data_set(folder, monkeypatch):
         str(folder / 'bicubic.py'), '--dataset', 'third', '--work-dir',
         str(folder / 'work')
     ])
+    tool = load_tool()
     with pytest.raises(ValueError, match=r"\['first', 'clips'\], got 'third'"):
-        load_tool().main()
+        tool.main(tool.parse_args())
 
 
 @pytest.mark.parametrize('config, args, message', [

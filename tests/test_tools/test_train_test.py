@@ -341,10 +341,8 @@ def test_mmagics_own_tools_run_the_configs(folder):
     (['test.py', 'bicubic.py', '{trained}'], "checkpoint must be 'none'"),
     (['train.py', 'tiny.py', '--cfg-options', 'train_cfg.max_iters=abc'
       ], 'train_cfg.max_iters of'),
-    ([
-        'train.py', 'tiny.py', '--cfg-options',
-        'model.generator.mid_chanels=8'
-    ], "DKSANNet has no setting 'mid_chanels' (did you mean 'mid_channels'?)"),
+    (['train.py', 'tiny.py', '--cfg-options', 'model.generator.mid_chanels=8'],
+     "DKSANNet has no setting 'mid_chanels' (did you mean 'mid_channels'?)"),
     ([
         'train.py', 'tiny.py', '--cfg-options',
         'train_pipeline.5.gt_patch_size=640',
