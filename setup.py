@@ -40,6 +40,7 @@ def extension_options() -> dict:
         """Goes on without the kernels when they cannot be built."""
 
         def run(self) -> None:
+            remove_old_kernels()
             try:
                 super().run()
             except Exception as error:  # whatever a compiler's absence raises
@@ -59,5 +60,4 @@ def extension_options() -> dict:
     return dict(ext_modules=[kernels], cmdclass=dict(build_ext=OptionalBuild))
 
 
-remove_old_kernels()
 setup(**extension_options())

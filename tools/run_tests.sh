@@ -20,6 +20,6 @@ lint() {
 lint flake8 "${FOLDERS[@]}"
 lint isort --check-only --diff "${FOLDERS[@]}"
 lint yapf --recursive --diff "${FOLDERS[@]}"
-lint codespell "${FOLDERS[@]}" README.md CHANGELOG.md requirements
+lint codespell "${FOLDERS[@]}" README.md CONTRIBUTING.md CHANGELOG.md requirements
 echo '== Tests'
 exec python -m pytest "$@"

@@ -61,15 +61,16 @@ def write_report(results: Sequence[dict],
     partial = f'{out}.partial'
     try:
         _new_folder(partial)
-        notes = _build(results, partial, dict(ground_truth or {}), max_frames,
-                       title)
-        _replace(partial, out)
+        try:
+            notes = _build(results, partial, dict(ground_truth or {}),
+                           max_frames, title)
+            _replace(partial, out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         if is_write_error(error):
             raise output_error(out, error, 'then run it again') from error
         raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return notes
 
 

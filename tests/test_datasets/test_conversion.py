@@ -198,9 +198,9 @@ def test_test_split_shares_the_folder_of_val(tmp_path):
 def test_processes_and_videos(tmp_path):
     clips = [
         write_video(tmp_path / name / 'v.mp4', make_frames(8, (64, 80)))
-        for name in ('a', 'b')
+        for name in ('a', 'b', 'c')
     ]
-    splits = splits_of(train=clips, val=clips[:1])
+    splits = splits_of(train=clips[:2], val=clips[2:])
     one = make_set(tmp_path / 'one', splits)
     assert (one / 'meta_info_train.txt').read_text() == 'v 8\nv_2 8\n'
     convert(str(tmp_path / 'two'), splits, Settings('tiny', 4), workers=2)

@@ -6,6 +6,8 @@ import pytest
 from conftest import ROOT
 from result_files import make_result, write
 
+from dksan_mm import cli
+
 sys.path.insert(0, osp.join(ROOT, 'tools'))
 import benchmark_tables  # noqa: E402
 
@@ -14,7 +16,7 @@ def run_tool(monkeypatch, *arguments):
     """Run the tool's main in this process."""
     monkeypatch.setattr(sys, 'argv',
                         ['benchmark_tables.py', *map(str, arguments)])
-    benchmark_tables.main()
+    cli.run_tool(benchmark_tables.parse_args, benchmark_tables.main)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from conftest import ROOT
 from torch import nn
 
 from dksan_mm import _benchmark as bench
+from dksan_mm import cli
 from dksan_mm.engine import complexity
 from dksan_mm.models.blocks import PointwiseConv2d
 from dksan_mm.ops import DeformKernelConv2d, backends
@@ -37,7 +38,7 @@ def run_tool(tool, monkeypatch, *arguments):
     monkeypatch.setattr(sys, 'argv', [tool.__name__, *map(str, arguments)])
     # it would hold for all tests after this one
     monkeypatch.setattr(benchmark_model, 'keep_freed_memory', lambda: True)
-    tool.main()
+    cli.run_tool(tool.parse_args, tool.main)
 
 
 @pytest.fixture(scope='module')

@@ -193,10 +193,13 @@ def test_arguments_that_are_refused(tmp_path, args, message):
 @pytest.fixture
 def small_sets(tmp_path):
     """Return the same data as PNGs and as memory maps."""
-    clip = write_folder(tmp_path / 'clip', make_frames(8, (272, 288)))
+    clips = [
+        write_folder(tmp_path / name, make_frames(8, (272, 288)))
+        for name in ('clip', 'other')
+    ]
     for storage in ('png', 'memmap'):
-        convert(VIDEOS, tmp_path / storage, '--name', 'tiny', '--train', clip,
-                '--val', clip, '--storage', storage)
+        convert(VIDEOS, tmp_path / storage, '--name', 'tiny', '--train',
+                clips[0], '--val', clips[1], '--storage', storage)
     return tmp_path
 
 

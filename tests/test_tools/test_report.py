@@ -9,6 +9,7 @@ from conftest import ROOT
 from result_files import (EVIL, SIZES, make_folders, make_result, payload,
                           save_frame, smooth_frame, write)
 
+from dksan_mm.cli import run_tool
 from dksan_mm.evaluation.report import MARK, write_report
 from dksan_mm.evaluation.results import read_results
 
@@ -69,7 +70,7 @@ def test_without_pictures(tmp_path, monkeypatch, capsys):
     folders = make_folders(tmp_path, pictures=False)
     out = tmp_path / 'report'
     monkeypatch.setattr(sys, 'argv', ['x', *folders, '-o', str(out)])
-    report_tool.main()
+    run_tool(report_tool.parse_args, report_tool.main)
     group, = payload(out)['groups']
     assert len(group['notes']) == 6
     assert 'r0/frames/clips/small' in group['notes'][0]
@@ -86,13 +87,13 @@ def test_without_truth(folders, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(
             sys, 'argv',
             ['x', *folders, '-o', str(out), '--gt', gt])
-        report_tool.main()
+        run_tool(report_tool.parse_args, report_tool.main)
         view = payload(out)['groups'][0]['sequences'][0]['views'][0]
         assert len(view['labels']) == labels
         assert ('--gt' in capsys.readouterr().out) == (labels == 3)
     monkeypatch.setattr(sys, 'argv', ['x', *folders, '--gt', 'nowhere'])
     with pytest.raises(SystemExit, match="exists, found 'nowhere'"):
-        report_tool.main()
+        run_tool(report_tool.parse_args, report_tool.main)
 
 
 def test_damaged_frame(tmp_path):

@@ -20,6 +20,7 @@ from tiny_model import data, write_tiny
 from dksan_mm.apis import probe
 from dksan_mm.apis.job import split_options
 from dksan_mm.apis.restore_video import restore_video
+from dksan_mm.cli import run_tool
 
 sys.path.insert(0, osp.join(ROOT, 'tools'))
 import benchmark_restorer  # noqa: E402
@@ -144,7 +145,7 @@ def test_what_is_left_out_is_left_to_the_function(monkeypatch):
     assert {*parse(monkeypatch)} == {
         'config', 'checkpoint', 'input', 'output', 'resume', 'overwrite',
         'segment', 'compare', 'fps', 'device', 'quiet', 'start', 'duration',
-        'height', 'width', 'estimate', 'strict', 'video_stream'
+        'height', 'width', 'estimate', 'strict', 'video_stream', 'debug'
     }
     found = parse(monkeypatch, '--no-scene-cuts', '--self-ensemble', '--crf',
                   '12', '--fps', '24000/1001')
@@ -163,8 +164,9 @@ def test_every_option_of_the_command_is_one_of_the_function(monkeypatch):
                   '--extra', 'bf=2', 'x264-params=a=1:b=2')
     assert found['extra'] == [('bf', '2'), ('x264-params', 'a=1:b=2')]
     own = {*signature(restore_video).parameters}
-    rest = {*found
-            } - own - {'config', 'checkpoint', 'input', 'quiet', 'estimate'}
+    rest = {*found} - own - {
+        'config', 'checkpoint', 'input', 'quiet', 'estimate', 'debug'
+    }
     split_options({name: found[name] for name in rest})
 
 
@@ -205,7 +207,7 @@ def test_benchmark(monkeypatch, tmp_path, folder, capsys):
         str(out)
     ])
     monkeypatch.setattr(benchmark_video, 'keep_freed_memory', lambda: True)
-    benchmark_video.main()
+    run_tool(benchmark_video.parse_args, benchmark_video.main)
     results = json.loads(out.read_text())
     ms = results['overhead']['ms_a_frame']
     assert 0 < ms['network'] < ms['windows']
@@ -241,7 +243,7 @@ def test_benchmark_of_ways(monkeypatch, tmp_path, folder, capsys):
         str(out)
     ])
     monkeypatch.setattr(benchmark_restorer, 'keep_freed_memory', lambda: True)
-    benchmark_restorer.main()
+    run_tool(benchmark_restorer.parse_args, benchmark_restorer.main)
     found = json.loads(out.read_text())
     assert found['size'] == [60, 44] and found['frames'] == 4
     rows = found['ways']
@@ -284,7 +286,7 @@ def test_benchmark_of_ways_exceptions(way, message, monkeypatch, folder,
     ])
     monkeypatch.setattr(benchmark_restorer, 'keep_freed_memory', lambda: True)
     with pytest.raises(SystemExit) as error:
-        benchmark_restorer.main()
+        run_tool(benchmark_restorer.parse_args, benchmark_restorer.main)
     assert re.search(message, f'{error.value}{capsys.readouterr().err}')
 
 
