@@ -6,15 +6,21 @@ RESULT is what tools/test.py --result-dir wrote: a directory, or one of its
 .json files. A system's column is found by its name or its config's
 (edvr_..., dksan_wo-dksa_...); --system NAME=COLUMN names another. Systems
 that the paper has not (BasicVSR++) are further columns.
+
+    python tools/benchmark_tables.py work_dirs/results/* --paper reds4
+
+prints the results of one public x4 set beside what MMagic publishes for it.
 """
 import argparse
 import sys
 from typing import Dict, List
 
 from dksan_mm.datasets.storage import write_whole
+from dksan_mm.evaluation.public import PUBLIC_SETS
 from dksan_mm.evaluation.results import read_results
 from dksan_mm.evaluation.tables import make_tables
 from dksan_mm.evaluation.tables_formats import latex, markdown
+from dksan_mm.evaluation.tables_public import make_public_table
 
 FORMATS = {'markdown': markdown, 'latex': latex}
 
@@ -35,8 +41,14 @@ def parse_args() -> argparse.Namespace:
         help='default: latex if FILE ends in .tex, else markdown')
     parser.add_argument(
         '--metric',
-        default='PSNR',
-        help='key of the results, such as PSNR_Y or SSIM; default: PSNR')
+        help="key of the results, such as PSNR_Y or SSIM; default: PSNR, of a "
+        "public set its protocol's")
+    parser.add_argument(
+        '--paper',
+        choices=PUBLIC_SETS,
+        metavar='SET',
+        help='the table of one public set, beside published numbers: '
+        f'{", ".join(PUBLIC_SETS)}')
     parser.add_argument(
         '--system',
         action='append',
@@ -62,8 +74,14 @@ def main() -> None:
     args = parse_args()
     default = 'latex' if (args.out or '').endswith('.tex') else 'markdown'
     try:
-        tables, left_out = make_tables(
-            read_results(args.results), args.metric, read_names(args.system))
+        results, names = read_results(args.results), read_names(args.system)
+        if args.paper:
+            tables, left_out = [
+                make_public_table(results, args.paper, args.metric, names)
+            ], []
+        else:
+            tables, left_out = make_tables(results, args.metric or 'PSNR',
+                                           names)
         text = FORMATS[args.format or default](tables, left_out)
         if args.out:
             write_whole(args.out, text.encode())

@@ -44,7 +44,7 @@ class Column:
 
     Attributes:
         system (str): Its heading, such as 'EDVR'.
-        source (str): 'paper' or 'ours'.
+        source (str): 'paper', 'published' or 'ours'.
         values (dict): Sequence, and 'Average', to a metric's value.
         parameters, seconds, hardware (str): As shown; '-' where unknown.
     """

@@ -55,14 +55,14 @@ def best_of(texts: Sequence[str], metric: str) -> List[bool]:
 
 
 def value_row(table: Table, name: str) -> List[Cell]:
-    """Return one sequence's values, or 'Average', the best of the paper's
-    and the best of ours in bold."""
+    """Return one sequence's values, or 'Average', the best of the paper's,
+    of those published elsewhere and of ours in bold."""
     texts = [
         show_value(column.values.get(name), table.metric)
         for column in table.columns
     ]
     bold = [False] * len(texts)
-    for source in ('paper', 'ours'):
+    for source in ('paper', 'published', 'ours'):
         which = [
             i for i, column in enumerate(table.columns)
             if column.source == source
