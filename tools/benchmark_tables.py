@@ -10,16 +10,23 @@ that the paper has not (BasicVSR++) are further columns.
     python tools/benchmark_tables.py work_dirs/results/* --paper reds4
 
 prints the results of one public x4 set beside what MMagic publishes for it.
+
+    python tools/benchmark_tables.py work_dirs/results/A \\
+        work_dirs/results/B --paired
+
+says by how much B is above A on the same frames, and whether that is told from
+chance.
 """
 import argparse
 import sys
-from typing import Dict, List
+from typing import Dict, List, Optional, Tuple
 
 from dksan_mm.datasets.storage import write_whole
+from dksan_mm.evaluation.paired import compare_pair, pair_results
 from dksan_mm.evaluation.public import PUBLIC_SETS
 from dksan_mm.evaluation.results import read_results
 from dksan_mm.evaluation.tables import make_tables
-from dksan_mm.evaluation.tables_formats import latex, markdown
+from dksan_mm.evaluation.tables_formats import latex, markdown, paired_markdown
 from dksan_mm.evaluation.tables_public import make_public_table
 
 FORMATS = {'markdown': markdown, 'latex': latex}
@@ -55,7 +62,22 @@ def parse_args() -> argparse.Namespace:
         default=[],
         metavar='NAME=COLUMN',
         help='put the result of this system name or config in that column')
-    return parser.parse_args()
+    parser.add_argument(
+        '--paired',
+        action='store_true',
+        help='compare two results frame by frame: the second against the '
+        'first, with a bootstrap interval')
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=0,
+        help='of the draws of --paired; default: 0')
+    args = parser.parse_args()
+    latex_asked = args.format == 'latex' or (args.out or '').endswith('.tex')
+    if args.paired and (len(args.results) != 2 or args.paper or latex_asked):
+        parser.error('--paired must have two RESULTs, is Markdown, and stands '
+                     'without --paper')
+    return args
 
 
 def read_names(arguments: List[str]) -> Dict[str, str]:
@@ -70,10 +92,32 @@ def read_names(arguments: List[str]) -> Dict[str, str]:
     return names
 
 
+def paired(args: argparse.Namespace) -> Tuple[str, int]:
+    """Return the comparisons of two results, and how many there are."""
+    pairings = [
+        compare_pair(first, second, args.metric or 'PSNR', seed=args.seed)
+        for first, second in pair_results(*(read_results([source])
+                                            for source in args.results))
+    ]
+    return paired_markdown(pairings), len(pairings)
+
+
+def write(out: Optional[str], text: str, tables: int) -> None:
+    """Write tables to a file, or print them."""
+    if out:
+        write_whole(out, text.encode())
+        print(f'{out}: {tables} table(s)')
+    else:
+        print(text, end='')
+
+
 def main() -> None:
     args = parse_args()
     default = 'latex' if (args.out or '').endswith('.tex') else 'markdown'
     try:
+        if args.paired:
+            write(args.out, *paired(args))
+            return
         results, names = read_results(args.results), read_names(args.system)
         if args.paper:
             tables, left_out = [
@@ -83,11 +127,7 @@ def main() -> None:
             tables, left_out = make_tables(results, args.metric or 'PSNR',
                                            names)
         text = FORMATS[args.format or default](tables, left_out)
-        if args.out:
-            write_whole(args.out, text.encode())
-            print(f'{args.out}: {len(tables)} table(s)')
-        else:
-            print(text, end='')
+        write(args.out, text, len(tables))
     except (OSError, ValueError) as error:
         sys.exit(f'benchmark_tables.py: {error}')
 

@@ -29,7 +29,7 @@ from dksan_mm.engine.evaluation_sets import (add_metric, choose_test_sets,
 from dksan_mm.evaluation.averages import rows_of
 from dksan_mm.models.dksan import DKSAN, refuse_other_variants
 
-DIGITS = dict(PSNR=2, SSIM=4, tOF=3, LPIPS=4)
+DIGITS = dict(PSNR=2, SSIM=4, tOF=3, LPIPS=4, NIQE=3)
 
 
 class SaveResultsHook(Hook):
@@ -112,6 +112,11 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
         help='measure LPIPS too; WEIGHTS is the file of AlexNet for ImageNet, '
         "by default in torchvision's cache")
     parser.add_argument(
+        '--niqe',
+        action='store_true',
+        help='measure NIQE too, how natural a frame looks, without ground '
+        'truth; frames of at least two blocks of 96x96 pixels')
+    parser.add_argument(
         '--no-temporal',
         action='store_true',
         help='do not measure tOF, which takes time at large sizes')
@@ -119,13 +124,16 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
 
 def set_metrics(cfg: Config, args: argparse.Namespace) -> None:
     """Let the config test on the data sets and by the metrics asked for."""
-    if args.dataset is None and args.lpips is None and not args.no_temporal:
+    if not (args.dataset or args.lpips is not None or args.niqe
+            or args.no_temporal):
         return
     sets = read_test_sets(cfg)
     if args.dataset is not None:
         sets = choose_test_sets(sets, args.dataset)
     if args.no_temporal:
         sets = drop_metric(sets, 'SequenceTOF')
+    if args.niqe:
+        add_metric(sets, dict(type='SequenceNIQE'))
     if args.lpips is not None:
         add_metric(sets,
                    dict(type='SequenceLPIPS', weights=args.lpips or None))

@@ -74,6 +74,16 @@ def test_a_public_set(monkeypatch, tmp_path, capsys):
         run_tool(monkeypatch, tmp_path, '--paper', 'reds4')
 
 
+def test_paired(folders, monkeypatch, capsys):
+    run_tool(monkeypatch, *folders, '--paired')
+    text = capsys.readouterr().out
+    assert '**clips: mine against bicubic (PSNR in dB)**' in text
+    assert '| Average | 2 | 20.00 | 21.00 | +1.000 |' in text
+    with pytest.raises(SystemExit):
+        run_tool(monkeypatch, folders[0], '--paired')
+    assert '--paired must have two RESULTs' in capsys.readouterr().err
+
+
 def test_errors_are_one_line(folders, monkeypatch, tmp_path):
     other = make_result({'a': {'PSNR': [20.]}}, system='other')
     write(tmp_path / 'other', other)
