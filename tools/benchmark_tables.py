@@ -6,15 +6,28 @@ RESULT is what tools/test.py --result-dir wrote: a directory, or one of its
 .json files. A system's column is found by its name or its config's
 (edvr_..., dksan_wo-dksa_...); --system NAME=COLUMN names another. Systems
 that the paper has not (BasicVSR++) are further columns.
+
+    python tools/benchmark_tables.py work_dirs/results/* --paper reds4
+
+prints the results of one public x4 set beside what MMagic publishes for it.
+
+    python tools/benchmark_tables.py work_dirs/results/A \\
+        work_dirs/results/B --paired
+
+says by how much B is above A on the same frames, and whether that is told from
+chance.
 """
 import argparse
-from typing import Dict, List
+from typing import Dict, List, Optional, Tuple
 
 from dksan_mm.cli import add_debug_argument, run_tool
 from dksan_mm.datasets.storage import write_whole
+from dksan_mm.evaluation.paired import compare_pair, pair_results
+from dksan_mm.evaluation.public import PUBLIC_SETS
 from dksan_mm.evaluation.results import read_results
 from dksan_mm.evaluation.tables import make_tables
-from dksan_mm.evaluation.tables_formats import latex, markdown
+from dksan_mm.evaluation.tables_formats import latex, markdown, paired_markdown
+from dksan_mm.evaluation.tables_public import make_public_table
 
 FORMATS = {'markdown': markdown, 'latex': latex}
 
@@ -35,16 +48,37 @@ def parse_args() -> argparse.Namespace:
         help='default: latex if FILE ends in .tex, else markdown')
     parser.add_argument(
         '--metric',
-        default='PSNR',
-        help='key of the results, such as PSNR_Y or SSIM; default: PSNR')
+        help="key of the results, such as PSNR_Y or SSIM; default: PSNR, of a "
+        "public set its protocol's")
+    parser.add_argument(
+        '--paper',
+        choices=PUBLIC_SETS,
+        metavar='SET',
+        help='the table of one public set, beside published numbers: '
+        f'{", ".join(PUBLIC_SETS)}')
     parser.add_argument(
         '--system',
         action='append',
         default=[],
         metavar='NAME=COLUMN',
         help='put the result of this system name or config in that column')
+    parser.add_argument(
+        '--paired',
+        action='store_true',
+        help='compare two results frame by frame: the second against the '
+        'first, with a bootstrap interval')
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=0,
+        help='of the draws of --paired; default: 0')
     add_debug_argument(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    latex_asked = args.format == 'latex' or (args.out or '').endswith('.tex')
+    if args.paired and (len(args.results) != 2 or args.paper or latex_asked):
+        parser.error('--paired must have two RESULTs, is Markdown, and stands '
+                     'without --paper')
+    return args
 
 
 def read_names(arguments: List[str]) -> Dict[str, str]:
@@ -59,16 +93,39 @@ def read_names(arguments: List[str]) -> Dict[str, str]:
     return names
 
 
-def main(args: argparse.Namespace) -> None:
-    default = 'latex' if (args.out or '').endswith('.tex') else 'markdown'
-    tables, left_out = make_tables(
-        read_results(args.results), args.metric, read_names(args.system))
-    text = FORMATS[args.format or default](tables, left_out)
-    if args.out:
-        write_whole(args.out, text.encode())
-        print(f'{args.out}: {len(tables)} table(s)')
+def paired(args: argparse.Namespace) -> Tuple[str, int]:
+    """Return the comparisons of two results, and how many there are."""
+    pairings = [
+        compare_pair(first, second, args.metric or 'PSNR', seed=args.seed)
+        for first, second in pair_results(*(read_results([source])
+                                            for source in args.results))
+    ]
+    return paired_markdown(pairings), len(pairings)
+
+
+def write(out: Optional[str], text: str, tables: int) -> None:
+    """Write tables to a file, or print them."""
+    if out:
+        write_whole(out, text.encode())
+        print(f'{out}: {tables} table(s)')
     else:
         print(text, end='')
+
+
+def main(args: argparse.Namespace) -> None:
+    default = 'latex' if (args.out or '').endswith('.tex') else 'markdown'
+    if args.paired:
+        write(args.out, *paired(args))
+        return
+    results, names = read_results(args.results), read_names(args.system)
+    if args.paper:
+        tables, left_out = [
+            make_public_table(results, args.paper, args.metric, names)
+        ], []
+    else:
+        tables, left_out = make_tables(results, args.metric or 'PSNR', names)
+    text = FORMATS[args.format or default](tables, left_out)
+    write(args.out, text, len(tables))
 
 
 if __name__ == '__main__':

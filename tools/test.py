@@ -14,7 +14,9 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from dksan_mm._benchmark import make_table
 from dksan_mm.cli import run_tool
@@ -24,11 +26,13 @@ from dksan_mm.engine.checkpoint import check_weights
 from dksan_mm.engine.cli import (add_runner_arguments, load_config,
                                  naming_files, prepare)
 from dksan_mm.engine.config import TESTING, check_config
-from dksan_mm.engine.evaluation_sets import (add_metric, choose_test_set,
+from dksan_mm.engine.evaluation_sets import (add_metric, choose_test_sets,
                                              drop_metric, read_test_sets,
                                              write_test_sets)
+from dksan_mm.evaluation.averages import rows_of
+from dksan_mm.models.dksan import DKSAN, refuse_other_variants
 
-DIGITS = dict(PSNR=2, SSIM=4, tOF=3, LPIPS=4)
+DIGITS = dict(PSNR=2, SSIM=4, tOF=3, LPIPS=4, NIQE=3)
 
 
 class SaveResultsHook(Hook):
@@ -91,7 +95,10 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
         help='save every N-th restored frame (default: all) in '
         'RESULT_DIR/frames')
     parser.add_argument(
-        '--dataset', help='test on this one of the data sets of the config')
+        '--dataset',
+        nargs='+',
+        metavar='NAME',
+        help='test on these of the data sets of the config, such as reds4')
     parser.add_argument(
         '--self-ensemble',
         action='store_true',
@@ -108,6 +115,11 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
         help='measure LPIPS too; WEIGHTS is the file of AlexNet for ImageNet, '
         "by default in torchvision's cache")
     parser.add_argument(
+        '--niqe',
+        action='store_true',
+        help='measure NIQE too, how natural a frame looks, without ground '
+        'truth; frames of at least two blocks of 96x96 pixels')
+    parser.add_argument(
         '--no-temporal',
         action='store_true',
         help='do not measure tOF, which takes time at large sizes')
@@ -115,17 +127,28 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
 
 def set_metrics(cfg: Config, args: argparse.Namespace) -> None:
     """Let the config test on the data sets and by the metrics asked for."""
-    if args.dataset is None and args.lpips is None and not args.no_temporal:
+    if not (args.dataset or args.lpips is not None or args.niqe
+            or args.no_temporal):
         return
     sets = read_test_sets(cfg)
     if args.dataset is not None:
-        sets = choose_test_set(sets, args.dataset)
+        sets = choose_test_sets(sets, args.dataset)
     if args.no_temporal:
         sets = drop_metric(sets, 'SequenceTOF')
+    if args.niqe:
+        add_metric(sets, dict(type='SequenceNIQE'))
     if args.lpips is not None:
         add_metric(sets,
                    dict(type='SequenceLPIPS', weights=args.lpips or None))
     write_test_sets(cfg, sets)
+
+
+def refuse_misfits(model: nn.Module) -> None:
+    """Let MMagic's restorers refuse a checkpoint that does not fit, as DKSAN
+    does: they would go on with random weights."""
+    restorer = model.module if is_model_wrapper(model) else model
+    if not isinstance(restorer, DKSAN):
+        restorer.register_load_state_dict_pre_hook(refuse_other_variants)
 
 
 def register_hooks(runner: Runner, args: argparse.Namespace) -> ResultHook:
@@ -152,7 +175,7 @@ def cell(name: str, value: Optional[float]) -> str:
 def result_table(result: Dict[str, Any]) -> str:
     """Return a data set's sequences and average as Markdown."""
     rows: List[List[str]] = [['Sequence', 'frames', *result['metrics']]]
-    for sequence, values in result['sequences'].items():
+    for sequence, values in rows_of(result['sequences']).items():
         rows.append([sequence, str(len(result['frames'][sequence]))] +
                     [cell(name, value) for name, value in values.items()])
     total = sum(map(len, result['frames'].values()))
@@ -192,6 +215,7 @@ def main(args: argparse.Namespace) -> None:
     with naming_files(cfg):
         runner = Runner.from_cfg(cfg)
         check_weights(runner.model, args.config, args.checkpoint)
+        refuse_misfits(runner.model)
         hook = register_hooks(runner, args)
         runner.test()
     for result in hook.results:

@@ -6,13 +6,15 @@ from mmagic.datasets.transforms import LoadImageFromFile
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
-from .storage import read_mapped
+from .storage import frame_file, read_mapped
 
 
 @TRANSFORMS.register_module()
 class LoadFrames(LoadImageFromFile):
     """:class:`mmagic.datasets.transforms.LoadImageFromFile` that also reads
-    memory maps, and says which file cannot be read.
+    memory maps and folders whose images are called otherwise (see
+    :func:`dksan_mm.datasets.storage.frame_file`), and says which file cannot
+    be read.
 
     Where the frame ``000/00000019.png`` lies in the memory map ``000.npy``,
     its pixels are not read yet but when they are used: crop it, then take
@@ -26,6 +28,7 @@ class LoadFrames(LoadImageFromFile):
         mapped = read_mapped(filename)
         if mapped is not None:
             return mapped[..., ::-1] if self.channel_order == 'bgr' else mapped
+        filename = frame_file(filename)
         try:
             image = super()._load_image(filename)
             fault = 'its content is not a decodable image'

@@ -21,7 +21,8 @@ class SequenceSampler(Sampler):
 
     Args:
         dataset (BaseDataset): A data set whose samples have a ``key`` such as
-            "050/00000019": sequence and frame, in the order of names.
+            "050/00000019": sequence and frame, in the order of names; or
+            "050", where a sample is a whole sequence.
         shuffle (bool): Must be False, which it is by default; for a config
             written for :class:`DefaultSampler`.
         seed (int, optional): Not used; the runner gives one to all samplers.
@@ -59,7 +60,9 @@ class SequenceSampler(Sampler):
                 f'{type(self.dataset).__name__}; use VideoSRDataset')
         sequences: Dict[str, List[int]] = {}
         for index in sorted(range(len(keys)), key=keys.__getitem__):
-            sequences.setdefault(osp.dirname(keys[index]), []).append(index)
+            # a key without a frame is of a whole sequence
+            sequence = osp.dirname(keys[index]) or keys[index]
+            sequences.setdefault(sequence, []).append(index)
         return sequences
 
     def __iter__(self) -> Iterator[int]:

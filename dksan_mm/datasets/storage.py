@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import os.path as osp
+import re
 from functools import lru_cache
 from glob import escape, glob
 from typing import List, NamedTuple, Optional, Tuple
@@ -18,9 +19,11 @@ import numpy as np
 from numpy.lib import format as npy
 from PIL import Image
 
-from .sources import read_image
+from .sources import list_frames, read_image
 
 STORAGES = ('png', 'memmap')
+# what transforms call a frame
+_FRAME = re.compile(r'\d{8}\.png')
 
 
 class Listing(NamedTuple):
@@ -99,6 +102,36 @@ def read_mapped(path: str) -> Optional[np.ndarray]:
     return frames[int(number)]
 
 
+def frame_file(path: str) -> str:
+    """Return the file of the frame ``<folder>/<sequence>/<frame>.png``.
+
+    That is the path itself, but in a folder whose images are called otherwise
+    (0000.png, 00000001.png, ... as public data sets come): there it is the
+    image at that place in the order of their numbers, 00000000 the first.
+
+    Raises:
+        FileNotFoundError: There are fewer images.
+        ValueError: As :func:`dksan_mm.datasets.sources.list_frames`.
+    """
+    folder, name = osp.split(path)
+    if not _FRAME.fullmatch(name) or not osp.isdir(folder) or osp.exists(
+            osp.join(folder, '00000000.png')):
+        return path
+    names = _names_in_order(folder, os.stat(folder).st_mtime_ns)
+    place = int(name[:8])
+    if place >= len(names):
+        raise FileNotFoundError(
+            f'{folder} must hold frame {place}, counted from 0, found '
+            f'{len(names)} images; restore what is missing')
+    return osp.join(folder, names[place])
+
+
+@lru_cache(maxsize=256)
+def _names_in_order(folder: str, changed: int) -> List[str]:
+    """List a folder's images; one that was changed is listed anew."""
+    return list_frames(folder)
+
+
 def frame_size(path: str) -> Tuple[int, int]:
     """Return (width, height) of the frame ``<folder>/<sequence>/<frame>.png``
     in either storage, from the file's header.
@@ -109,6 +142,7 @@ def frame_size(path: str) -> Tuple[int, int]:
     image = read_mapped(path)
     if image is not None:
         return image.shape[1], image.shape[0]
+    path = frame_file(path)
     try:
         with Image.open(path) as image:
             return image.size
@@ -125,7 +159,7 @@ def read_frame(folder: str, sequence: str, frame: str) -> np.ndarray:
     """
     path = osp.join(folder, sequence, f'{frame}.png')
     image = read_mapped(path)
-    return read_image(path) if image is None else image
+    return read_image(frame_file(path)) if image is None else image
 
 
 class OutputError(OSError):

@@ -1,4 +1,5 @@
 """Sequences of LR and HR frames, checked before anything is trained."""
+import os
 import os.path as osp
 from concurrent.futures import ThreadPoolExecutor
 from typing import Dict, List, Optional, Tuple
@@ -8,6 +9,7 @@ from mmagic.registry import DATASETS
 from mmengine.fileio import get_text
 
 from .seeding import SeededDraws
+from .sources import list_frames
 from .storage import frame_size, list_sequence
 
 Size = Tuple[int, int]
@@ -36,14 +38,26 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
     frames, "000/00000019.png". What it names is checked here, so that a fault
     shows before training starts and not at iteration 80 000.
 
+    Public data sets are read as MMagic's configs read them: with ``depth=1``
+    a sample is a whole sequence, for recurrent networks; with
+    ``load_frames_list`` it is a clip such as "00001/0266" of Vimeo-90K, and
+    the list names its files.
+
     Args:
         scale (int): HR size divided by LR size. Default: 16.
         num_input_frames (int): Frames of a window; no sequence may be
-            shorter. Default: 7.
+            shorter. None for whole sequences. Default: 7.
+        any_names (bool): Whether frames may have other names than the above:
+            images numbered without a gap, with any digits, from any number
+            on. They are known by their place, 00000000 the first.
+            Default: False.
+        num_sequences (int, optional): How many there must be, for a set
+            without annotation. Default: None, any number.
         check_frames (bool): Whether to read the header of every frame, to
             compare sizes. About 0.1 ms a frame from a local disk.
             Default: True.
-        **kwargs: As for :class:`BasicFramesDataset`.
+        **kwargs: As for :class:`BasicFramesDataset`; ``fixed_seq_len`` is how
+            many frames each sequence must have.
 
     Raises:
         FileNotFoundError: A folder, the annotation or a frame is missing.
@@ -56,13 +70,17 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
     def __init__(self,
                  *args,
                  scale: int = 16,
-                 num_input_frames: int = 7,
+                 num_input_frames: Optional[int] = 7,
+                 any_names: bool = False,
+                 num_sequences: Optional[int] = None,
                  check_frames: bool = True,
                  **kwargs) -> None:
         if not isinstance(scale, int) or scale < 1:
             raise ValueError('scale must be a whole number of at least 1, '
                              f'got {scale!r}')
         self.scale = scale
+        self.any_names = any_names
+        self.num_sequences = num_sequences
         self.check_frames = check_frames
         kwargs.setdefault('depth', 2)
         kwargs.setdefault('num_output_frames', 1)
@@ -82,15 +100,24 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
                 raise FileNotFoundError(f'the folder of {key!r} frames, '
                                         f'{folder}, does not exist; {_CURE}')
         expected = self._read_annotation()
+        where = self.ann_file or self.data_prefix[self.search_key]
+        if not expected:
+            raise ValueError(f'{where} must name at least one sequence, found '
+                             f'none; {_CURE}')
+        if self.num_sequences not in (None, len(expected)):
+            raise ValueError(
+                f'{where} must name {self.num_sequences} sequences, found '
+                f'{len(expected)}, such as {next(iter(expected))}; is this '
+                f"{self.metainfo['dataset_type']}? {_CURE}")
         self._frames = {
             sequence: self._list_frames(sequence, count)
             for sequence, count in expected.items()
         }
-        if not self._frames:
-            raise ValueError(
-                f'{self.ann_file or self.data_prefix[self.search_key]} must '
-                f'name at least one sequence, found none; {_CURE}')
         data_list = super().load_data_list()
+        for sample in data_list if self.load_frames_list else ():
+            if len(sample['gt_path']) == 1:  # a frame's key, as elsewhere
+                name = osp.splitext(osp.basename(sample['gt_path'][0]))[0]
+                sample['key'] = f'{sample["key"]}/{name}'
         if self.check_frames:
             with ThreadPoolExecutor(4) as pool:
                 list(
@@ -100,7 +127,9 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
 
     def _get_path_list(self) -> List[str]:
         """Return the annotation's frames, ``000/00000000``, after checking
-        that they are there."""
+        that they are there; of whole sequences and clips their names."""
+        if self._is_whole():
+            return list(self._frames)
         if not self.use_ann_file:
             return [
                 osp.join(sequence, name)
@@ -124,15 +153,22 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
     def _set_seq_lens(self) -> None:
         """Tell the base class how long the sequences are."""
         self.seq_lens.update({
-            sequence: len(names)
+            sequence.split('/')[0]: len(names)
             for sequence, names in self._frames.items()
         })
+
+    def _is_whole(self) -> bool:
+        """Whether a sample is a whole sequence or clip."""
+        return self.depth == 1 or bool(self.load_frames_list)
 
     def _read_annotation(self) -> Dict[str, Optional[int]]:
         """Return the sequences and, where it is said, their lengths."""
         if not self.use_ann_file:
             folder = self.data_prefix[self.search_key]
             names = self.file_backend.list_dir_or_file(folder)
+            if self.load_frames_list:
+                raise ValueError('ann_file must name the clips that '
+                                 f'load_frames_list is for, got none; {_CURE}')
             return {
                 name: None
                 for name in sorted({osp.splitext(name)[0]
@@ -153,7 +189,8 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
                         f'{sequence}, a whole number above 0, found '
                         f'{words[1]!r}; {_CURE}')
                 count = int(words[1])
-            sequences[sequence] = count
+            name = words[0] if self.load_frames_list else sequence
+            sequences[name] = count
         return sequences
 
     def _lines(self) -> List[List[str]]:
@@ -173,29 +210,59 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
     def _list_frames(self, sequence: str, count: Optional[int]) -> List[str]:
         """Return the names of a sequence's frames, without extension, after
         checking that LR and HR agree and nothing is missing."""
+        if self.load_frames_list:
+            return self._list_clip(sequence)
         names: List[str] = []
+        count = self.seq_lens['fixed_seq_len'] or count
+        shortest = self.num_input_frames or 1
         for folder in self.data_prefix.values():
             try:
-                path, _, found = list_sequence(folder, sequence)
+                path, storage, found = list_sequence(folder, sequence)
             except FileNotFoundError as error:
                 raise FileNotFoundError(
                     f'{self.ann_file or "the other folder"} names sequence '
                     f'{sequence}, but {error}; {_CURE}') from error
+            if self.any_names and storage == 'png':
+                found = list_frames(path)  # no gap
             expected = len(found) if count is None else count
             names = [f'{index:08d}' for index in range(expected)]
             wrong = {f'{name}.png' for name in names} ^ set(found)
-            if wrong:
+            if self.any_names and len(found) != expected:
+                raise ValueError(
+                    f'{path} must hold {expected} frames, as '
+                    f'{self.ann_file or "the other folder"} has, found '
+                    f'{len(found)}; restore them, or {_CURE}')
+            if wrong and not self.any_names:
                 raise ValueError(
                     f'{path} must hold frames 00000000.png to '
                     f'{expected - 1:08d}.png and nothing else, found '
                     f'{len(found)} files; the first that is missing or too '
                     f'much is {min(wrong)}. Restore it, or {_CURE}')
-            if expected < self.num_input_frames:
+            if expected < shortest:
                 raise ValueError(
-                    f'{path} must hold at least {self.num_input_frames} '
+                    f'{path} must hold at least {shortest} '
                     f'frames, one window (num_input_frames), found '
                     f'{expected}; leave the sequence out')
             count = expected
+        return names
+
+    def _list_clip(self, clip: str) -> List[str]:
+        """Return a clip's frames, without extension, after checking that its
+        folders have those that are loaded."""
+        names: List[str] = []
+        for key, folder in self.data_prefix.items():
+            path = osp.join(folder, clip)
+            if not osp.isdir(path):
+                raise FileNotFoundError(f'{self.ann_file} names clip {clip}, '
+                                        f'but {path} does not exist; {_CURE}')
+            loaded = self.load_frames_list[key]
+            missing = sorted(set(loaded).difference(os.listdir(path)))
+            if missing:
+                raise FileNotFoundError(
+                    f'{path} must hold {", ".join(loaded)}, found no '
+                    f'{", ".join(missing)}; restore what is missing, or '
+                    f'{_CURE}')
+            names = names or [osp.splitext(name)[0] for name in loaded]
         return names
 
     def _check_sizes(self, sequence: str, names: List[str]) -> None:
@@ -203,8 +270,9 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
         ``scale`` times LR."""
         sizes = {}
         for key, folder in self.data_prefix.items():
-            for name in names:
-                path = osp.join(folder, sequence, f'{name}.png')
+            for name in self.load_frames_list.get(
+                    key, [f'{name}.png' for name in names]):
+                path = osp.join(folder, sequence, name)
                 size = frame_size(path)
                 if sizes.setdefault(key, size) != size:
                     raise ValueError(

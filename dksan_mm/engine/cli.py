@@ -3,17 +3,18 @@ import argparse
 import os
 import os.path as osp
 from contextlib import contextmanager
-from typing import Iterator, Optional
+from typing import Iterator, Optional, Sequence
 
 from mmengine.config import Config, DictAction
 
 from dksan_mm.cli import add_debug_argument
 from dksan_mm.datasets.layout import read_metadata
+from dksan_mm.evaluation.public import is_public
 from .checkpoint import CheckpointMismatchError, check_checkpoint
 from .checkpoint_hook import find_checkpoint
 from .config import merge_options, naming_config, read_config
 from .distributed import prepare_launcher
-from .evaluation_sets import read_test_sets, write_test_sets
+from .evaluation_sets import choose_test_sets, read_test_sets, write_test_sets
 from .memory import keep_freed_memory
 
 
@@ -24,7 +25,8 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data-root',
         help='use this data set alone, of a converter in '
-        "tools/dataset_converters, instead of the config's")
+        "tools/dataset_converters, instead of the config's; or the place of "
+        'a public one, such as REDS, of the config')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -51,7 +53,7 @@ def load_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
     if args.data_root:
-        use_data_root(cfg, args.data_root)
+        use_data_root(cfg, args.data_root, getattr(args, 'dataset', None))
     merge_options(cfg, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir:
@@ -62,18 +64,29 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def use_data_root(cfg: Config, root: str) -> None:
+def use_data_root(cfg: Config,
+                  root: str,
+                  names: Optional[Sequence[str]] = None) -> None:
     """Train, validate and test on one data set only.
 
     Args:
         cfg (Config): It is changed. Of several test data sets the first one
-            stays, with this root; its metrics lose their prefix.
-        root (str): Folder that a converter wrote.
+            stays, with this root; its metrics lose their prefix. A public
+            data set, which has no metadata.json, keeps its name, annotation
+            and folders; all parts of it get this root.
+        root (str): Folder that a converter wrote, or of a public data set.
+        names (Sequence[str], optional): Public test sets that are at that
+            root. Default: None, those of the config's training set, or of
+            its first test set.
 
     Raises:
         FileNotFoundError: There is no data set.
+        ValueError: The test sets named are of several roots.
     """
     metadata = read_metadata(root)
+    if metadata is None and _is_public(cfg):
+        _use_public_root(cfg, root, names)
+        return
     if metadata is None:
         raise FileNotFoundError(
             f'--data-root must be a data set that a converter wrote, found no '
@@ -94,6 +107,42 @@ def use_data_root(cfg: Config, root: str) -> None:
         loader.dataset.data_root = root
         loader.dataset.metainfo = dict(
             dataset_type=metadata['name'], task_name='vsr')
+
+
+def _is_public(cfg: Config) -> bool:
+    """Whether a config tests on a public data set."""
+    loaders = cfg.get('test_dataloader')
+    return bool(loaders) and is_public(read_test_sets(cfg)[0].name)
+
+
+def _use_public_root(cfg: Config, root: str,
+                     names: Optional[Sequence[str]]) -> None:
+    """Put a public data set's parts at a root, and leave others out of the
+    test."""
+    if not osp.isdir(root):
+        raise FileNotFoundError(f'--data-root must be the folder of a data '
+                                f'set, but {root} does not exist')
+    sets = read_test_sets(cfg)
+    train, val = cfg.get('train_dataloader'), cfg.get('val_dataloader')
+    if names:
+        sets = choose_test_sets(sets, names)
+        roots = {test_set.dataloader['dataset'].data_root for test_set in sets}
+        if len(roots) > 1:
+            raise ValueError(
+                '--data-root must be the place of one data set, but those of '
+                f'--dataset, {", ".join(names)}, are at {sorted(roots)} in '
+                'the config; test one after the other')
+        old = roots.pop()
+    else:
+        old = (train or sets[0].dataloader)['dataset'].data_root
+        sets = [
+            test_set for test_set in sets
+            if test_set.dataloader['dataset'].data_root == old
+        ]
+    write_test_sets(cfg, sets)
+    for loader in filter(None, [train, val, *cfg.test_dataloader]):
+        if loader['dataset'].data_root == old:
+            loader['dataset'].data_root = root
 
 
 def prepare(cfg: Config) -> None:

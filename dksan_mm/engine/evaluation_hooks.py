@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from dksan_mm.datasets.storage import encode_png, write_whole
 from dksan_mm.evaluation.averages import Frames, average_frames
 from dksan_mm.evaluation.frame_metric import (FrameMetric, join_frames,
-                                              sample_key, to_rgb)
+                                              split_sample, to_rgb)
 from dksan_mm.evaluation.results import SCHEMA, write_result
 from .checkpoint_sources import local_checkpoint
 from .evaluation_facts import (describe_dataset, describe_hardware,
@@ -102,12 +102,11 @@ class SaveFramesHook(Hook):
         name = self._names[id(runner.test_loop.dataloader.dataset)]
         for output in outputs:
             sample = output.to_dict()
-            sequence, frame = sample_key(sample)
-            if not frame.isdigit() or int(frame) % self.every == 0:
-                image = to_rgb(output.output.pred_img, sample)
-                write_whole(
-                    osp.join(self.folder, name, sequence, f'{frame}.png'),
-                    bytes(encode_png(image)))
+            for sequence, frame, _, restored in split_sample(sample):
+                if not frame.isdigit() or int(frame) % self.every == 0:
+                    write_whole(
+                        osp.join(self.folder, name, sequence, f'{frame}.png'),
+                        bytes(encode_png(to_rgb(restored, sample))))
 
 
 @HOOKS.register_module()
@@ -188,9 +187,10 @@ class ResultHook(Hook):
         self._timer.seconds.clear()
         for output in outputs:
             sample = output.to_dict()
-            image = to_rgb(output.gt_img, sample)
-            crc = zlib.crc32(image, zlib.crc32(repr(image.shape).encode()))
-            self._crcs.setdefault(name, {})[sample_key(sample)] = crc
+            for sequence, frame, gt, _ in split_sample(sample):
+                image = to_rgb(gt, sample)
+                crc = zlib.crc32(image, zlib.crc32(repr(image.shape).encode()))
+                self._crcs.setdefault(name, {})[sequence, frame] = crc
 
     def after_test_epoch(self,
                          runner: Runner,

@@ -1,6 +1,6 @@
 """The data sets that a config tests on, one or several."""
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
@@ -80,19 +80,19 @@ def write_test_sets(cfg: Config, sets: List[EvaluationSet]) -> None:
     ]
 
 
-def choose_test_set(sets: List[EvaluationSet],
-                    name: str) -> List[EvaluationSet]:
-    """Return the sets of that name.
+def choose_test_sets(sets: List[EvaluationSet],
+                     names: Sequence[str]) -> List[EvaluationSet]:
+    """Return the sets of these names.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is none of a name.
     """
-    chosen = [test_set for test_set in sets if test_set.name == name]
-    if not chosen:
-        names = [test_set.name for test_set in sets]
-        raise ValueError(f'--dataset must be one of the config, {names}, got '
-                         f'{name!r}')
-    return chosen
+    known = [test_set.name for test_set in sets]
+    for name in names:
+        if name not in known:
+            raise ValueError('--dataset must be of those of the config, '
+                             f'{known}, got {name!r}')
+    return [test_set for test_set in sets if test_set.name in names]
 
 
 def add_metric(sets: List[EvaluationSet], metric: dict) -> None:

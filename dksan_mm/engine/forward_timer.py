@@ -26,7 +26,8 @@ class ForwardTimer:
 
     def _after(self, network: nn.Module, inputs: tuple, output: Any) -> None:
         self._wait(inputs[0])
-        count = len(inputs[0])
+        # a recurrent network restores all frames of (N, T, C, H, W)
+        count = len(inputs[0]) * (output.shape[1] if output.ndim == 5 else 1)
         took = time.perf_counter() - self._start
         self.seconds.extend([took / count] * count)
 

@@ -5,11 +5,11 @@ _compat.check_environment()
 
 # isort: split
 from .lpips import SequenceLPIPS  # noqa: E402
-from .sequence_metrics import SequencePSNR  # noqa: E402
+from .sequence_metrics import SequenceNIQE, SequencePSNR  # noqa: E402
 from .sequence_metrics import SequenceQuality, SequenceSSIM  # noqa: E402
 from .temporal import SequenceTOF  # noqa: E402
 
 __all__ = [
-    'SequenceLPIPS', 'SequencePSNR', 'SequenceQuality', 'SequenceSSIM',
-    'SequenceTOF'
+    'SequenceLPIPS', 'SequenceNIQE', 'SequencePSNR', 'SequenceQuality',
+    'SequenceSSIM', 'SequenceTOF'
 ]

@@ -1,7 +1,8 @@
 """What the metrics here share: one number a frame, averaged by sequence, the
 same from any number of processes."""
 import os.path as osp
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import (Any, Dict, Iterator, List, Mapping, NamedTuple, Optional,
+                    Sequence, Tuple)
 
 import numpy as np
 from mmagic.evaluation.metrics.base_sample_wise_metric import \
@@ -25,7 +26,8 @@ def sample_key(sample: Mapping[str, Any]) -> Tuple[str, str]:
         sample (Mapping): A data sample, as a dict.
 
     Returns:
-        tuple[str, str]: Such as ``('050', '00000019')``.
+        tuple[str, str]: Such as ``('050', '00000019')``, and of a clip's
+        frame ``('00001/0266', 'im4')``.
 
     Raises:
         KeyError: The sample has neither.
@@ -37,9 +39,56 @@ def sample_key(sample: Mapping[str, Any]) -> Tuple[str, str]:
                 "a data sample must have 'key' or 'gt_path' to tell its "
                 "sequence, found neither; add meta_keys=['key'] to PackInputs")
         path = sample['gt_path']
-        key = osp.splitext(path if isinstance(path, str) else path[0])[0]
-    folder, frame = osp.split(key)
-    return osp.basename(folder), frame
+        path = osp.splitext(path if isinstance(path, str) else path[0])[0]
+        folder, frame = osp.split(path)
+        return osp.basename(folder), frame
+    sequence, frame = osp.split(key)
+    return sequence, frame
+
+
+class Frame(NamedTuple):
+    """A restored frame and its HR frame, (C, H, W) in [0, 255]."""
+    sequence: str
+    name: str
+    gt: Tensor
+    pred: Tensor
+
+
+def split_sample(sample: Mapping[str, Any],
+                 gt_key: str = 'gt_img',
+                 pred_key: str = 'pred_img',
+                 device: str = 'cpu') -> Iterator[Frame]:
+    """Yield the frames of a tested data sample: one, or, where the network
+    restores sequences as a whole, those of the sequence in order.
+
+    Args:
+        sample (Mapping): A data sample, as a dict.
+        gt_key, pred_key (str): What holds the HR and the restored images,
+            (C, H, W) or (T, C, H, W).
+        device (str): Where to put them. Default: 'cpu'.
+
+    Raises:
+        KeyError: As :func:`sample_key`.
+        ValueError: A restored image is not of its HR frame's shape.
+    """
+    gt = obtain_data(sample, gt_key, device)
+    pred = obtain_data(sample['output'], pred_key, device)
+    if gt.ndim == 4:
+        sequence = sample.get('key') or sample_key(sample)[0]
+        names = [
+            osp.splitext(osp.basename(path))[0] for path in sample['gt_path']
+        ]
+    else:
+        sequence, name = sample_key(sample)
+        names = [name]
+    if gt.shape != pred.shape or gt.ndim not in (3, 4):
+        raise ValueError(
+            f'{sequence}/{names[0]}: the restored frame must have the HR '
+            f'shape (C, H, W), found {tuple(pred.shape)} against '
+            f"{tuple(gt.shape)}; does the model's scale fit the data?")
+    pairs = zip(gt, pred) if gt.ndim == 4 else [(gt, pred)]
+    for name, pair in zip(names, pairs):
+        yield Frame(sequence, name, *pair)
 
 
 class FrameMetric(BaseSampleWiseMetric):
@@ -63,22 +112,19 @@ class FrameMetric(BaseSampleWiseMetric):
     frame_results: Optional[Frames] = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Measure a batch of data samples, of images (C, H, W) in [0, 255].
+        """Measure a batch of data samples, of images (C, H, W) in [0, 255],
+        or of sequences of them, (T, C, H, W).
 
         Raises:
             ValueError: A prediction is not of its HR frame's shape.
         """
         for sample in data_samples:
-            sequence, frame = sample_key(sample)
-            gt = obtain_data(sample, self.gt_key, self.device)
-            pred = obtain_data(sample['output'], self.pred_key, self.device)
-            if gt.shape != pred.shape or gt.ndim != 3:
-                raise ValueError(
-                    f'{sequence}/{frame}: the restored frame must have the HR '
-                    f'shape (C, H, W), found {tuple(pred.shape)} against '
-                    f"{tuple(gt.shape)}; does the model's scale fit the data?")
-            values = self.measure(gt, pred, sample)
-            self.results.append(dict(sequence=sequence, frame=frame, **values))
+            for sequence, name, gt, pred in split_sample(
+                    sample, self.gt_key, self.pred_key, self.device):
+                values = self.measure(gt, pred,
+                                      dict(sample, key=f'{sequence}/{name}'))
+                self.results.append(
+                    dict(sequence=sequence, frame=name, **values))
 
     def measure(self, gt: Tensor, pred: Tensor,
                 sample: Mapping[str, Any]) -> Dict[str, Optional[float]]:
@@ -104,7 +150,7 @@ class FrameMetric(BaseSampleWiseMetric):
         them, with the prefix.
 
         Args:
-            size (int, optional): Frames of the data set. Default: None, as
+            size (int, optional): Samples of the data set. Default: None, as
                 :meth:`prepare` found.
 
         Raises:
@@ -114,7 +160,8 @@ class FrameMetric(BaseSampleWiseMetric):
         self.results.clear()
         found = sum(map(len, self.frame_results.values()))
         size = getattr(self, 'size', found) if size is None else size
-        if found != size or not found:
+        # a sample is a frame, or a sequence
+        if not found or size not in (found, len(self.frame_results)):
             raise RuntimeError(
                 f'{type(self).__name__} must measure all {size} frames of the '
                 f'data set, found {found}: the sampler or drop_last leaves '

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from dksan_mm.datasets.sources import read_image
-from dksan_mm.datasets.storage import memmap_path, read_frame
+from dksan_mm.datasets.storage import frame_file, memmap_path, read_frame
 from .quality import psnr
 
 #: Frames of at most so many pixels are embedded losslessly.
@@ -62,7 +62,10 @@ def read_truth(folder: str, sequence: str, frame: str) -> Optional[np.ndarray]:
     Raises:
         ValueError: It is damaged, or the memory map is too short.
     """
-    frame_path = osp.join(folder, sequence, f'{frame}.png')
+    try:
+        frame_path = frame_file(osp.join(folder, sequence, f'{frame}.png'))
+    except FileNotFoundError:
+        return None
     if not (osp.isfile(frame_path)
             or osp.isfile(memmap_path(folder, sequence))):
         return None

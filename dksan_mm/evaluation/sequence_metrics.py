@@ -1,12 +1,14 @@
-"""PSNR and SSIM by sequence, as the paper's tables have them."""
+"""PSNR, SSIM and NIQE by sequence, as the paper's tables have the first."""
+import math
 from itertools import product
 from typing import Any, Dict, Mapping, Optional, Sequence
 
-from mmagic.evaluation import PSNR, SSIM
+import numpy as np
+from mmagic.evaluation import PSNR, SSIM, niqe
 from mmagic.registry import METRICS
 from torch import Tensor
 
-from .frame_metric import FrameMetric, channel_order
+from .frame_metric import FrameMetric, channel_order, to_rgb
 from .quality import luma, psnr, ssim
 
 _COLORS = ('RGB', 'Y')
@@ -85,3 +87,34 @@ class SequenceQuality(FrameMetric):
             for name, by_border in zip(('PSNR', 'SSIM'), found[color]):
                 values[f'{name}{suffix}'] = by_border[border]
         return values
+
+
+@METRICS.register_module()
+class SequenceNIQE(FrameMetric):
+    """NIQE of restored frames by sequence; lower is better.
+
+    Mittal, Soundararajan and Bovik, "Making a Completely Blind Image Quality
+    Analyzer", IEEE Signal Processing Letters 2013, by MMagic's function: grey,
+    rounded to 8 bits, blocks of 96x96 pixels. It knows no ground truth: it
+    says how natural a frame looks, not how right it is.
+
+    A frame of less than two blocks, or of blocks without contrast, has None.
+
+    Args:
+        **kwargs: ``prefix`` and others of MMagic's sample-wise metrics.
+    """
+
+    metric = 'NIQE'
+
+    def measure(self, gt: Tensor, pred: Tensor,
+                sample: Mapping[str, Any]) -> Dict[str, Optional[float]]:
+        """Return the frame's NIQE."""
+        height, width = pred.shape[-2:]
+        if (height // 96) * (width // 96) < 2:
+            return dict(NIQE=None)
+        bgr = to_rgb(pred, sample)[..., ::-1]
+        try:
+            value = float(niqe(bgr, 0, 'HWC', 'gray'))
+        except np.linalg.LinAlgError:  # not two blocks with contrast
+            value = math.nan
+        return dict(NIQE=value if math.isfinite(value) else None)

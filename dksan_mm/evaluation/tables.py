@@ -2,6 +2,7 @@
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from .averages import rows_of
 from .paper import ABLATION, COMPARISON, HARDWARE, TABLES, PaperTable
 from .results import check_same_data
 from .tables_columns import (CONFIGS, Column, column_of, config_stem,
@@ -54,7 +55,7 @@ def make_tables(
             results claim one column, or none holds the metric.
     """
     check_same_data(results)
-    _check_metric(results, metric)
+    check_metric(results, metric)
     groups: Dict[str, List[dict]] = {}
     for result in results:
         name = result['dataset']['name']
@@ -62,7 +63,7 @@ def make_tables(
     tables, left_out = [], []
     on_papers_data = not groups.keys().isdisjoint(t.dataset for t in TABLES)
     for paper in TABLES:
-        columns = _assign(groups.get(paper.dataset, []), paper.columns, names)
+        columns = assign(groups.get(paper.dataset, []), paper.columns, names)
         if any(column in columns for column in paper.columns):
             tables.append(_table(columns, paper.columns, paper, metric))
         elif on_papers_data:
@@ -75,14 +76,14 @@ def make_tables(
         for layout in (COMPARISON, ABLATION):
             if (name, layout) in published:
                 continue
-            columns = _assign(group, layout, names)
+            columns = assign(group, layout, names)
             # DKSAN alone, which the comparison has, is no ablation
             if set(columns) - ({'DKSAN'} if layout is ABLATION else set()):
                 tables.append(_table(columns, layout, None, metric))
     return tables, left_out
 
 
-def _check_metric(results: Sequence[dict], metric: str) -> None:
+def check_metric(results: Sequence[dict], metric: str) -> None:
     """Refuse a metric that no result has."""
     known = sorted({key for result in results for key in result['metrics']})
     if metric not in known:
@@ -90,8 +91,8 @@ def _check_metric(results: Sequence[dict], metric: str) -> None:
                          f'results, found {metric!r}')
 
 
-def _assign(group: Sequence[dict], layout: Sequence[str],
-            names: Optional[Dict[str, str]]) -> Dict[str, dict]:
+def assign(group: Sequence[dict], layout: Sequence[str],
+           names: Optional[Dict[str, str]]) -> Dict[str, dict]:
     """Return column to result for one layout; systems that are in neither
     layout are further columns of the comparison."""
     columns: Dict[str, dict] = {}
@@ -119,7 +120,7 @@ def _table(columns: Dict[str, dict], layout: Sequence[str],
     any_result = next(iter(columns.values()))
     what = describe_data(any_result)
     theirs = paper is not None and _is_papers(any_result, paper)
-    notes = [_provenance(c, result) for c, result in columns.items()]
+    notes = [provenance(c, result) for c, result in columns.items()]
     kind = 'Ablation studies' if layout is ABLATION else 'Comparison'
     title = f'{kind}, not the paper\'s data: {what}'
     if paper:
@@ -135,9 +136,9 @@ def _table(columns: Dict[str, dict], layout: Sequence[str],
         shown.append(our_column(columns.get(name), name, metric))
     if theirs:
         notes += _paper_notes(paper, columns, metric)
-    return Table(f'{title} ({metric}{unit(metric)})', metric,
-                 any_result['scale'], sorted(any_result['sequences']), shown,
-                 notes)
+    return Table(f'{title} ({metric}{unit(metric)})',
+                 metric, any_result['scale'],
+                 sorted(rows_of(any_result['sequences'])), shown, notes)
 
 
 def _is_papers(result: dict, paper: PaperTable) -> bool:
@@ -149,7 +150,7 @@ def _is_papers(result: dict, paper: PaperTable) -> bool:
     })
 
 
-def _provenance(column: str, result: dict) -> str:
+def provenance(column: str, result: dict) -> str:
     """Return the note that says where a column of ours comes from."""
     parts = [config_stem(result)]
     parts.append(result['checkpoint'] or 'no checkpoint')

@@ -7,7 +7,7 @@ from typing import Dict, Optional
 from .paper import HARDWARE, PaperTable
 
 #: Metrics of which less is better; of all others more is.
-LOWER_IS_BETTER = ('tOF', 'LPIPS')
+LOWER_IS_BETTER = ('tOF', 'LPIPS', 'NIQE')
 
 #: The first part of a config's name to its column; "-small" and the like,
 #: between the two, count for nothing.
@@ -44,7 +44,7 @@ class Column:
 
     Attributes:
         system (str): Its heading, such as 'EDVR'.
-        source (str): 'paper' or 'ours'.
+        source (str): 'paper', 'published' or 'ours'.
         values (dict): Sequence, and 'Average', to a metric's value.
         parameters, seconds, hardware (str): As shown; '-' where unknown.
     """

@@ -3,8 +3,10 @@ import math
 import re
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
+from .averages import rows_of
+from .paired import Pairing
 from .tables import Table
-from .tables_columns import LOWER_IS_BETTER, Column
+from .tables_columns import LOWER_IS_BETTER, Column, unit
 
 _LATEX = {
     '\\': r'\textbackslash{}',
@@ -56,14 +58,14 @@ def best_of(texts: Sequence[str], metric: str) -> List[bool]:
 
 
 def value_row(table: Table, name: str) -> List[Cell]:
-    """Return one sequence's values, or 'Average', the best of the paper's
-    and the best of ours in bold."""
+    """Return one sequence's values, or 'Average', the best of the paper's,
+    of those published elsewhere and of ours in bold."""
     texts = [
         show_value(column.values.get(name), table.metric)
         for column in table.columns
     ]
     bold = [False] * len(texts)
-    for source in ('paper', 'ours'):
+    for source in ('paper', 'published', 'ours'):
         which = [
             i for i, column in enumerate(table.columns)
             if column.source == source
@@ -118,6 +120,58 @@ def markdown(tables: Sequence[Table], left_out: Sequence[str]) -> str:
     if left_out:
         blocks.append('\n'.join(f'- {escape_markdown(x)}' for x in left_out))
     return '\n\n'.join(blocks) + '\n'
+
+
+def paired_markdown(pairings: Sequence[Pairing]) -> str:
+    """Return paired comparisons as Markdown, a table each."""
+    blocks = []
+    for pairing in pairings:
+        first, second = map(escape_markdown, pairing.systems)
+        what = f'{pairing.metric}{unit(pairing.metric)}'
+        lines = [
+            f'**{escape_markdown(pairing.dataset)}: {second} against {first} '
+            f'({escape_markdown(what)})**', '',
+            _markdown_row(
+                ['Sequence', 'Frames', first, second, f'{second} - {first}']),
+            _markdown_row(['---'] + 4 * ['---:'])
+        ]
+        rows_shown = rows_of(pairing.sequences)
+        values = [(name, *row) for name, row in rows_shown.items()]
+        counts, *means = zip(*pairing.sequences.values())
+        values.append(
+            ('Average', sum(counts), *(sum(m) / len(m) for m in means)))
+        for name, count, *pair in values:
+            texts = [show_value(value, pairing.metric) for value in pair]
+            lines.append(
+                _markdown_row([
+                    escape_markdown(name),
+                    str(count), *texts, f'{pair[1] - pair[0]:+.3f}'
+                ]))
+        blocks.append('\n'.join([*lines, '', *_paired_notes(pairing)]))
+    return '\n\n'.join(blocks) + '\n'
+
+
+def _paired_notes(pairing: Pairing) -> List[str]:
+    """Return what the intervals are, and what follows from them."""
+    level = f'{100 * pairing.level:g}%'
+    intervals = [('frames, for these sequences alone; frames that follow each '
+                  'other are alike, so it is too narrow', pairing.over_frames)]
+    if pairing.over_sequences:
+        intervals.insert(0, ('sequences', pairing.over_sequences))
+    notes = [
+        f'- difference {pairing.difference:+.4f}, {level} interval '
+        f'{low:+.4f} to {high:+.4f} over {what}'
+        for what, (low, high) in intervals
+    ]
+    verdict = ('the difference is told from zero' if pairing.is_told else
+               'the interval holds zero: the two cannot be told apart')
+    if not pairing.over_sequences:
+        verdict += '; it is a single sequence, which tells nothing of others'
+    notes.append(f'- {verdict}')
+    if pairing.left_out:
+        notes.append(f'- {pairing.left_out} frames are left out: no finite '
+                     'number in both')
+    return notes
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

@@ -62,7 +62,8 @@ class SequenceTOF(FrameMetric):
         if not hasattr(dataset, 'get_data_info'):
             return
         samples = [dataset.get_data_info(i) for i in range(len(dataset))]
-        if all('key' in sample for sample in samples):
+        # a sample without a frame in its key is a whole sequence
+        if all('/' in sample.get('key', '') for sample in samples):
             keys = [sample_key(sample) for sample in samples]
             check_order(keys, [keys[i] for i in dataloader.sampler])
 

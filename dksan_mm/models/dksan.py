@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mmagic.models import BaseEditModel
 from mmagic.registry import MODELS
 from mmagic.structures import DataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from dksan_mm.engine.checkpoint import CheckpointMismatchError
 
@@ -54,7 +54,7 @@ class DKSAN(BaseEditModel):
                              f'{level_loss_weight}')
         self.level_loss_weight = level_loss_weight
         if strict_checkpoint:
-            self.register_load_state_dict_pre_hook(_refuse_other_variants)
+            self.register_load_state_dict_pre_hook(refuse_other_variants)
 
     def forward_train(self,
                       inputs: Tensor,
@@ -95,9 +95,15 @@ def reduce_to(hr: Tensor, image: Tensor) -> Tensor:
         antialias=True)
 
 
-def _refuse_other_variants(module: DKSAN, state_dict: Mapping[str, Any],
-                           prefix: str, *_: Any) -> None:
-    """Raise unless ``state_dict`` has exactly the module's tensors."""
+def refuse_other_variants(module: nn.Module, state_dict: Mapping[str, Any],
+                          prefix: str, *_: Any) -> None:
+    """Raise unless ``state_dict`` has exactly the module's tensors; the
+    counter of training steps of MMagic's restorers is not asked for. A
+    pre-hook for ``load_state_dict`` of a restorer.
+
+    Raises:
+        CheckpointMismatchError: It has not.
+    """
     found = {
         key[len(prefix):]: tuple(value.shape)
         for key, value in state_dict.items() if key.startswith(prefix)
@@ -106,6 +112,8 @@ def _refuse_other_variants(module: DKSAN, state_dict: Mapping[str, Any],
         key: tuple(value.shape)
         for key, value in module.state_dict().items()
     }
+    for shapes in (found, expected):
+        shapes.pop('step_counter', None)
     faults: List[str] = []
     for what, keys in (('it lacks', expected.keys() - found.keys()),
                        ('it has, and the model lacks,',

@@ -20,7 +20,8 @@ class SelfEnsemble(nn.Module):
     checkpoints know nothing of it.
 
     Args:
-        generator (nn.Module): Maps (N, T, C, H, W) to (N, C', s * H, s * W).
+        generator (nn.Module): Maps (N, T, C, H, W) to (N, C', s * H, s * W),
+            or to all frames, (N, T, C', s * H, s * W).
         temporal (bool): Whether to run each view with its frames in reverse
             as well, which asks for an odd T. Default: False.
     """
@@ -37,20 +38,20 @@ class SelfEnsemble(nn.Module):
             ValueError: ``temporal``, and T is even: a reversed window would
                 have another middle frame.
         """
-        if self.temporal and x.dim() == 5 and x.shape[1] % 2 == 0:
-            raise ValueError(
-                'the window must have an odd number of frames to be reversed '
-                f'around its middle, got {x.shape[1]}; leave temporal '
-                '(--temporal-ensemble) out')
         total: Optional[Tensor] = None
         count = 0
         for reverse in (False, True)[:1 + self.temporal]:
+            if reverse and total.dim() == 4 and x.shape[1] % 2 == 0:
+                raise ValueError(
+                    'the window must have an odd number of frames to be '
+                    f'reversed around its middle, got {x.shape[1]}; leave '
+                    'temporal (--temporal-ensemble) out')
             window = x.flip(1) if reverse else x
             for transpose, flips in product((False, True), _FLIPS):
                 # no name for the result: it is to be freed before the next
                 total = _add(total,
                              self.generator(_view(window, transpose, flips)),
-                             transpose, flips)
+                             transpose, flips, reverse)
                 count += 1
         return total.div_(count)
 
@@ -65,8 +66,10 @@ def _view(x: Tensor, transpose: bool, flips: Tuple[int, ...]) -> Tensor:
 
 
 def _add(total: Optional[Tensor], result: Tensor, transpose: bool,
-         flips: Tuple[int, ...]) -> Tensor:
+         flips: Tuple[int, ...], reverse: bool) -> Tensor:
     """Add a view's result, turned back, to the sum; return the sum."""
+    if reverse and result.dim() == 5:
+        result = result.flip(1)
     if transpose:
         result = result.transpose(-2, -1)
     if total is None:  # of the input as it is

@@ -6,7 +6,7 @@ import pytest
 from mmagic.engine.runner.loop_utils import is_evaluator
 from mmengine.config import Config
 
-from dksan_mm.engine.evaluation_sets import (add_metric, choose_test_set,
+from dksan_mm.engine.evaluation_sets import (add_metric, choose_test_sets,
                                              drop_metric, name_of,
                                              read_test_sets, sets_of_loop,
                                              write_test_sets)
@@ -61,14 +61,14 @@ def test_choosing_and_changing():
             test_dataloader=[loader('a'), loader('b')],
             test_evaluator=[[dict(QUALITY, prefix='a'), TOF],
                             [dict(QUALITY, prefix='b')]]))
-    sets = choose_test_set(read_test_sets(cfg), 'b')
+    sets = choose_test_sets(read_test_sets(cfg), ['b'])
     add_metric(sets, dict(type='SequenceLPIPS'))
     assert [test_set.metrics[1:]
             for test_set in sets] == [[dict(type='SequenceLPIPS', prefix='b')]]
     sets = drop_metric(read_test_sets(cfg), 'SequenceTOF')
     assert [len(test_set.metrics) for test_set in sets] == [1, 1]
-    with pytest.raises(ValueError, match=r"one of .*\['a', 'b'\], got 'c'"):
-        choose_test_set(sets, 'c')
+    with pytest.raises(ValueError, match=r"those of .*\['a', 'b'\], got 'c'"):
+        choose_test_sets(sets, ['c'])
 
 
 def test_name_is_what_the_data_say(tmp_path):

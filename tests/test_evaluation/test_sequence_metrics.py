@@ -1,9 +1,11 @@
 """PSNR and SSIM by sequence, and what all metrics by sequence share."""
+import cv2
 import numpy as np
 import pytest
+import skimage
 import torch
 from mmagic.datasets.transforms import PackInputs
-from mmagic.evaluation import PSNR, Evaluator
+from mmagic.evaluation import PSNR, Evaluator, niqe
 from mmagic.models import DataPreprocessor
 from mmagic.registry import METRICS
 from skimage.metrics import peak_signal_noise_ratio
@@ -214,3 +216,25 @@ def test_evaluator_of_mmagic_takes_them():
     frames = join_frames(evaluator.metrics)['a']
     assert frames[0]['tOF'] is None and frames[1]['tOF'] > 0
     assert frames[1]['frame'] == '00000001' and frames[1]['PSNR'] > 0
+
+
+def test_niqe():
+    """MMagic's number; a scene is more natural than noise or its blur; small
+    frames and flat ones have none."""
+    image = np.ascontiguousarray(
+        skimage.data.astronaut()[:200, :200].transpose(2, 0, 1))
+
+    def measure(image):
+        pred = torch.from_numpy(np.ascontiguousarray(image)).float()
+        sample = dict(gt_img_output_channel_order='RGB')
+        return METRICS.build(dict(type='SequenceNIQE')).measure(
+            pred, pred, sample)['NIQE']
+
+    natural = measure(image)
+    expected = niqe(image[::-1].transpose(1, 2, 0), 0, 'HWC', 'gray')
+    assert natural == pytest.approx(float(expected))
+    noise = np.random.default_rng(0).integers(0, 256, image.shape)
+    blurred = cv2.blur(image.transpose(1, 2, 0), (15, 15)).transpose(2, 0, 1)
+    assert natural < min(measure(noise), measure(blurred))
+    assert measure(image[:, :191, :191]) is None
+    assert measure(np.zeros_like(image)) is None

@@ -175,3 +175,19 @@ def test_hook_wraps_for_the_test_alone():
                   for p in net.parameters()}
     hook.after_test(runner)
     assert restorer.generator is net and list(restorer.state_dict()) == keys
+
+
+def test_networks_that_restore_all_frames():
+    """Reversed windows come back in order, of any number of frames: a
+    network that adds to each frame the one before it."""
+
+    class Recurrent(torch.nn.Module):
+
+        def forward(self, x):
+            return x + torch.cat((x[:, :1], x[:, :-1]), 1)
+
+    x = torch.rand(2, 4, 3, 5, 6)
+    found = SelfEnsemble(Recurrent(), temporal=True)(x)
+    forward = Recurrent()(x)
+    backward = Recurrent()(x.flip(1)).flip(1)
+    assert torch.allclose(found, (forward + backward) / 2, atol=1e-6)

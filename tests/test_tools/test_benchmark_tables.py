@@ -55,6 +55,37 @@ def test_writes_by_ending(folders, monkeypatch, tmp_path, capsys):
     assert '| --- |' in texts['a.md']
 
 
+def test_a_public_set(monkeypatch, tmp_path, capsys):
+    """Beside published numbers, or one line that says why not."""
+    frames = {
+        name: {
+            'PSNR_Y': [27.] * count
+        }
+        for name, count in zip(('calendar', 'city', 'foliage',
+                                'walk'), (41, 34, 49, 47))
+    }
+    write(tmp_path, make_result(frames, name='vid4-bi', scale=4))
+    run_tool(monkeypatch, tmp_path, '--paper', 'vid4-bi')
+    text = capsys.readouterr().out
+    assert '| Average | x4 | 26.49 | 27.28 | 27.42 | **27.79** | 27.00 |' in (
+        text)
+    with pytest.raises(SystemExit, match='colour space or border'):
+        run_tool(monkeypatch, tmp_path, '--paper', 'vid4-bi', '--metric',
+                 'PSNR')
+    with pytest.raises(SystemExit, match='must be of reds4, found those of'):
+        run_tool(monkeypatch, tmp_path, '--paper', 'reds4')
+
+
+def test_paired(folders, monkeypatch, capsys):
+    run_tool(monkeypatch, *folders, '--paired')
+    text = capsys.readouterr().out
+    assert '**clips: mine against bicubic (PSNR in dB)**' in text
+    assert '| Average | 2 | 20.00 | 21.00 | +1.000 |' in text
+    with pytest.raises(SystemExit):
+        run_tool(monkeypatch, folders[0], '--paired')
+    assert '--paired must have two RESULTs' in capsys.readouterr().err
+
+
 def test_errors_are_one_line(folders, monkeypatch, tmp_path):
     other = make_result({'a': {'PSNR': [20.]}}, system='other')
     write(tmp_path / 'other', other)

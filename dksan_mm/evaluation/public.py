@@ -1,0 +1,170 @@
+"""Public x4 test sets: how each is measured, and what is published for it.
+
+Nothing in this file was measured here. Protocols are those of MMagic's
+configs, numbers those of MMagic's metafiles (version 1.2.0), by networks
+trained on the set's own degradation: BI is MATLAB's bicubic, BD a Gaussian
+blur before every fourth pixel is taken.
+"""
+from typing import Dict, NamedTuple, Optional, Tuple
+
+
+class Published(NamedTuple):
+    """What MMagic publishes of one network on one set.
+
+    Attributes:
+        system (str): The network.
+        metafile (str): Folder of the metafile below MMagic's ``configs``.
+        model (str): Name there.
+        dataset (str): Name of the set there.
+        psnr, ssim (float): dB, and 1 for equal images.
+    """
+
+    system: str
+    metafile: str
+    model: str
+    dataset: str
+    psnr: float
+    ssim: float
+
+
+class PublicSet(NamedTuple):
+    """A public test set.
+
+    Attributes:
+        title (str): As papers write it.
+        suffix (str): Of the metrics that it is measured by, in result files:
+            '' is RGB, '_Y' luma, '_crop8' a border of 8 pixels cut off.
+        sequences (int): How many there are.
+        frames (int, optional): How many are measured in all; None where no
+            source is at hand.
+        published (tuple[Published]): By PSNR, the lowest first.
+    """
+
+    title: str
+    suffix: str
+    sequences: int
+    frames: Optional[int]
+    published: Tuple[Published, ...]
+
+
+def _rows(dataset: str, *rows: tuple) -> Tuple[Published, ...]:
+    return tuple(
+        Published(system, metafile, model, dataset, psnr, ssim)
+        for system, metafile, model, psnr, ssim in rows)
+
+
+PUBLIC_SETS: Dict[str, PublicSet] = {
+    'reds4':
+    PublicSet(
+        'REDS4, BIx4', '', 4, 400,
+        _rows('REDS',
+              ('EDVR-M', 'edvr', 'edvrm_8xb4-600k_reds', 30.4194, 0.8684),
+              ('EDVR-L', 'edvr', 'edvrl_c128b40_8xb8-lr2e-4-600k_reds4',
+               31.0467, 0.8793)) +
+        _rows('REDS4(BIx4)',
+              ('BasicVSR', 'basicvsr', 'basicvsr_2xb4_reds4', 31.417, 0.8909),
+              ('IconVSR', 'iconvsr', 'iconvsr_2xb4_reds4', 31.6926, 0.8951),
+              ('BasicVSR++', 'basicvsr_pp',
+               'basicvsr-pp_c64n7_8xb1-600k_reds4', 32.3855, 0.9069))),
+    'vimeo90k-t-bi':
+    PublicSet(
+        'Vimeo-90K-T, BIx4', '_Y', 7824, 7824,
+        _rows('Vimeo-90K-T(BIx4)',
+              ('BasicVSR', 'basicvsr', 'basicvsr_2xb4_vimeo90k-bi', 37.2026,
+               0.9434), ('IconVSR', 'iconvsr', 'iconvsr_2xb4_vimeo90k-bi',
+                         37.3729, 0.9467),
+              ('BasicVSR++', 'basicvsr_pp',
+               'basicvsr-pp_c64n7_4xb2-300k_vimeo90k-bi', 37.7864, 0.95))),
+    'vimeo90k-t-bd':
+    PublicSet(
+        'Vimeo-90K-T, BDx4', '_Y', 7824, 7824,
+        _rows('Vimeo-90K-T(BDx4)',
+              ('BasicVSR', 'basicvsr', 'basicvsr_2xb4_vimeo90k-bd', 37.5501,
+               0.9499), ('IconVSR', 'iconvsr', 'iconvsr_2xb4_vimeo90k-bd',
+                         37.7573, 0.9517),
+              ('BasicVSR++', 'basicvsr_pp',
+               'basicvsr-pp_c64n7_4xb2-300k_vimeo90k-bd', 38.2054, 0.955))),
+    'vid4-bi':
+    PublicSet(
+        'Vid4, BIx4', '_Y', 4, 171,
+        _rows('Vid4(BIx4)',
+              ('TDAN', 'tdan', 'tdan_x4ft_8xb16-lr5e-5-400k_vimeo90k-bi',
+               26.49, 0.792), ('BasicVSR', 'basicvsr',
+                               'basicvsr_2xb4_vimeo90k-bi', 27.2755, 0.8248),
+              ('IconVSR', 'iconvsr', 'iconvsr_2xb4_vimeo90k-bi', 27.4238,
+               0.8297),
+              ('BasicVSR++', 'basicvsr_pp',
+               'basicvsr-pp_c64n7_4xb2-300k_vimeo90k-bi', 27.7882, 0.8401))),
+    'vid4-bd':
+    PublicSet(
+        'Vid4, BDx4', '_Y', 4, 171,
+        _rows('Vid4(BDx4)',
+              ('TDAN', 'tdan', 'tdan_x4ft_8xb16-lr5e-5-800k_vimeo90k-bd',
+               26.87, 0.815), ('BasicVSR', 'basicvsr',
+                               'basicvsr_2xb4_vimeo90k-bd', 27.9791, 0.8556),
+              ('IconVSR', 'iconvsr', 'iconvsr_2xb4_vimeo90k-bd', 28.2464,
+               0.8612),
+              ('BasicVSR++', 'basicvsr_pp',
+               'basicvsr-pp_c64n7_4xb2-300k_vimeo90k-bd', 29.04, 0.8753))),
+    'udm10-bd':
+    PublicSet(
+        'UDM10, BDx4', '_Y', 10, None,
+        _rows(
+            'UDM10(BDx4)', ('BasicVSR', 'basicvsr',
+                            'basicvsr_2xb4_vimeo90k-bd', 39.9953, 0.9695),
+            ('IconVSR', 'iconvsr', 'iconvsr_2xb4_vimeo90k-bd', 40.064, 0.9697),
+            ('BasicVSR++', 'basicvsr_pp',
+             'basicvsr-pp_c64n7_4xb2-300k_vimeo90k-bd', 40.7216, 0.9722))),
+    'spmcs-bi':
+    PublicSet(
+        'SPMCS-30, BIx4', '_Y_crop8', 30, None,
+        _rows('SPMCS-30(BIx4)',
+              ('TDAN', 'tdan', 'tdan_x4ft_8xb16-lr5e-5-400k_vimeo90k-bi',
+               30.42, 0.856))),
+    'spmcs-bd':
+    PublicSet(
+        'SPMCS-30, BDx4', '_Y_crop8', 30, None,
+        _rows('SPMCS-30(BDx4)',
+              ('TDAN', 'tdan', 'tdan_x4ft_8xb16-lr5e-5-800k_vimeo90k-bd',
+               30.77, 0.868))),
+}
+SCALE = 4
+
+
+def is_public(name: str) -> bool:
+    """Whether a data set's name is that of a public set, which is read as it
+    is, without a converter: a test set, or 'reds' and 'vimeo90k'."""
+    return name in PUBLIC_SETS or name in ('reds', 'vimeo90k')
+
+
+def protocol_metric(name: str, metric: Optional[str] = None) -> str:
+    """Return the key of the results that a public set is measured by.
+
+    Args:
+        name (str): Of :data:`PUBLIC_SETS`.
+        metric (str, optional): What is asked for. Default: None, PSNR.
+
+    Raises:
+        ValueError: There is no such set, or it is not measured so.
+    """
+    if name not in PUBLIC_SETS:
+        raise ValueError('the public set (--paper) must be one of '
+                         f'{", ".join(PUBLIC_SETS)}, got {name!r}')
+    suffix = PUBLIC_SETS[name].suffix
+    keys = [f'PSNR{suffix}', f'SSIM{suffix}']
+    metric = metric or keys[0]
+    if metric not in keys:
+        raise ValueError(
+            f'{name} is published as {" and ".join(keys)} '
+            f'({describe_suffix(suffix)}), found {metric!r}: numbers of '
+            'another colour space or border are not comparable; leave '
+            '--metric out, or print the table without --paper')
+    return metric
+
+
+def describe_suffix(suffix: str) -> str:
+    """Return in words what a metric is measured on."""
+    color = 'luma of BT.601' if '_Y' in suffix else 'RGB'
+    border = suffix.rpartition('_crop')[2] if '_crop' in suffix else ''
+    return f'{color}, ' + (f'a border of {border} pixels cut off'
+                           if border else 'no border crop')
