@@ -27,8 +27,14 @@ METAFILE = 'configs/metafile.yml'
 # papers and code; what is installed comes by the tools of this repository
 HOSTS = {'arxiv.org', 'openreview.net', 'github.com'}
 # for option names that a tool's own file does not hold
-SHARED = ('dksan_mm/datasets/cli.py', 'dksan_mm/engine/cli.py')
-BEHIND = {'dist_train.sh': 'tools/train.py', 'dist_test.sh': 'tools/test.py'}
+SHARED = ('dksan_mm/datasets/cli.py', 'dksan_mm/cli/__init__.py')
+BEHIND = {
+    'train.py': 'dksan_mm/cli/train.py',
+    'dist_train.sh': 'dksan_mm/cli/train.py',
+    'test.py': 'dksan_mm/cli/test.py',
+    'dist_test.sh': 'dksan_mm/cli/test.py',
+    'export_onnx.py': 'dksan_mm/cli/export.py'
+}
 
 
 def read(path):

@@ -45,6 +45,47 @@ def add_debug_argument(parser: argparse.ArgumentParser) -> None:
         '--debug', action='store_true', help='show the traceback of an error')
 
 
+def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that MMagic's train.py and test.py both have."""
+    parser.add_argument(
+        '--work-dir', help='folder for logs, checkpoints and results')
+    parser.add_argument(
+        '--data-root',
+        help='use this data set alone, of a converter in '
+        "tools/dataset_converters, instead of the config's; or the place of "
+        'a public one, such as REDS, of the config')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config: key=value pairs; lists like '
+        'key="[a,b]" or key=a,b, nested ones like key="[(a,b),(c,d)]", with '
+        'the quotation marks and without white space')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher')
+    # torch.distributed.launch passes --local-rank
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    add_debug_argument(parser)
+
+
+class DictAction(argparse.Action):
+    """mmengine's, which is imported when there is something to read."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        from mmengine.config import DictAction as Action
+        try:
+            Action(
+                self.option_strings, self.dest,
+                nargs='+')(parser, namespace, values, option_string)
+        except ValueError as error:
+            raise argparse.ArgumentError(
+                self, 'must be KEY=VALUE pairs, got '
+                f'{" ".join(values)!r}') from error
+
+
 def describe(error: Exception, log: str = '') -> str:
     """Return an error as one sentence.
 

@@ -1,13 +1,12 @@
-"""What tools/train.py and tools/test.py share: MMagic's arguments."""
+"""How training and testing begin: the config, the checkpoint, processes."""
 import argparse
 import os
 import os.path as osp
 from contextlib import contextmanager
 from typing import Iterator, Optional, Sequence
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
-from dksan_mm.cli import add_debug_argument
 from dksan_mm.datasets.layout import read_metadata
 from dksan_mm.evaluation.public import is_public
 from .checkpoint import CheckpointMismatchError, check_checkpoint
@@ -16,32 +15,6 @@ from .config import merge_options, naming_config, read_config
 from .distributed import prepare_launcher
 from .evaluation_sets import choose_test_sets, read_test_sets, write_test_sets
 from .memory import keep_freed_memory
-
-
-def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that MMagic's train.py and test.py both have."""
-    parser.add_argument(
-        '--work-dir', help='folder for logs, checkpoints and results')
-    parser.add_argument(
-        '--data-root',
-        help='use this data set alone, of a converter in '
-        "tools/dataset_converters, instead of the config's; or the place of "
-        'a public one, such as REDS, of the config')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config: key=value pairs; lists like '
-        'key="[a,b]" or key=a,b, nested ones like key="[(a,b),(c,d)]", with '
-        'the quotation marks and without white space')
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='job launcher')
-    # torch.distributed.launch passes --local-rank
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    add_debug_argument(parser)
 
 
 def load_config(args: argparse.Namespace) -> Config:

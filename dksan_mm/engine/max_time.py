@@ -1,5 +1,4 @@
 """Training that stops when its time is over."""
-import re
 import time
 from typing import Any
 
@@ -7,23 +6,6 @@ from mmengine.dist import broadcast_object_list
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-
-_UNITS = dict(s=1, m=60, h=3600)
-
-
-def parse_time(text: str) -> float:
-    """Return the seconds that a text such as ``90s``, ``150m`` or ``2.5h``
-    names.
-
-    Raises:
-        ValueError: It names none.
-    """
-    match = re.fullmatch(r'(\d+(?:\.\d*)?|\.\d+)([smh])', text.strip())
-    seconds = float(match[1]) * _UNITS[match[2]] if match else 0
-    if not seconds:
-        raise ValueError('a time must be a number above 0 with the unit s, m '
-                         f'or h, such as 90s, 150m or 2.5h, got {text!r}')
-    return seconds
 
 
 @HOOKS.register_module()

@@ -1,5 +1,4 @@
 """Exporting to ONNX: ONNX Runtime gives what PyTorch gives."""
-import importlib.util
 import os.path as osp
 import sys
 
@@ -11,6 +10,7 @@ from mmengine.config import Config
 from test_tools.test_train_test import run
 from torch import nn
 
+from dksan_mm.cli import export as export_command
 from dksan_mm.datasets.storage import OutputError
 from dksan_mm.engine import onnx_export
 from dksan_mm.models.modulated_deform_conv import modulated_deform_conv2d
@@ -274,16 +274,13 @@ def test_missing_package(net, monkeypatch):
     ('missing.pth', 'missing.pth does not exist'),
 ])
 def test_faults_of_the_checkpoint(folder, monkeypatch, checkpoint, message):
-    path = osp.join(ROOT, 'tools', 'export_onnx.py')
-    spec = importlib.util.spec_from_file_location('export_onnx', path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     if checkpoint != 'none':
         checkpoint = folder / checkpoint
     out = folder / 'fault.onnx'
-    monkeypatch.setattr(
-        sys, 'argv',
-        [str(arg) for arg in (path, folder / 'tiny.py', checkpoint, out)])
+    monkeypatch.setattr(sys, 'argv', [
+        str(arg)
+        for arg in ('export_onnx.py', folder / 'tiny.py', checkpoint, out)
+    ])
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        tool.main(tool.parse_args())
+        export_command.main(export_command.parse_args())
     assert not out.exists()

@@ -1,5 +1,4 @@
 """tools/test.py's results: right, complete, and the same every time."""
-import importlib.util
 import json
 import os
 import os.path as osp
@@ -15,6 +14,7 @@ from mmagic.registry import MODELS
 from mmengine.config import Config
 from test_tools.test_train_test import run
 
+from dksan_mm.cli import test as test_command
 from dksan_mm.evaluation.results import (check_same_data, read_result,
                                          read_results)
 from dksan_mm.models import BicubicUpsampler
@@ -263,17 +263,8 @@ def test_mmagics_own_tool_tests_on_several_sets(folder):
 def test_arguments_that_do_not_fit(monkeypatch, capsys, args, message):
     monkeypatch.setattr(sys, 'argv', ['test.py', 'config.py', *args])
     with pytest.raises(SystemExit):
-        load_tool().parse_args()
+        test_command.parse_args()
     assert message in capsys.readouterr().err
-
-
-def load_tool():
-    """Return tools/test.py as a module; Python has a "test" of its own."""
-    spec = importlib.util.spec_from_file_location(
-        'test_tool', osp.join(ROOT, 'tools', 'test.py'))
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool
 
 
 def test_unknown_data_set(folder, monkeypatch):
@@ -282,9 +273,8 @@ def test_unknown_data_set(folder, monkeypatch):
         str(folder / 'bicubic.py'), '--dataset', 'third', '--work-dir',
         str(folder / 'work')
     ])
-    tool = load_tool()
     with pytest.raises(ValueError, match=r"\['first', 'clips'\], got 'third'"):
-        tool.main(tool.parse_args())
+        test_command.main(test_command.parse_args())
 
 
 @pytest.mark.parametrize('config, args, message', [

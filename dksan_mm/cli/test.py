@@ -1,0 +1,88 @@
+"""Test a model: MMagic's tools/test.py, and on CPUs as well.
+
+    python tools/test.py CONFIG [CHECKPOINT] [--result-dir DIR] ...
+
+Afterwards it prints, for each data set, a table of the sequences, how the
+data were made, the time of a frame and the hardware.
+"""
+import argparse
+
+from . import add_runner_arguments
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Test (and eval) a model')
+    parser.add_argument('config', help='test config file path')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        default='none',
+        help="checkpoint file; 'none' for a model without parameters")
+    parser.add_argument(
+        '--out', help='file to save the metrics to: .json, .yaml or .pkl')
+    add_result_arguments(parser)
+    add_runner_arguments(parser)
+    args = parser.parse_args()
+    if args.out and not args.out.endswith(('.json', '.yaml', '.pkl')):
+        parser.error(f'--out must end in .json, .yaml or .pkl, got {args.out}')
+    if args.save_frames is not None and not args.result_dir:
+        parser.error('--save-frames needs --result-dir, the folder to save to')
+    if args.save_frames is not None and args.save_frames < 1:
+        parser.error(
+            f'--save-frames must be at least 1, got {args.save_frames}')
+    return args
+
+
+def add_result_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what MMagic's test.py does not have."""
+    parser.add_argument(
+        '--result-dir',
+        help='folder for results by frame, sequence and on average, '
+        'NAME.json and NAME.csv for each data set')
+    parser.add_argument(
+        '--system',
+        help="name in tables; default: the config's "
+        'experiment_name')
+    parser.add_argument(
+        '--save-frames',
+        nargs='?',
+        type=int,
+        const=1,
+        metavar='N',
+        help='save every N-th restored frame (default: all) in '
+        'RESULT_DIR/frames')
+    parser.add_argument(
+        '--dataset',
+        nargs='+',
+        metavar='NAME',
+        help='test on these of the data sets of the config, such as reds4')
+    parser.add_argument(
+        '--self-ensemble',
+        action='store_true',
+        help='average over 8 flips and transpositions: 8 times as slow')
+    parser.add_argument(
+        '--temporal-ensemble',
+        action='store_true',
+        help='self-ensemble over reversed windows as well: 16 times as slow')
+    parser.add_argument(
+        '--lpips',
+        nargs='?',
+        const='',
+        metavar='WEIGHTS',
+        help='measure LPIPS too; WEIGHTS is the file of AlexNet for ImageNet, '
+        "by default in torchvision's cache")
+    parser.add_argument(
+        '--niqe',
+        action='store_true',
+        help='measure NIQE too, how natural a frame looks, without ground '
+        'truth; frames of at least two blocks of 96x96 pixels')
+    parser.add_argument(
+        '--no-temporal',
+        action='store_true',
+        help='do not measure tOF, which takes time at large sizes')
+
+
+def main(args: argparse.Namespace) -> None:
+    """Test, and print the results."""
+    from dksan_mm.engine.testing import test
+    test(args)

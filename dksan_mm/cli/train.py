@@ -1,0 +1,65 @@
+"""Train a model: MMagic's tools/train.py, and on CPUs as well.
+
+    python tools/train.py CONFIG [--work-dir DIR] [--resume] [--amp] ...
+"""
+import argparse
+import re
+
+from . import add_runner_arguments
+
+_UNITS = dict(s=1, m=60, h=3600)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train a model')
+    parser.add_argument('config', help='train config file path')
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='resume from the latest checkpoint in the work folder')
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='train in mixed precision: float16 on GPUs, bfloat16 on CPUs')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate by the total batch size over the "
+        "config's auto_scale_lr.base_batch_size")
+    parser.add_argument(
+        '--max-time',
+        type=parse_time,
+        metavar='TIME',
+        help='stop after this time, such as 90s, 150m or 2.5h, with a '
+        'checkpoint; --resume goes on from there, as if there had been no '
+        'stop')
+    parser.add_argument(
+        '--on-nan',
+        choices=['stop', 'rollback'],
+        default='stop',
+        help='when a loss is not finite: stop with an error, or go back to '
+        'the last checkpoint and halve the learning rate; default: stop')
+    add_runner_arguments(parser)
+    return parser.parse_args()
+
+
+def parse_time(text: str) -> float:
+    """Return the seconds that a text such as ``90s``, ``150m`` or ``2.5h``
+    names.
+
+    Raises:
+        argparse.ArgumentTypeError: It names none.
+    """
+    match = re.fullmatch(r'(\d+(?:\.\d*)?|\.\d+)([smh])', text.strip())
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0
+    if not seconds:
+        raise argparse.ArgumentTypeError(
+            'a time must be a number above 0 with the unit s, m or h, such as '
+            f'90s, 150m or 2.5h, got {text!r}')
+    return seconds
+
+
+def main(args: argparse.Namespace) -> None:
+    """Train."""
+    from dksan_mm.engine.training import train
+    train(args)

@@ -1,0 +1,81 @@
+"""Training a model, from the command line's arguments on."""
+import argparse
+import logging
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from .cli import load_config, naming_files, prepare
+from .config import TRAINING, check_config
+from .distributed import finish_launcher
+from .health_hook import HealthHook
+from .max_time import MaxTimeHook
+from .schedule_hook import ScheduleHook
+
+
+def enable_amp(cfg: Config) -> None:
+    """Replace the plain OptimWrapper by the device's mixed-precision one."""
+    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if wrapper in ('AmpOptimWrapper', 'CPUAmpOptimWrapper'):
+        print_log('Mixed precision is already enabled in the config.',
+                  'current')
+        return
+    if wrapper != 'OptimWrapper':
+        raise ValueError('--amp needs optim_wrapper.type to be OptimWrapper, '
+                         f'found {wrapper}; set it in the config')
+    if torch.cuda.is_available():
+        cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+    else:
+        cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Turn on mmengine's scaling of the learning rate."""
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise ValueError(
+            '--auto-scale-lr needs auto_scale_lr.base_batch_size, the total '
+            'batch size that the learning rate is for, found none in '
+            f'{cfg.filename}; add it to the config')
+    cfg.auto_scale_lr.enable = True
+
+
+def use_whole_checkpoints(cfg: Config) -> None:
+    """Replace mmengine's CheckpointHook, which writes files in place."""
+    hook = cfg.get('default_hooks', {}).get('checkpoint')
+    if hook and hook.get('type') == 'CheckpointHook':
+        hook.type = 'WholeCheckpointHook'
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train as the arguments of :mod:`dksan_mm.cli.train` say."""
+    # its time begins here: slots of a cluster count the start as well
+    max_time = MaxTimeHook(args.max_time) if args.max_time else None
+    cfg = load_config(args)
+    if cfg.get('train_dataloader') is None:
+        raise ValueError(f'{args.config} must have a train_dataloader to be '
+                         'trained, found none: it is only for tools/test.py')
+    check_config(cfg, TRAINING)
+    if args.amp:
+        enable_amp(cfg)
+    if args.auto_scale_lr:
+        enable_auto_scale_lr(cfg)
+    if args.resume:
+        cfg.resume = True
+    use_whole_checkpoints(cfg)
+    prepare(cfg)
+    found = cfg.load_from
+    with naming_files(cfg):
+        runner = Runner.from_cfg(cfg)
+        if max_time is not None:
+            runner.register_hook(max_time)
+        runner.register_hook(HealthHook(args.on_nan))
+        runner.register_hook(ScheduleHook())
+        runner.train()
+    print_log(f'Logs and checkpoints are in {cfg.work_dir}', 'current')
+    if args.resume and not found:
+        print_log(
+            f'--resume found no checkpoint in {cfg.work_dir}: this training '
+            'began at the first iteration', 'current', logging.WARNING)
+    finish_launcher()
