@@ -12,9 +12,10 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 from safetensors.torch import load_file, save_file
+from test_apis.test_scene_cuts import scene
 from tiny_model import write_tiny
 
-from dksan_mm import weights
+from dksan_mm import precision, weights
 from dksan_mm.apis import DKSANVideoInferencer, load_model
 
 FOLDER = osp.join(ROOT, 'dksan_mm', 'weights')
@@ -48,6 +49,18 @@ class TestNetwork:
             x[:, 3], scale_factor=cfg.scale, mode='bicubic')
         difference = (out - rough).abs().mean()
         assert 0.005 < difference < 0.2
+
+    def test_in_bfloat16(self, name):
+        """As restoration has it where it pays: the same to the eye."""
+        network = load_model(name, device='cpu').generator
+        clip = torch.stack(
+            [torch.from_numpy(scene(0, t, (36, 44)).copy()) for t in range(7)])
+        x = clip.permute(0, 3, 1, 2)[None].float() / 255
+        with torch.inference_mode():
+            exact = network(x)
+            out = precision.short_copy(network, torch.bfloat16)(x)
+        error = (out - exact).square().mean()
+        assert 0 < error < 1e-5  # 50 dB
 
     def test_says_what_it_is(self, name):
         card = weights.card(name)

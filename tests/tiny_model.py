@@ -41,6 +41,7 @@ def restore(model, source, output, **options):
     """Restore in segments of 5 frames, without loss. The clips of the tests
     move so fast that each frame would be a scene."""
     options = {
+        'dtype': 'fp32',  # the same bits in every run
         'segment': 5,
         'progress': False,
         'scene_threshold': None,

@@ -30,11 +30,17 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from dksan_mm import _benchmark as bench
+from dksan_mm import precision
 from dksan_mm.cli import add_debug_argument, run_tool
 from dksan_mm.engine import check_checkpoint, complexity, keep_freed_memory
 from dksan_mm.engine.config import merge_options, read_config
 
-DTYPES = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)
+# as restoration has them, and by autocast, as training has
+DTYPES = dict(precision.DTYPES)
+DTYPES.update({
+    f'{name}-autocast': dtype
+    for name, dtype in precision.DTYPES.items() if dtype
+})
 # DKSANNet's figure; names that are not there are passed over
 DKSAN_PARTS = (r'extract|extract_levels\.\d+|align|fuse|'
                r'reconstruct\.\d+\.(rcabs|dksa)|upscale\.\d+')
@@ -42,11 +48,13 @@ Size = Tuple[int, int]
 
 
 class Case(NamedTuple):
-    """A network, its input and the dtype of autocast."""
+    """A network, its input, and the dtype of its features: of autocast, or
+    of its convolutions."""
     name: str
     network: nn.Module
     x: Tensor
     dtype: str
+    autocast: bool = True
 
     @property
     def key(self) -> str:
@@ -54,12 +62,23 @@ class Case(NamedTuple):
 
     def run(self) -> Tensor:
         autocast = contextlib.nullcontext()
-        if DTYPES[self.dtype] is not None:
+        if self.autocast and DTYPES[self.dtype] is not None:
             autocast = torch.autocast(
                 self.x.device.type, dtype=DTYPES[self.dtype])
         with torch.inference_mode(), autocast:
             out = self.network(self.x)
         return out[-1] if isinstance(out, (tuple, list)) else out
+
+
+def make_case(name: str, network: nn.Module, size: Size, dtype: str,
+              args: argparse.Namespace) -> Case:
+    """Return a network with its input, in ``dtype`` as restoration has it if
+    it can be so."""
+    x = make_input(network, size, args)
+    if precision.DTYPES.get(dtype) and precision.has_short_copy(network):
+        network = precision.short_copy(network, DTYPES[dtype])
+        return Case(name, network, x, dtype, autocast=False)
+    return Case(name, network, x, dtype)
 
 
 # Networks and inputs
@@ -162,7 +181,7 @@ def measure_memory(path: str, checkpoint: Optional[str], size: Size,
     if args.threads:
         torch.set_num_threads(args.threads)
     network = build_network(path, checkpoint, args)
-    case = Case('', network, make_input(network, size, args), dtype)
+    case = make_case('', network, size, dtype, args)
     if args.device.type == 'cuda':
         return dict(
             bytes=bench.peak_allocation(case.run, args.device),
@@ -220,7 +239,7 @@ def measure_size(networks: Dict[str, nn.Module], size: Size,
                  args: argparse.Namespace) -> List[Dict[str, Any]]:
     """Return one result for each network and dtype at one input size."""
     cases = [
-        Case(name, network, make_input(network, size, args), dtype)
+        make_case(name, network, size, dtype, args)
         for name, network in networks.items() for dtype in args.dtype
     ]
     # these warm up as well
@@ -254,9 +273,10 @@ def measure_size(networks: Dict[str, nn.Module], size: Size,
             count = len(recorders[case.key].calls)
             ratio = result['median_ms'] / convs['median_ms'] if count else None
             result['convs'] = dict(convs, count=count, whole_over_convs=ratio)
-        if case.dtype != 'fp32' and 'fp32' in args.dtype:
-            result['psnr_to_fp32'] = psnr(out,
-                                          case._replace(dtype='fp32').run())
+        if case.dtype == 'fp32':
+            exact = out  # of this network's, the first dtype
+        elif 'fp32' in args.dtype:
+            result['psnr_to_fp32'] = psnr(out, exact)
         results.append(result)
     add_ratios(results, args.baseline)
     return results
@@ -346,7 +366,11 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add('configs', nargs='+', metavar='config')
     add('--sizes', nargs='+', default=['120x68'], help='WxH of the LR frames')
-    add('--dtype', nargs='+', choices=DTYPES, default=['fp32'])
+    add('--dtype',
+        nargs='+',
+        choices=DTYPES,
+        default=['fp32'],
+        help='bf16 and fp16 as restore_video.py has them; default: fp32')
     add('--channels-last',
         action=argparse.BooleanOptionalAction,
         default=False,
@@ -376,6 +400,7 @@ def parse_args() -> argparse.Namespace:
 
 def check_own_arguments(args: argparse.Namespace) -> None:
     args.sizes = [parse_size(size) for size in args.sizes]
+    args.dtype.sort(key=[*DTYPES].index)  # fp32, which others compare with
     args.names = [osp.splitext(osp.basename(c))[0] for c in args.configs]
     if len(set(args.names)) < len(args.names):
         raise ValueError(f'configs must differ in name, got {args.names}')

@@ -2,14 +2,30 @@
 
     python tools/check_env.py
 """
+import argparse
 import importlib
 import os.path as osp
 import platform
 import sys
 import warnings
+from typing import Optional
 
 # the answer must not depend on whether the package is installed
 sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))
+
+# times float32's time: no processor is to be so slow in bfloat16
+SLOW = 2
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        '--device',
+        choices=('cpu', 'cuda'),
+        help='whose bfloat16 is timed; default: cuda if there')
+    return parser.parse_args()
 
 
 def show(name: str, value: object) -> None:
@@ -63,7 +79,29 @@ def show_backends() -> None:
     show('DKC elsewhere', 'portable PyTorch')
 
 
+def show_speed(name: Optional[str]) -> None:
+    """Print what restoration's self-test finds on a device, and warn of a
+    slow or wrong PyTorch."""
+    import torch
+
+    from dksan_mm import precision
+    device = torch.device(
+        name or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    found = precision.self_test(device)
+    show(f'restoration, {device.type}', f'--dtype {found.dtype}: {found}')
+    if not found.is_right:
+        show(
+            '', 'warning: this PyTorch computes convolutions in bfloat16 '
+            'wrongly on this machine; use another version, or fp32')
+    elif found.bf16_ms > SLOW * found.fp32_ms:
+        show(
+            '', 'warning: bfloat16 is many times slower than float32 here, by '
+            "a processor without it, or as in PyTorch's issue 183815; use "
+            'another version, or fp32 (also in training: no --amp)')
+
+
 def main() -> int:
+    args = parse_args()
     show('Python', platform.python_version())
     try:
         import torch
@@ -88,6 +126,7 @@ def main() -> int:
     elif _compat.installed_version('mmcv'):
         show('mmcv operators', operator_devices())
     show_backends()
+    show_speed(args.device)
     faults = faults or find_import_faults()
     if faults:
         print('\nDKSAN cannot run here:')

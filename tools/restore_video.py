@@ -12,7 +12,7 @@ crash the same command with --resume goes on, and ends with the same file.
     python tools/restore_video.py dksan-lite_x4 in.mp4 out.mp4 --height 1080
     python tools/restore_video.py configs/bicubic_x4.py none in.mp4 out.mp4
     python tools/restore_video.py CONFIG CHECKPOINT in.mp4 out.mp4 \\
-        --compare split --dtype bf16
+        --compare split --dtype fp32
 
 Several GPUs, or processes on CPUs, share one video; the bits stay the same:
 
@@ -180,8 +180,9 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
 def add_restorer_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add('--dtype',
-        choices=('fp32', 'bf16', 'fp16'),
-        help='default: fp32; few CPUs are fast with fp16')
+        choices=('auto', 'fp32', 'bf16', 'fp16'),
+        help='default: auto, bf16 where a self-test finds it faster, and '
+        'right, else fp32; few CPUs are fast with fp16')
     add('--compile',
         action='store_true',
         help='use torch.compile, which takes minutes to begin')

@@ -9,7 +9,7 @@ from typing import Any, Optional, Union
 import torch
 from mmagic.models import BaseEditModel
 
-from .job import probe_source
+from .job import choose_dtype, probe_source
 from .restore_video import restore_video
 from .targets import is_video_path
 from .video_source import cut_source
@@ -22,6 +22,7 @@ def estimate(model: BaseEditModel,
              source: str,
              output: str,
              *,
+             dtype: str = 'auto',
              start: Union[Fraction, float] = 0,
              duration: Union[Fraction, float, None] = None,
              **options: Any) -> str:
@@ -34,7 +35,8 @@ def estimate(model: BaseEditModel,
         model (BaseEditModel): Of :func:`load_model`.
         source (str or Path): Video, or folder of frames.
         output (str or Path): What would be written; its suffix counts.
-        start (Fraction or float): As of :func:`restore_video`.
+        dtype (str): As of :func:`restore_video`.
+        start (Fraction or float): The same.
         duration (Fraction or float, optional): The same.
         **options: Others of :func:`restore_video`, but for ``resume``,
             ``overwrite`` and ``progress``, which don't matter.
@@ -44,6 +46,8 @@ def estimate(model: BaseEditModel,
     """
     for name in ('resume', 'overwrite', 'progress', 'quiet'):
         options.pop(name, None)
+    if dtype == 'auto':  # once for both runs
+        dtype = choose_dtype(model, output, device=options.get('device'))
     info = probe_source(source, options.get('fps'),
                         options.get('strict', False),
                         options.get('video_stream'))
@@ -64,6 +68,7 @@ def estimate(model: BaseEditModel,
                 model,
                 source,
                 osp.join(folder, name),
+                dtype=dtype,
                 start=Fraction(start) + times[first],
                 duration=until - times[first],
                 progress=False,

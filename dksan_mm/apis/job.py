@@ -18,6 +18,7 @@ from torch import nn
 import dksan_mm
 from dksan_mm.datasets.sources import check_exists
 from dksan_mm.engine.evaluation_facts import file_sha256
+from dksan_mm.precision import DTYPES, has_short_copy, self_test
 from .comparison import Comparison
 from .partial import PartialFolder
 from .resizing import Resizing
@@ -26,6 +27,7 @@ from .targets import (FolderTarget, Segment, Target, VideoTarget,
 from .video_io import EncoderOptions, SourceInfo, probe
 from .video_probe import simple_rate
 from .video_source import cut_source
+from .window_network import find_generator
 from .window_restorer import WindowRestorer
 
 # a millisecond, which Matroska rounds to
@@ -130,7 +132,8 @@ class Job:
         if not is_video_path(output):
             stem, suffix = osp.normpath(output), '.mkv'
         comparison = Comparison(mode, self.info, self.restorer.scale,
-                                type(self.model).__name__, self._device())
+                                type(self.model).__name__,
+                                device_of(self.model))
         return self._video(f'{stem}_compare{suffix}', 'compare',
                            comparison.info, comparison.draw)
 
@@ -198,16 +201,10 @@ class Job:
         """Let other runs go on with this video."""
         self._partial.release()
 
-    def _device(self) -> torch.device:
-        """Return where the model is; the CPU if it has no parameters."""
-        return next(
-            (parameter.device for parameter in self.model.parameters()),
-            torch.device('cpu'))
-
     @cached_property
     def _settings(self) -> Dict[str, Any]:
         """Return what the bits of the segments depend on."""
-        device = self._device()
+        device = device_of(self.model)
         on_gpu = device.type == 'cuda'
         return dict(
             source=_source_facts(self.info),
@@ -222,6 +219,44 @@ class Job:
                 dksan_mm=dksan_mm.__version__,
                 torch=torch.__version__,
                 av=av.__version__))
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return where a model is; the CPU if it has no parameters."""
+    return next((parameter.device for parameter in model.parameters()),
+                torch.device('cpu'))
+
+
+def choose_dtype(model: nn.Module,
+                 output: str,
+                 resume: bool = False,
+                 device: Any = None) -> str:
+    """Return what ``dtype='auto'`` means for a job, and say so in a line.
+
+    That is what a run that is resumed was begun with. Else it is 'bf16' where
+    a self-test shows that it pays on the device and is right, and the network
+    has been made for it; 'fp32' elsewhere.
+
+    Args:
+        model (nn.Module): A restorer.
+        output (str): What is made.
+        resume (bool): Whether to go on with what is there of it.
+            Default: False.
+        device (torch.device or str, optional): Default: where the model is.
+    """
+    if resume:
+        begun = PartialFolder(_real_place(os.fspath(output))).begun_with()
+        dtype = begun.get('options', {}).get('dtype')
+        if dtype in DTYPES:
+            print_log(f'{output}: goes on with dtype {dtype}', 'current')
+            return dtype
+    if not has_short_copy(find_generator(model)):
+        return 'fp32'
+    found = self_test(torch.device(device or device_of(model)))
+    print_log(
+        f'{output}: dtype {found.dtype} (--dtype) by a self-test: {found}',
+        'current')
+    return found.dtype
 
 
 def _defaults() -> Dict[str, Any]:

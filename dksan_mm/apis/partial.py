@@ -117,6 +117,18 @@ class PartialFolder:
         self._lock.close()
         self._lock = None
 
+    def begun_with(self) -> Dict[str, Any]:
+        """Return the settings of what is in it; none if it is not there or
+        they cannot be read."""
+        for name in (_SETTINGS, _READY):
+            try:
+                with open(self.file(name)) as file:
+                    found: Dict[str, Any] = json.load(file)
+            except (OSError, ValueError):
+                continue
+            return found['settings'] if name == _READY else found
+        return {}
+
     def begin(self, settings: Mapping[str, Any], resume: bool,
               overwrite: bool) -> None:
         """Let the folder hold the settings, and nothing of other ones.

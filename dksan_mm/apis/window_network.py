@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from dksan_mm.models.strips import strip_bytes
+from dksan_mm.precision import DTYPES, has_short_copy, short_copy
 from . import scene_cuts, tiles
 from .windows import Frame
 
-DTYPES = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)
 # strips of features that are there at once, at most
 STRIPS = 6
 # of a result that are made integers at a time
@@ -30,7 +30,9 @@ class WindowNetwork:
             ``device`` and set to evaluate. One of its features is kept where
             it has ``extract_features`` and ``restore_features``.
         device (torch.device): Where to run.
-        dtype (str): A key of ``DTYPES``.
+        dtype (str): A key of ``DTYPES``. But for 'fp32' a copy of the network
+            runs, with its convolutions in that dtype
+            (:func:`dksan_mm.precision.short_copy`), or else autocast.
         compile (bool): Whether to run by ``torch.compile``.
         strip (int): Bytes of the strips of large features
             (:func:`dksan_mm.models.strips.strip_bytes`).
@@ -48,10 +50,13 @@ class WindowNetwork:
         self.num_frames: int = getattr(inner, 'num_frames', 1)
         self.multiple: int = getattr(inner, 'feature_stride', 1)
         self._generator = generator.to(device).eval()
+        self._autocast = DTYPES[dtype]
+        if self._autocast is not None and has_short_copy(generator):
+            self._generator = short_copy(generator, self._autocast)
+            self._autocast = None
         self._keeps_features = hasattr(generator, 'extract_features')
         self._probes = _PROBES[not hasattr(inner, 'extract_features')]
         self._device = device
-        self._dtype = DTYPES[dtype]
         self._compiled: Optional[Dict[str, Callable]] = {} if compile else None
         self._strip = strip
 
@@ -187,9 +192,9 @@ class WindowNetwork:
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
             stack.enter_context(strip_bytes(strip or self._strip))
-            if self._dtype is not None:
+            if self._autocast is not None:
                 stack.enter_context(
-                    torch.autocast(self._device.type, dtype=self._dtype))
+                    torch.autocast(self._device.type, dtype=self._autocast))
             yield
 
 

@@ -7,9 +7,9 @@ from torch import nn
 
 from dksan_mm.models import SelfEnsemble
 from dksan_mm.models.strips import DEFAULT_STRIP_BYTES
+from dksan_mm.precision import DTYPES
 from . import scene_cuts, tiles
-from .window_network import (DTYPES, STRIPS, WindowNetwork, find_generator,
-                             unwrap)
+from .window_network import STRIPS, WindowNetwork, find_generator, unwrap
 from .windows import WindowStream
 
 DEFAULT_OVERLAP = 16
@@ -40,8 +40,9 @@ class WindowRestorer:
             frames in [0, 1] to frames, has a ``scale`` and, unless it needs
             one frame alone, ``num_frames``. It is moved to ``device`` and
             set to evaluate.
-        dtype (str): 'fp32', or 'bf16' or 'fp16' for autocast.
-            Default: 'fp32'.
+        dtype (str): 'fp32', 'bf16' or 'fp16', of features and convolutions
+            (:func:`dksan_mm.precision.short_copy`; of BasicVSR++, by
+            autocast). Images stay in float32. Default: 'fp32'.
         compile (bool): Whether to run by ``torch.compile``. Default: False.
         batch (int): Windows at once. Default: 1.
         tile (int, optional): Longest side of tiles, in pixels of the source;

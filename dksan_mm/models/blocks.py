@@ -42,6 +42,17 @@ def addcmul(x: Tensor,
     return torch.addcmul(x, factor, by, value=value, out=out)
 
 
+def channel_means(x: Tensor) -> Tensor:
+    """Return (N, C, 1, 1), the means over the pixels of (N, C, H, W)."""
+    if is_watched() or x.device.type != 'cpu' or x.dtype in (torch.float32,
+                                                             torch.float64):
+        return F.adaptive_avg_pool2d(x, 1)
+    # of short floats PyTorch's mean on CPUs makes a copy in float32, which
+    # takes many times as long as the sums (in float32, these as well)
+    rows = F.avg_pool2d(x, (1, x.shape[3]))
+    return rows.float().mean((2, 3), keepdim=True).to(x.dtype)
+
+
 def use_channels_last(net: nn.Module) -> None:
     """Lay out the weights of all convolutions, and with them the features,
     channels-last.
@@ -105,7 +116,7 @@ class RCAB(ResidualBlockNoBN):
         if self.attention is None:
             return add(x, out)
         # ChannelAttentionLayer.forward, with the skip in the same pass
-        scale = self.attention.channel_attention(self.attention.avg_pool(out))
+        scale = self.attention.channel_attention(channel_means(out))
         return addcmul(x, out, scale, out=out)
 
 

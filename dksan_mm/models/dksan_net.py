@@ -33,6 +33,10 @@ class DKSANNet(BaseModule):
     A level sees of the one before it only the image, so that levels may
     differ in width: wide where an image is small, narrow where it is large.
 
+    Images have their own dtype: with convolutions in bfloat16 or float16
+    (:func:`dksan_mm.precision.short_copy`) features are so, while images of
+    float32 are added up, and returned, in float32.
+
     Args:
         in_channels (int): Channels of the images. Default: 3.
         mid_channels (int or Sequence[int]): Channels C of the features, one
@@ -64,6 +68,9 @@ class DKSANNet(BaseModule):
     Raises:
         ValueError: An argument breaks the rules above.
     """
+
+    # for dksan_mm.precision.short_copy
+    keeps_images = True
 
     def __init__(self,
                  in_channels: int = 3,
@@ -165,7 +172,7 @@ class DKSANNet(BaseModule):
         Returns:
             Tensor: (N, C, H, W).
         """
-        return self.extract(channels_last(frames))
+        return self.extract(self._as_features(channels_last(frames)))
 
     def restore_features(self, features: Sequence[Tensor],
                          image: Tensor) -> Tensor:
@@ -200,9 +207,9 @@ class DKSANNet(BaseModule):
             # no name for features of this level: each map is to be freed as
             # soon as it can be
             residual = upscale(
-                self.reconstruct[level](self.extract_levels[level - 1]
-                                        (images[-1]) if level else features))
-            # over the enlarged image: under autocast the residual is short
+                self.reconstruct[level](self.extract_levels[level - 1](
+                    self._as_features(images[-1])) if level else features))
+            # over the enlarged image: the residual may be short
             images.append(
                 add(
                     residual,
@@ -215,6 +222,10 @@ class DKSANNet(BaseModule):
             if not keep or not level:
                 del images[0]
         return images
+
+    def _as_features(self, image: Tensor) -> Tensor:
+        """Return an image in the dtype of the weights."""
+        return image.to(self.extract[0].weight.dtype)
 
     def fuse_frames(self, x: Tensor) -> Tensor:
         """Extract, align and fuse the frames, eqs. 2 to 4.

@@ -64,6 +64,8 @@ class ExtremeEDVRNet(ExtremeUpsampling, EDVRNet):
 
     # pixels of a frame to one of the smallest features
     feature_stride = 4
+    # for dksan_mm.precision.short_copy
+    keeps_images = True
 
     def __init__(self,
                  in_channels: int = 3,
@@ -173,6 +175,7 @@ class ExtremeEDVRNet(ExtremeUpsampling, EDVRNet):
             list[Tensor]: (T * N, C, H, W), of half and of a quarter of the
             size.
         """
+        frames = frames.to(self.conv_first.weight.dtype)
         level1 = self.feature_extraction(self.lrelu(self.conv_first(frames)))
         level2 = self.feat_l2_conv2(self.feat_l2_conv1(level1))
         level3 = self.feat_l3_conv2(self.feat_l3_conv1(level2))

@@ -75,6 +75,8 @@ class Upscale(nn.Module):
             return F.conv2d(rows, weight, padding=1)
 
         x = F.pixel_shuffle(in_strips(layers, x, halo=2), 2)
+        # sums of images are in float32 at least
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
         return x + self.conv_last.bias.view(-1, 1, 1)
 
 

@@ -17,7 +17,7 @@ from dksan_mm.apis.inferencer import DKSANVideoInferencer
 from dksan_mm.apis.loading import load_model
 from dksan_mm.apis.restore_video import restore_video
 
-QUIET = dict(LOSSLESS, progress=False, scene_threshold=None)
+QUIET = dict(LOSSLESS, dtype='fp32', progress=False, scene_threshold=None)
 
 
 @pytest.fixture(scope='module')
@@ -102,6 +102,7 @@ def test_mmagics_own_inferencer_takes_the_configs(name, window, folder,
         load_model(config, checkpoint, 'cpu'),
         source,
         str(tmp_path / 'ours'),
+        dtype='fp32',
         progress=False,
         scene_threshold=None)
     theirs, ours = decode(tmp_path / 'mmagic'), decode(tmp_path / 'ours')

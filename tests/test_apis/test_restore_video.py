@@ -378,6 +378,7 @@ def test_paths(tmp_path, folder, source, undisturbed):
         model,
         folder / 'in.mkv',
         tmp_path / 'out.mkv',
+        dtype='fp32',
         segment=5,
         progress=False,
         scene_threshold=None,

@@ -204,7 +204,7 @@ def test_other_settings_are_refused(tmp_path, model, source, monkeypatch):
             restore(model, source, output, resume=True)
         weight.copy_(saved)
     # the default, named
-    defaults = dict(dtype='fp32', batch=1)
+    defaults = dict(compile=False, batch=1)
     assert restore(model, source, output, resume=True, **defaults).reused
 
 

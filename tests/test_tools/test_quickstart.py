@@ -1,9 +1,18 @@
 """The steps of the quick start, and the check of the environment."""
+import os.path as osp
+import re
 import sys
 
 import mmcv
+import pytest
 from conftest import ROOT
 from test_tools.test_train_test import run
+
+from dksan_mm import precision
+from dksan_mm.precision import SelfTest
+
+sys.path.insert(0, osp.join(ROOT, 'tools'))
+import check_env  # noqa: E402
 
 CONVERTER = 'tools/dataset_converters/videos/preprocess_videos.py'
 
@@ -30,6 +39,21 @@ def test_check_env():
     result = run(sys.executable, 'tools/check_env.py')
     assert 'DKSAN can run here.' in result.stdout
     assert 'mmcv operators        CPU' in result.stdout
+    assert re.search(r'restoration, c\w+ +--dtype (bf16|fp32): convolutions',
+                     result.stdout)
+
+
+@pytest.mark.parametrize('found, message', [
+    (SelfTest(1., 2.1, .003), 'many times slower'),
+    (SelfTest(2., 1., .5), 'in bfloat16 wrongly'),
+    (SelfTest(2., 1., .003), None),
+])
+def test_check_env_warns_of_bfloat16(found, message, monkeypatch, capsys):
+    monkeypatch.setattr(precision, 'self_test', lambda device: found)
+    check_env.show_speed('cpu')
+    text = capsys.readouterr().out
+    assert str(found) in text
+    assert (message in text) if message else 'warning' not in text
 
 
 def test_check_env_where_mmcv_is_too_new(tmp_path):

@@ -28,7 +28,9 @@ import benchmark_video  # noqa: E402
 import restore_video as tool  # noqa: E402
 
 TOOL = 'tools/restore_video.py'
-OPTIONS = ('--codec', 'ffv1', '--lossless', '--no-scene-cuts')
+# --dtype: the same bits in every run
+OPTIONS = ('--dtype', 'fp32', '--codec', 'ffv1', '--lossless',
+           '--no-scene-cuts')
 # a network that takes its time, so that a signal finds it at work
 SLOW = '''
 import time
