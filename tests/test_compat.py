@@ -1,5 +1,10 @@
-"""The check of versions."""
+"""The check of versions, and of what runs on any system."""
+import ast
+import glob
+import os.path as osp
+
 import pytest
+from conftest import ROOT
 
 from dksan_mm import _compat
 
@@ -48,3 +53,17 @@ def test_the_package_demands_nothing_of_pip():
     """A working MMagic environment is left as it is."""
     requires = _compat.importlib.metadata.requires('dksan_mm')
     assert not requires
+
+
+def test_nothing_imports_what_one_system_has():
+    """Windows has none of these modules."""
+    of_unix = {'fcntl', 'grp', 'pty', 'pwd', 'resource', 'termios', 'tty'}
+    paths = glob.glob(osp.join(ROOT, 'dksan_mm', '**', '*.py'), recursive=True)
+    assert len(paths) > 100
+    for path in paths + [osp.join(ROOT, 'tools', 'restore_video.py')]:
+        with open(path) as file:
+            tree = ast.parse(file.read())
+        for node in tree.body:
+            names = [alias.name for alias in getattr(node, 'names', [])]
+            names.append(getattr(node, 'module', None))
+            assert of_unix.isdisjoint(names), path

@@ -1,6 +1,5 @@
 """What restoring a video would take, from a few of its frames."""
 import os.path as osp
-import resource
 import sys
 import tempfile
 from fractions import Fraction
@@ -85,9 +84,14 @@ def estimate(model: BaseEditModel,
 
 def _memory(model: BaseEditModel) -> str:
     """Return the most that this process has taken so far."""
-    unit = 1 if sys.platform == 'darwin' else 1024
-    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    text = f'{taken / 2**30:.1f} GiB'
+    try:
+        import resource
+    except ImportError:
+        text = 'not known on this system'
+    else:
+        unit = 1 if sys.platform == 'darwin' else 1024
+        taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        text = f'{taken / 2**30:.1f} GiB'
     parameter: Optional[torch.Tensor] = next(model.parameters(), None)
     if parameter is not None and parameter.is_cuda:
         most = torch.cuda.max_memory_allocated(parameter.device)

@@ -1,17 +1,17 @@
 """The folder beside an output that holds what is done of it so far."""
-import fcntl
 import json
 import os
 import os.path as osp
 import shutil
-from typing import IO, Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from dksan_mm.datasets.locking import RunLock
 from dksan_mm.datasets.storage import OutputError, sync, write_whole
 
 _SETTINGS = 'settings.json'
 _READY = 'ready.json'
-# of the process that begins and publishes, and of all that work
-_LOCKS = _LOCK, _WORKERS = 'lock', 'workers'
+# beginning of the names of locks; earlier versions had 'workers' beside it
+_LOCKS = 'lock', 'workers'
 # of these only the joining of segments depends
 _OF_JOINING = ('encoder.leave_out', 'encoder.audio')
 _ANEW = (
@@ -33,8 +33,7 @@ class PartialFolder:
 
     def __init__(self, output: str) -> None:
         self.path = f'{osp.normpath(output)}.partial'
-        self._lock: Optional[IO[str]] = None
-        self._worker: Optional[IO[str]] = None
+        self._lock = RunLock(self.file(_LOCKS[0]))
 
     def file(self, name: str) -> str:
         """Return the path of a file in it."""
@@ -49,7 +48,8 @@ class PartialFolder:
         half_written = f'{_SETTINGS}.partial'
         if osp.exists(self.file(_SETTINGS)):  # the folder is ours
             half_written = '.partial'
-        if name in (*_LOCKS, _SETTINGS) or name.endswith(half_written):
+        if (name == _SETTINGS or _is_lock(name)
+                or name.endswith(half_written)):
             return False
         path = self.file(name)
         return not osp.isdir(path) or any(not inner.endswith('.partial')
@@ -64,27 +64,17 @@ class PartialFolder:
         """
         try:
             os.makedirs(self.path, exist_ok=True)
-            lock = open(self.file(_LOCK), 'w')
+            try:
+                taken = self._lock.acquire()
+            except FileNotFoundError:
+                taken = False  # the folder went with another run
         except OSError as error:
             raise self._not_made(error) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # processes of a job whose first one was killed may live on
-            with open(self.file(_WORKERS), 'a+') as workers:
-                fcntl.flock(workers, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # its name may have gone with another run's folder
-            if os.stat(self.file(_LOCK)).st_ino != os.fstat(
-                    lock.fileno()).st_ino:
-                raise BlockingIOError
-        except (BlockingIOError, FileNotFoundError) as error:
-            lock.close()
+        if not taken:
             raise OutputError(
                 f'{self.path} must not be in use, found another run that '
-                'works in it; wait for its end, or stop it') from error
-        except OSError as error:
-            lock.close()
-            raise self._not_made(error) from error
-        self._lock = lock
+                f'works in it ({self._lock.owner}); wait for its end, or '
+                'stop it')
 
     def join(self) -> None:
         """Keep other runs out until :meth:`release`, or this process's end;
@@ -94,8 +84,7 @@ class PartialFolder:
             OutputError: The folder is gone, or cannot be written to.
         """
         try:
-            self._worker = open(self.file(_WORKERS), 'a+')
-            fcntl.flock(self._worker, fcntl.LOCK_SH)
+            self._lock.join()
         except OSError as error:
             raise self._not_made(error) from error
 
@@ -107,15 +96,12 @@ class PartialFolder:
     def release(self) -> None:
         """Undo :meth:`lock`, if nothing is in it with the folder, and
         :meth:`join`."""
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
-        if self._lock is None:
-            return
-        if not self.has_work():
+        empty = self._lock.holds() and not self.has_work()
+        if empty:
             shutil.rmtree(self.path, ignore_errors=True)
-        self._lock.close()
-        self._lock = None
+        self._lock.release()
+        if empty and os.name == 'nt':  # which kept the lock, as it was open
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def begun_with(self) -> Dict[str, Any]:
         """Return the settings of what is in it; none if it is not there or
@@ -263,7 +249,7 @@ class PartialFolder:
         last = [_SETTINGS, _READY]
         names = [
             name for name in os.listdir(self.path)
-            if name not in (*last, *_LOCKS)
+            if name not in last and not _is_lock(name)
         ]
         for name in [*names, *last]:
             path = self.file(name)
@@ -271,6 +257,10 @@ class PartialFolder:
                 shutil.rmtree(path)
             elif osp.lexists(path):
                 os.remove(path)
+
+
+def _is_lock(name: str) -> bool:
+    return name.split('.')[0] in _LOCKS
 
 
 def _flatten(settings: Any, prefix: str = '') -> Dict[str, Any]:

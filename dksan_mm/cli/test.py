@@ -70,7 +70,8 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
         const='',
         metavar='WEIGHTS',
         help='measure LPIPS too; WEIGHTS is the file of AlexNet for ImageNet, '
-        "by default in torchvision's cache")
+        "by default in torchvision's cache, or where "
+        'tools/analysis_tools/fetch_lpips_weights.py puts it')
     parser.add_argument(
         '--niqe',
         action='store_true',

@@ -7,15 +7,15 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
 
-from filelock import FileLock, Timeout
 from mmengine.logging import print_log
 from mmengine.utils import ProgressBar, track_progress
 
 import dksan_mm
 from .layout import Settings, lr_folder, read_json, read_metadata, to_json
+from .locking import RunLock
 from .reduction import MIN_LR_SIZE, crop_frame, reduce_frame
 from .sources import Clip, read_clip
 from .splits import MIN_FRAMES, Splits
@@ -24,6 +24,8 @@ from .storage import (WRITERS, OutputError, list_sequence, memmap_path,
 
 # records of the sequences that are whole, while others are not
 _RECORDS = '.conversion'
+# of a worker: what it holds until its end
+_HELD: List[RunLock] = []
 
 
 class _Task(NamedTuple):
@@ -98,29 +100,26 @@ def convert(out: str,
 
 @contextmanager
 def _alone(out: str) -> Iterator[None]:
-    """Wait for other runs that write the data set, and keep them out.
-
-    Workers share the lock of their parent: it holds until the last is gone.
-    """
-    path = f'{osp.normpath(out)}.lock'
+    """Wait for other runs that write the data set, and keep them out."""
+    path = _lock_path(out)
+    lock = RunLock(path)
     try:
         os.makedirs(osp.dirname(osp.abspath(out)), exist_ok=True)
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        if not lock.acquire():
             print_log(
-                f'{out}: another run writes it; this one waits for its end',
-                'current', logging.WARNING)
-            lock.acquire()
+                f'{out}: another run writes it ({lock.owner}); this one '
+                'waits for its end', 'current', logging.WARNING)
+            lock.acquire(wait=True)
     except OSError as error:
         raise output_error(path, error) from error
     try:
         yield
     finally:
-        with suppress(OSError):
-            os.remove(path)
-        lock.release()
+        lock.release(remove=True)
+
+
+def _lock_path(out: str) -> str:
+    return f'{osp.normpath(out)}.lock'
 
 
 def _convert(out: str, splits: Splits, settings: Settings, workers: int,
@@ -152,7 +151,9 @@ def _run_parallel(run: '_Convert', todo: List[_Task],
     """
     bar = ProgressBar(len(todo))
     with ProcessPoolExecutor(
-            workers, initializer=_end_with, initargs=(os.getpid(), )) as pool:
+            workers,
+            initializer=_begin_worker,
+            initargs=(_lock_path(todo[0].out), os.getpid())) as pool:
         futures = [pool.submit(run, task) for task in todo]
         try:
             for future in as_completed(futures):
@@ -169,8 +170,11 @@ def _run_parallel(run: '_Convert', todo: List[_Task],
         return [future.result() for future in futures]
 
 
-def _end_with(parent: int) -> None:
-    """Let a worker end when its parent is gone."""
+def _begin_worker(lock: str, parent: int) -> None:
+    """Let a worker hold a part of the lock, and end when its parent is gone.
+    """
+    _HELD.append(RunLock(lock))
+    _HELD[-1].join()
 
     def watch() -> None:
         while os.getppid() == parent:

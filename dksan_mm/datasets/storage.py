@@ -209,7 +209,10 @@ def is_write_error(error: OSError) -> bool:
 def sync(path: str) -> None:
     """Have a file, or the names in a folder, on the disk before what follows,
     should the machine stop."""
-    handle = os.open(path, os.O_RDONLY)
+    windows = os.name == 'nt'
+    if windows and osp.isdir(path):
+        return  # it has no such thing
+    handle = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

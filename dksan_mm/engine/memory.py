@@ -1,5 +1,6 @@
 """How the C library deals with large blocks of memory."""
 import ctypes
+import os
 
 # of mallopt(3) in glibc
 _M_TRIM_THRESHOLD = -1
@@ -25,6 +26,8 @@ def keep_freed_memory() -> bool:
         bool: Whether the C library knows these settings (that is, is glibc)
         and took them.
     """
+    if os.name == 'nt':
+        return False
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     if mallopt is None:
         return False

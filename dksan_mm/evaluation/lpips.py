@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from .frame_metric import FrameMetric, channel_order
+from .lpips_weights import cached_weights, how_to_fetch
 
 # net: torchvision's entry with the address of its ImageNet weights
 _BACKBONES = {
@@ -24,8 +25,9 @@ def find_weights(net: str = 'alex', weights: Optional[str] = None) -> str:
     Args:
         net (str): 'alex', 'vgg' or 'squeeze'.
         weights (str, optional): The file. Default: None, where torchvision
-            keeps what it downloads (``$TORCH_HOME/hub/checkpoints``).
-            Nothing is downloaded here.
+            keeps what it downloads (``$TORCH_HOME/hub/checkpoints``), or
+            else :func:`.lpips_weights.cached_weights`. Nothing is downloaded
+            here.
 
     Raises:
         ValueError: ``net`` is none of these.
@@ -36,13 +38,19 @@ def find_weights(net: str = 'alex', weights: Optional[str] = None) -> str:
         raise ValueError(f'net must be one of {list(_BACKBONES)}, got {net!r}')
     address = getattr(torchvision.models, _BACKBONES[net]).IMAGENET1K_V1.url
     name = osp.basename(address)
-    path = weights or osp.join(torch.hub.get_dir(), 'checkpoints', name)
-    if not osp.isfile(path):
-        raise FileNotFoundError(
-            f'LPIPS needs the ImageNet weights of its network {net!r}, found '
-            f'no file {path}; fetch {address} and put it there, or name it: '
-            f'tools/test.py --lpips path/to/{name}')
-    return path
+    places = [weights] if weights else [
+        osp.join(torch.hub.get_dir(), 'checkpoints', name),
+        cached_weights(net)
+    ]
+    for path in places:
+        if osp.isfile(path):
+            return path
+    command = how_to_fetch(net)
+    raise FileNotFoundError(
+        f'LPIPS needs the ImageNet weights of its network {net!r}, found no '
+        f'file {" nor ".join(places)}; ' +
+        (f'run {command}, or ' if command else '') +
+        f'fetch {address} and name it: tools/test.py --lpips path/to/{name}')
 
 
 def build_lpips(net: str, weights: str) -> nn.Module:

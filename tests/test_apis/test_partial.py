@@ -1,5 +1,7 @@
 """The folder of an unfinished output: whatever moment a run ends at."""
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -232,7 +234,10 @@ def test_one_run_at_a_time(output):
     folder.lock()
     for _ in range(2):
         other = PartialFolder(str(output))
-        with pytest.raises(OutputError, match='another run that works in it'):
+        with pytest.raises(
+                OutputError,
+                match=r'another run that works in it \(process '
+                f'{os.getpid()} on .*\\); wait'):
             other.lock()
         other.release()
     folder.begin(SETTINGS, False, False)
@@ -251,6 +256,42 @@ def test_no_run_beside_one_whose_first_process_was_killed(output):
         begin(output, resume=True)
     other.release()
     begin(output, resume=True).release()
+
+
+def test_a_killed_process_lets_go(output):
+    """Of several processes of a run the last one that ends."""
+    code = ('import sys, time\n'
+            'from dksan_mm.datasets.locking import RunLock\n'
+            'lock = RunLock(sys.argv[1])\n'
+            'lock.join() if sys.argv[2] == "join" else lock.acquire()\n'
+            'print("held", flush=True)\n'
+            'time.sleep(60)\n')
+    folder = PartialFolder(str(output))
+    os.mkdir(folder.path)
+    others = []
+    try:
+        for how in ('acquire', 'join'):
+            others.append(
+                subprocess.Popen(
+                    [sys.executable, '-c', code,
+                     folder.file('lock'), how],
+                    stdout=subprocess.PIPE,
+                    text=True))
+            assert others[-1].stdout.readline() == 'held\n'
+        for other in others:
+            with pytest.raises(
+                    OutputError, match=rf'\(process {other.pid} on'):
+                folder.lock()
+            folder.release()
+            other.kill()
+            other.wait()
+    finally:
+        for other in others:
+            other.kill()
+            other.communicate()
+    folder.lock()
+    folder.release()
+    assert not os.listdir(output.parent)
 
 
 def test_a_place_that_cannot_be_written_to():

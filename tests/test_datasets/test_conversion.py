@@ -538,7 +538,8 @@ def test_two_runs_at_once(tmp_path, large):
         splits = splits_of(train=large)
         make_set(out, splits, storage='png')
     assert first.wait() == 0
-    assert len(said) == 1 and 'another run writes it' in said[0]
+    assert len(said) == 1 and (
+        f'another run writes it (process {first.pid} on ' in said[0])
     assert not (tmp_path / 'out.lock').exists()
     whole = make_set(tmp_path / 'whole', splits, storage='png')
     assert files_below(out) == files_below(whole)

@@ -21,8 +21,10 @@ def backbones():
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """Return the folder where torchvision keeps weights, empty."""
+    """Return the folder where torchvision keeps weights, empty; our own
+    cache is empty, too."""
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    monkeypatch.setenv('DKSAN_MM_CACHE', str(tmp_path / 'cache'))
     folder = tmp_path / 'checkpoints'
     folder.mkdir()
     return folder
@@ -82,8 +84,12 @@ def test_missing_weights_are_said_at_once(hub):
         SequenceLPIPS()
     assert str(hub / 'alexnet-owt-7be5be79.pth') in str(error.value)
     assert '--lpips' in str(error.value) and 'fetch' in str(error.value)
+    assert 'fetch_lpips_weights.py alex, or' in str(error.value)
     with pytest.raises(FileNotFoundError, match='vgg16-397923af.pth'):
         SequenceLPIPS('vgg')
+    with pytest.raises(FileNotFoundError) as error:  # the package has none
+        SequenceLPIPS('squeeze')
+    assert 'fetch_lpips_weights.py' not in str(error.value)
 
 
 def test_other_weights_are_refused(backbones, tmp_path):

@@ -286,7 +286,13 @@ def test_unknown_data_set(folder, monkeypatch):
 def test_faults_are_said_before_testing(folder, config, args, message):
     args = [arg.format(folder=folder) for arg in args]
     result = test(
-        folder, config, 'none', *args, check=False, TORCH_HOME=str(folder))
+        folder,
+        config,
+        'none',
+        *args,
+        check=False,
+        TORCH_HOME=str(folder),
+        DKSAN_MM_CACHE=str(folder / 'cache'))
     assert result.returncode != 0
     assert message in result.stderr.splitlines()[-1]
     assert 'Iter(test)' not in result.stdout + result.stderr

