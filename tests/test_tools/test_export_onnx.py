@@ -1,5 +1,4 @@
 """Exporting to ONNX: ONNX Runtime gives what PyTorch gives."""
-import os.path as osp
 import sys
 
 import pytest

@@ -20,12 +20,12 @@ from tiny_model import data, write_tiny
 from dksan_mm.apis import probe
 from dksan_mm.apis.job import split_options
 from dksan_mm.apis.restore_video import restore_video
+from dksan_mm.cli import restore as tool
 from dksan_mm.cli import run_tool
 
 sys.path.insert(0, osp.join(ROOT, 'tools'))
 import benchmark_restorer  # noqa: E402
 import benchmark_video  # noqa: E402
-import restore_video as tool  # noqa: E402
 
 TOOL = 'tools/restore_video.py'
 # --dtype: the same bits in every run

@@ -1,0 +1,277 @@
+"""Restore a video, or a folder of frames.
+
+    python tools/restore_video.py NAME INPUT OUTPUT
+    python tools/restore_video.py CONFIG CHECKPOINT INPUT OUTPUT
+
+NAME is a trained network that comes with the package, such as dksan-lite_x4;
+CONFIG and CHECKPOINT name one of your own. OUTPUT is a video (.mp4, .mkv,
+.mov, ...) with INPUT's frame times, sound, subtitles and chapters, or a folder
+of PNGs. It is made in OUTPUT.partial, in segments; after Ctrl-C, a kill or a
+crash the same command with --resume goes on, and ends with the same file.
+
+    python tools/restore_video.py dksan-lite_x4 in.mp4 out.mp4 --height 1080
+    python tools/restore_video.py configs/bicubic_x4.py none in.mp4 out.mp4
+    python tools/restore_video.py CONFIG CHECKPOINT in.mp4 out.mp4 \\
+        --compare split --dtype fp32
+
+Several GPUs, or processes on CPUs, share one video; the bits stay the same:
+
+    torchrun --nproc_per_node 4 tools/restore_video.py CONFIG CHECKPOINT \\
+        in.mp4 out.mp4
+
+(On CPUs that is with equally many threads: torchrun sets OMP_NUM_THREADS to
+1 unless it is set. Several machines need a file system that all see.)
+"""
+import argparse
+import os
+import shlex
+import signal
+import sys
+import warnings
+from fractions import Fraction
+from typing import Any, Dict, Tuple
+
+from dksan_mm import weights
+from . import STOPPED, add_debug_argument
+
+# what restoration takes; it is imported when the work begins
+COMPARISONS = ('split', 'side')
+SOUND_CODINGS = ('copy', 'aac', 'flac', 'none')
+STREAM_KINDS = ('audio', 'subtitle', 'video', 'attachment', 'data')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        usage='%(prog)s [-h] (NAME | CONFIG CHECKPOINT) INPUT OUTPUT '
+        '[options]',
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add('places',
+        nargs='+',
+        metavar='NAME | CONFIG CHECKPOINT, INPUT, OUTPUT',
+        help="a trained network, or a config file and its checkpoint ('none' "
+        'for a model without parameters); a video, or a folder of frames; '
+        'the video, or folder for frames, to write')
+    add_job_arguments(parser)
+    # no default: what is left out is the API's
+    add_restorer_arguments(
+        parser.add_argument_group(
+            'network', argument_default=argparse.SUPPRESS))
+    add_encoder_arguments(
+        parser.add_argument_group(
+            'encoder', argument_default=argparse.SUPPRESS))
+    args = parser.parse_args()
+    places = args.__dict__.pop('places')
+    if len(places) not in (3, 4):
+        parser.error('give NAME INPUT OUTPUT, or CONFIG CHECKPOINT INPUT '
+                     f'OUTPUT, got {len(places)}: {" ".join(places)}')
+    if len(places) == 3 and not weights.is_name(places[0]):
+        parser.error('give NAME INPUT OUTPUT, or CONFIG CHECKPOINT INPUT '
+                     f'OUTPUT: {weights.unknown(places[0])}')
+    args.config, args.input, args.output = places[0], *places[-2:]
+    args.checkpoint = places[1] if len(places) == 4 else None
+    return args
+
+
+def frames_per_second(text: str) -> Fraction:
+    """Return what was said, such as 24000/1001 or 23.976."""
+    try:
+        return Fraction(text)
+    except ZeroDivisionError as error:
+        raise ValueError(str(error)) from error
+
+
+def seconds(text: str) -> Fraction:
+    """Return what was said, such as 90, 1:30 or 0:01:30.5, in seconds."""
+    total = Fraction(0)
+    for part in text.split(':'):
+        total = 60 * total + Fraction(part)
+    return total
+
+
+def key_and_value(text: str) -> Tuple[str, str]:
+    """Return an option of an encoder."""
+    key, equals, value = text.partition('=')
+    if not key or not equals:
+        raise ValueError
+    return key, value
+
+
+def gibibytes(text: str) -> int:
+    """Return bytes."""
+    size = float(text)
+    if not 0 < size < float('inf'):
+        raise ValueError
+    return round(size * 2**30)
+
+
+def add_job_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('--resume',
+        action='store_true',
+        help='go on with what a stopped run left in OUTPUT.partial')
+    add('--overwrite',
+        action='store_true',
+        help='replace OUTPUT, and throw away what a stopped run left')
+    add('--segment',
+        type=int,
+        default=48,
+        metavar='N',
+        help='frames of a segment, the most that a stop loses; default: 48')
+    add('--compare',
+        choices=COMPARISONS,
+        help='also write OUTPUT_compare: bicubic and the result, as one '
+        'picture in two halves (split) or two pictures side by side')
+    add('--start',
+        type=seconds,
+        default=0,
+        metavar='TIME',
+        help='restore a part of INPUT, from here on: seconds, or 1:30, or '
+        '1:02:03.5; default: 0')
+    add('--duration',
+        type=seconds,
+        metavar='TIME',
+        help='restore so much of INPUT; default: to its end')
+    add('--height',
+        type=int,
+        help='reduce the result to this height, pixels, by an antialiased '
+        'filter; the width follows')
+    add('--width', type=int, help='the same for the width')
+    add('--estimate',
+        action='store_true',
+        help='restore a few frames, print what time and memory the whole '
+        'would take, and stop')
+    add('--fps',
+        type=frames_per_second,
+        help='frames per second of a folder of frames, such as 24000/1001; '
+        'default: 25')
+    add('--strict',
+        action='store_true',
+        help='refuse an INPUT that is damaged, or changes its size')
+    add('--video-stream',
+        type=int,
+        metavar='N',
+        help='number of the video among the streams of INPUT, from 0; '
+        'default: as players choose')
+    add('--device', help='cpu, cuda or cuda:N; default: cuda if there')
+    add('--quiet', action='store_true', help='show no progress')
+    add_debug_argument(parser)
+
+
+def add_restorer_arguments(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add('--dtype',
+        choices=('auto', 'fp32', 'bf16', 'fp16'),
+        help='default: auto, bf16 where a self-test finds it faster, and '
+        'right, else fp32; few CPUs are fast with fp16')
+    add('--compile',
+        action='store_true',
+        help='use torch.compile, which takes minutes to begin')
+    add('--batch', type=int, help='windows at a time; default: 1')
+    add('--tile', type=int, help='longest side of a tile, pixels of INPUT')
+    add('--tile-overlap',
+        type=int,
+        help='what tiles share, pixels of INPUT; default: 16')
+    add('--max-memory',
+        type=gibibytes,
+        metavar='GIB',
+        help='choose the tiles so that this is enough for the network, '
+        'beside its weights; not with --tile')
+    cuts = group.add_mutually_exclusive_group()
+    cuts.add_argument(
+        '--scene-threshold',
+        type=float,
+        help='from which change of a frame on there is a scene cut, which '
+        'windows do not reach over: 0 for no change, about 0.8 for another '
+        'scene; default: 0.5')
+    cuts.add_argument(
+        '--no-scene-cuts',
+        dest='scene_threshold',
+        action='store_const',
+        const=None,
+        help='let windows reach over cuts')
+    add('--self-ensemble',
+        dest='ensemble',
+        action='store_true',
+        help='average over 8 flips and transpositions: 8 times as slow')
+
+
+def add_encoder_arguments(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add('--codec',
+        help='encoder of FFmpeg; default: libx264, libvpx-vp9 for .webm')
+    add('--crf',
+        type=float,
+        help='quality, lower is better; default: 17 (libx264), 19 (libx265), '
+        '23 (libsvtav1), 20 (libvpx-vp9)')
+    add('--preset',
+        help='speed of the encoder; default: medium (libx264, libx265), 8 '
+        '(libsvtav1), 4 (libvpx-vp9)')
+    add('--pix-fmt',
+        help='pixel format; default: yuv420p, yuv420p10le for more than 8 '
+        'bits, whatever chroma INPUT has')
+    add('--lossless',
+        action='store_true',
+        help='restored pixels unchanged: RGB, which few players show')
+    add('--extra',
+        nargs='+',
+        type=key_and_value,
+        metavar='KEY=VALUE',
+        help='further options of the encoder, as in FFmpeg')
+    add('--leave-out',
+        nargs='+',
+        choices=STREAM_KINDS,
+        help='streams of INPUT not to copy, such as subtitles that OUTPUT '
+        'cannot hold')
+    add('--audio',
+        choices=SOUND_CODINGS,
+        help='what becomes of the sound; default: copied where OUTPUT can '
+        'hold it, else aac (flac in .mkv if INPUT has it lossless)')
+
+
+def main(args: argparse.Namespace) -> None:
+    """Restore, and print what was done; with ``--estimate``, print what that
+    would take instead."""
+    # Before PyTorch is loaded: threads of the network that wait would take
+    # the cores from those that decode and encode.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    # of what MMagic imports, about what that imports
+    warnings.filterwarnings('ignore', category=FutureWarning)
+    warnings.filterwarnings('ignore', message='Overwriting tiny_vit')
+    # Ctrl-C while all is imported: nothing is begun yet
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from dksan_mm.apis.command import restore
+    from dksan_mm.apis.shards import is_first, join_processes
+    from dksan_mm.engine import finish_launcher, keep_freed_memory
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    keep_freed_memory()
+    join_processes()
+    options: Dict[str, Any] = dict(vars(args))
+    options.pop('debug')
+    try:
+        text = restore(options)
+    except KeyboardInterrupt:
+        if is_first():
+            print(
+                f'\n{os.path.basename(sys.argv[0])}: stopped. What is done is '
+                f'kept; go on with\n    {resume_command()}',
+                file=sys.stderr)
+        sys.exit(STOPPED)
+    if is_first() and text:
+        print(text)
+    finish_launcher()
+
+
+def resume_command() -> str:
+    """Return the command that goes on with this run."""
+    arguments = [*sys.argv[1:]]
+    if '--resume' not in arguments:
+        arguments.append('--resume')
+    if sys.argv[0].startswith('dksan '):
+        return shlex.join([*sys.argv[0].split(), *arguments])
+    command = shlex.join(['python', sys.argv[0], *arguments])
+    if int(os.environ.get('WORLD_SIZE', 1)) > 1:
+        # how it was started is torchrun's to know
+        return command.replace('python', 'torchrun ...', 1)
+    return command
