@@ -5,11 +5,9 @@ _compat.check_environment()
 
 # isort: split
 from .lpips import SequenceLPIPS  # noqa: E402
-from .sequence_metrics import (
-    SequenceNIQE,
-    SequencePSNR,  # noqa: E402
-    SequenceQuality,
-    SequenceSSIM)
+from .sequence_metrics import SequenceNIQE  # noqa: E402
+from .sequence_metrics import SequencePSNR  # noqa: E402
+from .sequence_metrics import SequenceQuality, SequenceSSIM  # noqa: E402
 from .temporal import SequenceTOF  # noqa: E402
 
 __all__ = [
