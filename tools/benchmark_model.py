@@ -339,7 +339,8 @@ ms: for each frame, median, {run}. /base: time over that of
 Gmadd: multiply-adds of convolutions, matrix products and our operators; of
 mmcv's deformable convolutions the matrix products alone. Convolutions alone
 run in the network's order, on inputs that are there already. Parts: one
-forward pass, median of 3; rest: what is in none of them. Weights: {weights}."""
+forward pass, median of 3; rest: what is in none of them.
+Weights: {weights}."""
 
 
 def parse_size(text: str) -> Size:
