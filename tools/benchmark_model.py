@@ -10,6 +10,9 @@ at least, so that nothing is trivial.
     # the paper: DKSAN takes 1.17 times the time of its backbone
     python tools/benchmark_model.py configs/dksan_vid3oc_x16.py \\
         configs/dksan_backbone_vid3oc_x16.py --convs
+
+With --train a run is a forward and a backward pass, and its memory holds the
+gradients: compare with --cfg-options model.generator.with_cp=True.
 """
 import argparse
 import contextlib
@@ -48,13 +51,14 @@ Size = Tuple[int, int]
 
 
 class Case(NamedTuple):
-    """A network, its input, and the dtype of its features: of autocast, or
-    of its convolutions."""
+    """A network, its input, the dtype of its features, whether that is by
+    autocast, and whether a run is one of training, with the backward pass."""
     name: str
     network: nn.Module
     x: Tensor
     dtype: str
     autocast: bool = True
+    train: bool = False
 
     @property
     def key(self) -> str:
@@ -65,16 +69,22 @@ class Case(NamedTuple):
         if self.autocast and DTYPES[self.dtype] is not None:
             autocast = torch.autocast(
                 self.x.device.type, dtype=DTYPES[self.dtype])
-        with torch.inference_mode(), autocast:
+        with torch.inference_mode(not self.train), autocast:
             out = self.network(self.x)
-        return out[-1] if isinstance(out, (tuple, list)) else out
+        out = out[-1] if isinstance(out, (tuple, list)) else out
+        if self.train:
+            out.float().square().mean().backward()
+            self.network.zero_grad()
+        return out.detach()
 
 
 def make_case(name: str, network: nn.Module, size: Size, dtype: str,
               args: argparse.Namespace) -> Case:
     """Return a network with its input, in ``dtype`` as restoration has it if
-    it can be so."""
+    it can be so; training has autocast."""
     x = make_input(network, size, args)
+    if args.train:
+        return Case(name, network, x, dtype, train=True)
     if precision.DTYPES.get(dtype) and precision.has_short_copy(network):
         network = precision.short_copy(network, DTYPES[dtype])
         return Case(name, network, x, dtype, autocast=False)
@@ -243,7 +253,10 @@ def measure_size(networks: Dict[str, nn.Module], size: Size,
         for name, network in networks.items() for dtype in args.dtype
     ]
     # these warm up as well
-    parts = {case.key: by_part(case, min(3, args.repeat)) for case in cases}
+    parts = {
+        case.key: by_part(case._replace(train=False), min(3, args.repeat))
+        for case in cases
+    }
     runs = {case.key: case.run for case in cases}
     recorders = {}
     for case in cases if args.convs else ():
@@ -343,12 +356,13 @@ def show_parts(result: Dict[str, Any]) -> None:
 
 
 NOTES = """
-ms: for each frame, median. /base: time over that of {baseline}. fp32/: time of
-fp32 over this one's. MiB: {memory}.
+ms: for each frame, median, {run}. /base: time over that of
+{baseline}. fp32/: time of fp32 over this one's. MiB: {memory}.
 Gmadd: multiply-adds of convolutions, matrix products and our operators; of
 mmcv's deformable convolutions the matrix products alone. Convolutions alone
-run in the network's order, on inputs that are there already. Parts: one run,
-median of 3; rest: what is in none of them. Weights: {weights}."""
+run in the network's order, on inputs that are there already. Parts: one
+forward pass, median of 3; rest: what is in none of them.
+Weights: {weights}."""
 
 
 def parse_size(text: str) -> Size:
@@ -380,6 +394,9 @@ def parse_args() -> argparse.Namespace:
         help="default: the network's num_frames, else "
         'a single image (0)')
     add('--convs', action='store_true', help='time its convolutions alone')
+    add('--train',
+        action='store_true',
+        help='time forward and backward pass, as in training')
     add('--memory', action=argparse.BooleanOptionalAction, default=True)
     add('--baseline', help='name of a config, default: of the last')
     add('--checkpoint', nargs='+', help="one for each config, or 'none'")
@@ -408,6 +425,8 @@ def check_own_arguments(args: argparse.Namespace) -> None:
     if args.baseline not in args.names:
         raise ValueError(f'--baseline must be one of {args.names}, got '
                          f'{args.baseline!r}')
+    if args.train and args.convs:
+        raise ValueError('--convs times forward passes, found --train as well')
     if args.frames is not None and args.frames < 0:
         raise ValueError(f'--frames must be at least 0, got {args.frames}')
     if args.checkpoint and len(args.checkpoint) != len(args.configs):
@@ -436,7 +455,10 @@ def main(args: argparse.Namespace) -> None:
         show_size(found, args)
         results += found
     weights = 'of --checkpoint' if args.checkpoint else 'random'
-    print(NOTES.format(baseline=args.baseline, memory=method, weights=weights))
+    run = 'forward and backward pass' if args.train else 'forward pass'
+    print(
+        NOTES.format(
+            run=run, baseline=args.baseline, memory=method, weights=weights))
     if args.out:
         bench.write_json(
             args.out,

@@ -104,11 +104,13 @@ def compare_pair(first: Mapping[str, Any],
         over_sequences = _interval(_bootstrap(means, draws, rng), level)
     # a sequence's frames are drawn for themselves, then averaged as above
     frames_drawn = sum(_bootstrap(d, draws, rng) for d in differences)
-    return Pairing(first['dataset']['name'], metric,
-                   (first['system'], second['system']), sequences,
+    systems = first['system'], second['system']
+    if systems[0] == systems[1]:
+        systems = f'{systems[0]} (1)', f'{systems[1]} (2)'
+    return Pairing(first['dataset']['name'], metric, systems, sequences,
                    float(means.mean()), over_sequences,
-                   _interval(frames_drawn / len(means),
-                             level), left_out, level)
+                   _interval(frames_drawn / len(means), level), left_out,
+                   level)
 
 
 def _bootstrap(values: np.ndarray, draws: int,

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from mmagic.models.archs import ResidualBlockNoBN
 from mmagic.models.editors.cain.cain_net import ChannelAttentionLayer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dksan_mm.ops import DeformKernelConv2dPack
 from .strips import in_strips, is_watched
@@ -51,6 +52,17 @@ def channel_means(x: Tensor) -> Tensor:
     # takes many times as long as the sums (in float32, these as well)
     rows = F.avg_pool2d(x, (1, x.shape[3]))
     return rows.float().mean((2, 3), keepdim=True).to(x.dtype)
+
+
+def recomputed(module: nn.Module, *inputs: Tensor) -> Tensor:
+    """Return what a module maps inputs to, keeping for the backward pass the
+    inputs alone: what lies between is computed once more there, to the same
+    bits. Where no gradients are recorded it is the module itself."""
+    if not torch.is_grad_enabled():
+        return module(*inputs)
+    # nothing in the network is random
+    return checkpoint(
+        module, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 def use_channels_last(net: nn.Module) -> None:

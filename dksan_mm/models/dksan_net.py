@@ -8,7 +8,8 @@ from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .blocks import RCAB, PointwiseConv2d, add, leaky_relu, use_channels_last
+from .blocks import (RCAB, PointwiseConv2d, add, leaky_relu, recomputed,
+                     use_channels_last)
 from .dkc_align import DKCAlign
 from .dksa import DKSA
 from .level import Reconstruction, Upscale
@@ -63,6 +64,10 @@ class DKSANNet(BaseModule):
         with_alignment (bool): Default: True. A single frame needs none and
             gets none.
         with_dksa (bool): Default: True.
+        with_cp (bool): Whether to keep for the backward pass the inputs of
+            blocks alone and compute the rest once more there (activation
+            checkpointing): the same gradients with less memory, in more time.
+            Default: False.
         init_cfg (dict, optional): Of :class:`mmengine.model.BaseModule`.
 
     Raises:
@@ -86,6 +91,7 @@ class DKSANNet(BaseModule):
                  with_channel_attention: bool = True,
                  with_alignment: bool = True,
                  with_dksa: bool = True,
+                 with_cp: bool = False,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg=init_cfg)
         widths = _of_levels('mid_channels', mid_channels, len(num_blocks))
@@ -95,6 +101,7 @@ class DKSANNet(BaseModule):
         width = widths[0]
         self.in_channels = in_channels
         self.num_frames = num_frames
+        self.with_cp = with_cp
         self.num_levels = len(num_blocks)
         self.scale = 2**self.num_levels
 
@@ -127,6 +134,7 @@ class DKSANNet(BaseModule):
                     channels,
                     num_blocks[level],
                     dksa,
+                    with_cp=with_cp,
                     with_channel_attention=with_channel_attention,
                     reduction=reductions[level]))
         self.upscale = nn.ModuleList(
@@ -172,7 +180,8 @@ class DKSANNet(BaseModule):
         Returns:
             Tensor: (N, C, H, W).
         """
-        return self.extract(self._as_features(channels_last(frames)))
+        return self._run(self.extract,
+                         self._as_features(channels_last(frames)))
 
     def restore_features(self, features: Sequence[Tensor],
                          image: Tensor) -> Tensor:
@@ -206,7 +215,8 @@ class DKSANNet(BaseModule):
         for level, upscale in enumerate(self.upscale):
             # no name for features of this level: each map is to be freed as
             # soon as it can be
-            residual = upscale(
+            residual = self._run(
+                upscale,
                 self.reconstruct[level](self.extract_levels[level - 1](
                     self._as_features(images[-1])) if level else features))
             # over the enlarged image: the residual may be short
@@ -252,11 +262,17 @@ class DKSANNet(BaseModule):
         if self.align is not None:
             middle = frames // 2
             reference = features.pop(middle)
-            aligned = self.align(
-                torch.cat(features), torch.cat([reference] * (frames - 1)))
+            aligned = self._run(self.align, torch.cat(features),
+                                torch.cat([reference] * (frames - 1)))
             features = list(aligned.unflatten(0, (frames - 1, -1)).unbind())
             features.insert(middle, reference)
         return self.fuse(torch.cat(features, 1))
+
+    def _run(self, module: nn.Module, *inputs: Tensor) -> Tensor:
+        """Return what a part maps inputs to, recomputed if asked for."""
+        if self.with_cp:
+            return recomputed(module, *inputs)
+        return module(*inputs)
 
     def _check_input(self, x: Tensor) -> Tensor:
         """Return ``x`` as (N, T, in_channels, H, W), or raise."""

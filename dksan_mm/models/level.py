@@ -7,7 +7,7 @@ from mmagic.models.archs import PixelShufflePack
 from mmagic.models.utils import make_layer
 from torch import Tensor, nn
 
-from .blocks import RCAB, add, leaky_relu
+from .blocks import RCAB, add, leaky_relu, recomputed
 from .strips import in_strips
 
 
@@ -19,6 +19,8 @@ class Reconstruction(nn.Module):
         num_blocks (int): RCABs.
         dksa (nn.Module, optional): The level's spatial attention.
             Default: None, none.
+        with_cp (bool): Whether to recompute each block in the backward pass
+            instead of keeping what it computed. Default: False.
         **rcab_cfg: Further arguments of :class:`RCAB`.
     """
 
@@ -26,14 +28,21 @@ class Reconstruction(nn.Module):
                  mid_channels: int,
                  num_blocks: int,
                  dksa: Optional[nn.Module] = None,
+                 with_cp: bool = False,
                  **rcab_cfg) -> None:
         super().__init__()
         self.rcabs = make_layer(
             RCAB, num_blocks, mid_channels=mid_channels, **rcab_cfg)
         self.dksa = dksa
+        self.with_cp = with_cp
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C, H, W)."""
+        if self.with_cp:
+            out = x
+            for block in (*self.rcabs, *filter(None, [self.dksa])):
+                out = recomputed(block, out)
+            return add(x, out)
         out = self.rcabs(x)
         if self.dksa is not None:
             out = self.dksa(out)

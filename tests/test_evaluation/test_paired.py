@@ -95,6 +95,7 @@ def test_what_it_prints():
     text = paired_markdown(
         [compare_pair(make_result(frames), make_result(frames), 'tOF')])
     assert 'tOF, lower is better' in text
+    assert '| DKSAN (1) | DKSAN (2) |' in text
 
 
 def test_unlike_results_are_refused():

@@ -68,6 +68,36 @@ def test_levels(levels):
             ] == [(3 * 2**i, 2 * 2**i) for i in range(1, levels + 1)]
 
 
+@pytest.mark.parametrize('dtype', [None, torch.bfloat16])
+def test_activation_checkpointing(dtype):
+    """The same image and gradients, bit by bit, from fewer maps that are
+    kept; the same keys."""
+    x = torch.rand(2, 3, 3, 6, 5)
+    found = []
+    for with_cp in (False, True):
+        net = make_tiny(with_cp=with_cp, num_blocks=(3, 3)).train()
+        kept = [0]
+
+        def count(tensor):
+            kept[0] += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t), \
+                torch.autocast('cpu', dtype, enabled=dtype is not None):
+            out = net(x)
+        out.square().mean().backward()
+        gradients = {name: p.grad for name, p in net.named_parameters()}
+        found.append((out.detach(), gradients, kept[0]))
+        with torch.no_grad():
+            assert net(x).shape == out.shape
+    (image, gradients, kept), (image_cp, gradients_cp, kept_cp) = found
+    assert torch.equal(image, image_cp)
+    assert gradients.keys() == gradients_cp.keys()
+    for name, gradient in gradients.items():
+        assert torch.equal(gradient, gradients_cp[name]), name
+    assert kept_cp < 0.5 * kept
+
+
 def test_a_width_for_each_level():
     net = make_tiny(
         mid_channels=(8, 4, 6), num_blocks=(1, 2, 1), reduction=(4, 2, 3))

@@ -214,6 +214,7 @@ def test_op_refuses_wrong_backend():
     (benchmark_model, ['a.py', '--checkpoint', 'x', 'y'
                        ], '--checkpoint must be one .* got 2 for 1'),
     (benchmark_model, ['a.py', '--frames', '-1'], '--frames must .* got -1'),
+    (benchmark_model, ['a.py', '--train', '--convs'], '--convs times forward'),
 ])
 def test_refuses_arguments(tool, arguments, message, monkeypatch, capsys):
     with pytest.raises(SystemExit) as exit_info:
@@ -460,6 +461,26 @@ def test_model_memory(configs, capsys, monkeypatch, tmp_path):
     memory = result['memory']
     assert memory['method'] in capsys.readouterr().out
     assert memory['bytes'] is None or memory['bytes'] > 4 * 3 * 28 * 36
+
+
+@pytest.mark.parametrize('train', [False, True])
+def test_model_train(configs, monkeypatch, tmp_path, train):
+    """A run of training has a backward pass through every parameter, and
+    leaves no gradients behind."""
+    seen = []
+    zero_grad = nn.Module.zero_grad
+
+    def spy(module, *args):
+        seen.append([p.grad is not None for p in module.parameters()])
+        zero_grad(module, *args)
+        assert all(p.grad is None for p in module.parameters())
+
+    monkeypatch.setattr(nn.Module, 'zero_grad', spy)
+    run_tool(benchmark_model, monkeypatch, configs[0], '--sizes', '8x6',
+             '--repeat', 2, '--device', 'cpu', '--no-memory',
+             *['--train'] * train)
+    assert bool(seen) == train
+    assert all(all(gradients) for gradients in seen)
 
 
 def test_model_parts_of_others():

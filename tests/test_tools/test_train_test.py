@@ -50,6 +50,26 @@ default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=30))
 log_processor = dict(window_size=20)
 '''
 
+KILLED_ONCE = '''
+import os, signal
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class KilledOnce(Hook):
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if get_rank() == 1 and runner.iter == 3:
+            if not os.path.exists(self.marker):
+                open(self.marker, 'w').close()
+                os.kill(os.getpid(), signal.SIGKILL)
+'''
+
 # all that the lite configs have beyond the paper's
 RECIPE = '''
 _base_ = 'tiny.py'
@@ -227,12 +247,15 @@ class TestRecipe:
         train(folder / 'recipe.py', folder / 'whole')
         return folder / 'whole'
 
+    @pytest.mark.parametrize('with_cp', [False, True])
     def test_stopped_and_resumed_has_the_bits_of_an_undisturbed_one(
-            self, folder, whole):
-        parts = folder / 'parts'
+            self, folder, whole, with_cp):
+        """Also where only the resumed one recomputes its activations."""
+        parts = folder / f'parts{with_cp}'
         stops = 0
         for options in ([], *[['--resume']] * 5):
             train(folder / 'recipe.py', parts, '--max-time', '0.001s',
+                  '--cfg-options', f'model.generator.with_cp={with_cp}',
                   *options)
             last = (parts / 'last_checkpoint').read_text()
             if last.endswith('iter_4.pth'):
@@ -262,10 +285,12 @@ class TestRecipe:
         assert rates[2:] == sorted(rates[2:], reverse=True)
 
 
-@pytest.mark.parametrize('amp', [False, True])
-def test_two_processes_equal_one(folder, amp):
-    """tools/dist_train.sh CONFIG 2, here without a GPU."""
-    one, two = folder / f'one{amp}', folder / f'two{amp}'
+@pytest.mark.parametrize('amp, with_cp', [(False, False), (True, False),
+                                          (False, True)])
+def test_two_processes_equal_one(folder, amp, with_cp):
+    """tools/dist_train.sh CONFIG 2, here without a GPU; with activation
+    checkpointing in both processes as well, which changes nothing."""
+    one, two = (folder / f'{name}{amp}{with_cp}' for name in ('one', 'two'))
     options = ['--amp'] if amp else []
     train(folder / 'sgd.py', one, *options)
     run('bash',
@@ -277,6 +302,7 @@ def test_two_processes_equal_one(folder, amp):
         *options,
         '--cfg-options',
         'train_dataloader.batch_size=2',
+        f'model.generator.with_cp={with_cp}',
         PORT='29517')
     first, second = (weights(path / 'iter_6.pth') for path in (one, two))
     # bfloat16 rounds each sample's activations, not sums over the batch
@@ -284,6 +310,41 @@ def test_two_processes_equal_one(folder, amp):
         first, second, rtol=1e-2 if amp else 1e-4, atol=1e-3 if amp else 1e-6)
     start = weights(one / 'iter_6.pth')['generator.upscale.0.conv_last.weight']
     assert start.abs().max() > 1e-4  # it has moved from zero
+
+
+def test_training_goes_on_by_itself_where_a_process_dies(folder):
+    """One of two processes is killed once, in the fourth iteration; both are
+    started again and end with the bits of an undisturbed run."""
+    hook = folder / 'killed_once.py'
+    hook.write_text(KILLED_ONCE)
+    for name in ('whole2', 'killed'):
+        marker = folder / f'{name}.marker'
+        if name == 'whole2':
+            marker.write_text('')  # it will not be killed again
+        (folder / f'{name}.py').write_text(
+            "_base_ = 'sgd.py'\n"
+            "custom_imports = dict(imports=[*_base_.custom_imports['imports'],"
+            " 'killed_once'], allow_failed_imports=False)\n"
+            f"custom_hooks = [dict(type='KilledOnce', marker='{marker}')]\n"
+            'default_hooks = dict(checkpoint=dict(interval=2))\n')
+        result = run(
+            'bash',
+            'tools/dist_train.sh',
+            folder / f'{name}.py',
+            2,
+            '--resume',
+            '--work-dir',
+            folder / name,
+            PORT='29519',
+            MAX_RESTARTS='1',
+            PYTHONPATH=str(folder))
+    assert marker.exists()
+    assert 'resumed epoch: 0, iter: 2' in result.stdout + result.stderr
+    assert_same(
+        weights(folder / 'killed' / 'iter_6.pth'),
+        weights(folder / 'whole2' / 'iter_6.pth'),
+        rtol=0,
+        atol=0)
 
 
 def test_two_processes_test_as_one(folder, trained, results):
