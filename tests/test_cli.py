@@ -1,6 +1,7 @@
 """The one way out of all tools."""
 import argparse
 import glob
+import os
 import os.path as osp
 import subprocess
 import sys
@@ -10,7 +11,10 @@ import torch
 from conftest import ROOT
 from torch.utils.data import DataLoader, Dataset
 
-from dksan_mm.cli import add_debug_argument, describe, run_tool
+from dksan_mm.apis import comparison, video_options
+from dksan_mm.cli import add_debug_argument, describe, restore, run_tool
+from dksan_mm.cli.__main__ import COMMANDS
+from dksan_mm.cli.__main__ import main as dksan
 from dksan_mm.datasets.storage import OutputError
 
 TOOLS = sorted({
@@ -118,3 +122,58 @@ def test_a_tool_as_a_user_starts_it(tmp_path):
     assert result.returncode == 1
     assert result.stderr.startswith(f'report.py: {tmp_path}/a.json must be')
     assert 'Traceback' not in result.stderr
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_help_needs_no_pytorch(name, tmp_path):
+    """So that it is quick, wherever it is called."""
+    code = ('import sys; from dksan_mm.cli.__main__ import main\n'
+            'try:\n    main()\nexcept SystemExit as end:\n'
+            '    assert not end.code, end.code\n'
+            "heavy = {'torch', 'mmengine', 'mmcv', 'mmagic', 'av', 'cv2'}\n"
+            'assert not heavy & {*sys.modules}, heavy & {*sys.modules}')
+    result = subprocess.run([sys.executable, '-c', code, name, '--help'],
+                            cwd=tmp_path,
+                            env={
+                                **os.environ, 'PYTHONPATH': ROOT
+                            },
+                            capture_output=True,
+                            text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f'usage: dksan {name} ')
+
+
+def test_every_command_is_a_tool_too():
+    for name in COMMANDS:
+        assert any(f'from dksan_mm.cli.{name} import' in open(path).read()
+                   for path in [*TOOLS, f'{ROOT}/tools/check_env.py'])
+
+
+def test_command_line_of_dksan(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['dksan', 'restor'])
+    with pytest.raises(SystemExit) as error:
+        dksan()
+    assert error.value.code == 2
+    assert "there is no command 'restor'" in capsys.readouterr().err
+    for arguments, text in (([], 'usage: dksan COMMAND'), (['--version'],
+                                                           'dksan_mm ')):
+        monkeypatch.setattr(sys, 'argv', ['dksan', *arguments])
+        dksan()
+        assert capsys.readouterr().out.startswith(text)
+
+
+def test_choices_are_those_of_restoration():
+    """They are said apart, as restoration imports much."""
+    assert restore.COMPARISONS == comparison.MODES
+    assert restore.SOUND_CODINGS == video_options.SOUND_CODINGS
+    assert restore.STREAM_KINDS == video_options.STREAM_KINDS
+
+
+def test_the_command_that_goes_on(monkeypatch):
+    monkeypatch.delenv('WORLD_SIZE', raising=False)
+    for program, expected in (('dksan restore', 'dksan restore'),
+                              ('tools/restore_video.py',
+                               'python tools/restore_video.py')):
+        monkeypatch.setattr(sys, 'argv', [program, 'a', 'in file', 'out'])
+        assert restore.resume_command() == (
+            f"{expected} a 'in file' out --resume")
