@@ -6,6 +6,11 @@
   own time alone (decoding, conversion, windows, encoding, joining are the
   rest). Both take turns; medians. Target: at most 5% of the frame time.
   ``--processes N`` adds N processes, as of torchrun, that share the threads.
+- ``images``: the time that each step of a restored frame's images takes, in
+  the thread that it has for itself, and its share of the frame's time in the
+  restorer: 8-bit levels to float and back, scene cuts, comparison, encoding by
+  each of ``--presets``. Targets: at most 3% of the frame time for all but the
+  encoding, 6% for the default preset.
 - ``memory``: peak resident memory of short and long videos, each in a fresh
   process. Target: 600 frames within 3% of 60.
 - ``peak``: peak resident memory of a large network that restores one frame,
@@ -44,18 +49,23 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from dksan_mm import _benchmark as bench
-from dksan_mm.apis import probe, read_frames
+from dksan_mm.apis import probe, read_frames, scene_cuts
+from dksan_mm.apis.comparison import Comparison
 from dksan_mm.apis.loading import load_model
 from dksan_mm.apis.restore_video import restore_video
+from dksan_mm.apis.video_encoding import EncoderOptions, write_segment
+from dksan_mm.apis.window_network import to_array, to_image
 from dksan_mm.apis.window_restorer import WindowRestorer
+from dksan_mm.apis.windows import Frame
 from dksan_mm.cli import add_debug_argument, run_tool
 from dksan_mm.engine import keep_freed_memory
 from dksan_mm.engine.config import read_config
+from dksan_mm.precision import DTYPES
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 SMALL = osp.join(ROOT, 'configs', 'dksan-small_quickstart_x16.py')
 FULL = osp.join(ROOT, 'configs', 'dksan_vid3oc_x16.py')
-PARTS = ('overhead', 'memory', 'peak')
+PARTS = ('overhead', 'images', 'memory', 'peak')
 
 
 def build(config: str, checkpoint: Optional[str],
@@ -143,7 +153,8 @@ build_once = functools.lru_cache(build)
 
 
 def restore_share(config: str, checkpoint: Optional[str], clip: str,
-                  output: str, preset: str, segment: int, *team: Any) -> None:
+                  output: str, preset: str, dtype: str, segment: int, *team:
+                  Any) -> None:
     """Restore a clip with the rest of a team; see :func:`join_team`."""
     if not dist.is_initialized():
         join_team(*team)
@@ -151,6 +162,7 @@ def restore_share(config: str, checkpoint: Optional[str], clip: str,
         build_once(config, checkpoint, torch.device('cpu')),
         clip,
         output,
+        dtype=dtype,
         segment=segment,
         overwrite=True,
         progress=False,
@@ -167,8 +179,8 @@ def team_runs(pool: ProcessPoolExecutor, args: argparse.Namespace, folder: str,
 
     def shared(preset: str) -> None:
         shares = [
-            pool.submit(restore_share, args.config,
-                        args.checkpoint, clip, output, preset, segment,
+            pool.submit(restore_share, args.config, args.checkpoint, clip,
+                        output, preset, args.dtype, segment,
                         osp.join(folder,
                                  'team'), rank, args.processes, threads)
             for rank in range(args.processes)
@@ -191,8 +203,9 @@ def measure_overhead(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
     info = probe(clip)
     count = info.num_frames
     frames = list(read_frames(info))
-    restorer = WindowRestorer(model, device=args.device)
-    clock = NetworkClock(model.generator, args.device)
+    restorer = WindowRestorer(model, dtype=args.dtype, device=args.device)
+    # what runs: in a short dtype a copy of the model's
+    clock = NetworkClock(restorer._network._generator, args.device)
     network: List[float] = []
 
     def windows() -> None:
@@ -206,6 +219,7 @@ def measure_overhead(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
             model,
             clip,
             output,
+            dtype=args.dtype,
             overwrite=True,
             progress=False,
             device=args.device,
@@ -238,6 +252,71 @@ def measure_overhead(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
         })
 
 
+def measure_images(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
+    """Return the time of each step of a frame's images."""
+    model = build(args.config, args.checkpoint, args.device)
+    clip = args.input or write_clip(
+        osp.join(folder, 'images.mp4'), args.size, args.frames)
+    info = probe(clip)
+    frames = list(read_frames(info))
+    count = len(frames)
+    restorer = WindowRestorer(model, dtype=args.dtype, device=args.device)
+    restored: List[np.ndarray] = []
+
+    def restore() -> None:
+        restored[:] = restorer.restore(iter(frames), 0, count, count, 0)
+
+    whole = bench.alternate(
+        dict(restore=restore), args.device, args.repeat, warmup=1)['restore']
+    device = args.device
+    sources = [
+        Frame(number, to_image(frame, device), frame.dtype)
+        for number, frame in enumerate(frames)
+    ]
+    images = [to_image(frame, device)[0] for frame in restored]
+    comparison = Comparison('split', info, restorer.scale, device=device)
+    thumbnails = [scene_cuts.thumbnail(frame) for frame in frames]
+
+    def encode(preset: str) -> None:
+        write_segment(
+            osp.join(folder, 'segment.mkv'), restored, info, 0, restorer.scale,
+            EncoderOptions(preset=preset))
+
+    def each(step: Callable, *inputs: List[Any]) -> Callable:
+        return lambda: [step(*values) for values in zip(*inputs)]
+
+    runs = {
+        'levels to float':
+        each(lambda x: to_image(x, device), frames),
+        'float to levels':
+        each(to_array, images, sources),
+        'scene cuts':
+        each(
+            lambda frame, before: scene_cuts.difference(
+                scene_cuts.thumbnail(frame), before), frames, thumbnails),
+        'comparison':
+        each(comparison.draw, frames, restored),
+        **{
+            f'encoding, {preset}': functools.partial(encode, preset)
+            for preset in args.presets
+        }
+    }
+    times = bench.alternate(runs, device, args.image_repeat, warmup=1)
+    least = {name: min(values) / count for name, values in times.items()}
+    frame_ms = min(whole) / count
+    return dict(
+        size=[info.width, info.height],
+        frames=count,
+        dtype=args.dtype,
+        frame_ms=frame_ms,
+        ms_a_frame=least,
+        runs_ms=times,
+        of_frame={
+            name: ms / frame_ms
+            for name, ms in least.items()
+        })
+
+
 def read_peak() -> Optional[int]:
     """Return this process's peak resident memory in bytes, if known."""
     try:
@@ -254,7 +333,13 @@ def restore_clip(args: argparse.Namespace, clip: str, output: str) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     model = build(args.config, args.checkpoint, args.device)
-    restore_video(model, clip, output, progress=False, device=args.device)
+    restore_video(
+        model,
+        clip,
+        output,
+        dtype=args.dtype,
+        progress=False,
+        device=args.device)
     return read_peak()
 
 
@@ -316,6 +401,19 @@ def show(results: Dict[str, Any]) -> None:
         print(f'\n{found["frames"]} frames of '
               f'{found["size"][0]}x{found["size"][1]}\n'
               f'{bench.make_table(rows)}')
+    if 'images' in results:
+        found = results['images']
+        rows = [['least times', 'ms a frame', 'of the frame']]
+        rows.append([
+            f'restorer, {found["dtype"]}',
+            bench.number(found['frame_ms']), '-'
+        ])
+        rows += [[name,
+                  bench.number(ms), f'{found["of_frame"][name]:.2%}']
+                 for name, ms in found['ms_a_frame'].items()]
+        print(f'\n{found["frames"]} frames of '
+              f'{found["size"][0]}x{found["size"][1]}\n'
+              f'{bench.make_table(rows)}')
     if 'memory' in results:
         found = results['memory']
         rows = [['frames', 'peak MiB']]
@@ -341,13 +439,22 @@ def parse_args() -> argparse.Namespace:
     add('parts', nargs='*', metavar='part', help=f'default: {" ".join(PARTS)}')
     add('--config', default=SMALL, help='of the small network')
     add('--checkpoint', help='its weights; default: random')
-    add('--input', help='video for "overhead"; default: synthetic')
+    add('--input',
+        help='video for "overhead" and "images"; default: synthetic')
+    add('--dtype',
+        choices=DTYPES,
+        default='fp32',
+        help='of the network, but for "peak"; default: fp32')
+    add('--image-repeat',
+        type=int,
+        default=5,
+        help='rounds of the steps of "images"; default: 5')
     add('--size', default='120x68', help='WxH of LR frames; default: 120x68')
     add('--frames', type=int, default=24, help='default: 24')
     add('--presets',
         nargs='+',
         default=['medium'],
-        help="libx264's, for \"overhead\"; default: medium, as "
+        help="libx264's, for \"overhead\" and \"images\"; default: medium, as "
         'tools/restore_video.py')
     add('--processes',
         type=int,
@@ -388,7 +495,10 @@ def main(args: argparse.Namespace) -> None:
     hardware = bench.hardware(args.device)
     bench.show_hardware(hardware)
     measures = dict(
-        overhead=measure_overhead, memory=measure_memory, peak=measure_peak)
+        overhead=measure_overhead,
+        images=measure_images,
+        memory=measure_memory,
+        peak=measure_peak)
     with tempfile.TemporaryDirectory() as folder:
         results = {part: measures[part](args, folder) for part in args.parts}
     show(results)

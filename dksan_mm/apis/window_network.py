@@ -68,9 +68,7 @@ class WindowNetwork:
                 :func:`.scene_cuts.full_scale`.
             number (int): Of the frame.
         """
-        image = torch.from_numpy(array.astype(np.float32)).to(self._device)
-        image = image.div_(scene_cuts.full_scale(array)).permute(2, 0, 1)
-        frame = Frame(number, image[None].contiguous(), array.dtype)
+        frame = Frame(number, to_image(array, self._device), array.dtype)
         if self._keeps_features:
             with self._settings():
                 frame.features = self._call('extract_features', frame.image)
@@ -98,7 +96,7 @@ class WindowNetwork:
         with self._settings():
             out = self._run(windows, tile, overlap)
             return [
-                _to_array(image, window[middle])
+                to_array(image, window[middle])
                 for image, window in zip(out, windows)
             ]
 
@@ -212,7 +210,15 @@ def _join(features: List[Any]) -> Any:
     return [torch.cat(maps) for maps in zip(*features)]
 
 
-def _to_array(image: Tensor, source: Frame) -> np.ndarray:
+def to_image(array: np.ndarray, device: torch.device) -> Tensor:
+    """Return (H, W, 3) of any dtype of :func:`.scene_cuts.full_scale` as
+    (1, 3, H, W) in [0, 1], float32."""
+    image = torch.from_numpy(array.astype(np.float32)).to(device)
+    image = image.div_(scene_cuts.full_scale(array)).permute(2, 0, 1)
+    return image[None].contiguous()
+
+
+def to_array(image: Tensor, source: Frame) -> np.ndarray:
     """Return (3, H, W) in [0, 1] as (H, W, 3) of its source's dtype.
 
     Raises:

@@ -226,6 +226,16 @@ def test_benchmark(monkeypatch, tmp_path, folder, capsys):
     assert len(results['overhead']['runs_ms']['network']) == 2
     peaks = results['memory']['peak_bytes']
     assert set(peaks) == {'3', '6'}
+    images = results['images']
+    steps = {
+        'levels to float', 'float to levels', 'scene cuts', 'comparison',
+        'encoding, medium', 'encoding, ultrafast'
+    }
+    assert {*images['ms_a_frame']} == steps and images['size'] == [24, 18]
+    for name, ms in images['ms_a_frame'].items():
+        assert ms == min(images['runs_ms'][name]) / 4
+        assert images['of_frame'][name] == pytest.approx(ms /
+                                                         images['frame_ms'])
     assert results['memory']['longest_over'] == peaks['6'] / peaks['3']
     for how in ('tool', 'default'):
         assert results['peak'][how]['bytes'] > 0
