@@ -235,6 +235,7 @@ class ResultHook(Hook):
             schema=SCHEMA,
             system=self.system or runner.cfg.get('experiment_name') or stem
             or type(restorer).__name__,
+            named=bool(self.system),
             config=self.config,
             **self._checkpoint,
             dataset=facts,

@@ -69,11 +69,13 @@ def column_of(result: dict, names: Optional[Dict[str, str]] = None) -> str:
 
     1. ``names``, by the result's system name or its config's stem;
     2. the system name, if it is a column's (in any case);
-    3. the config's stem, by :data:`SYSTEMS` and :data:`VARIANTS`:
+    3. the system name as it is, if it was given at test time (``--system``
+       of tools/test.py);
+    4. the config's stem, by :data:`SYSTEMS` and :data:`VARIANTS`:
        ``dksan-small_wo-dksa_clips_x16`` gives 'w/o DKSA';
-    4. the system name as it is.
+    5. the system name as it is.
 
-    A self-ensemble's column has a '+' appended in cases 2 and 3: it is never
+    A self-ensemble's column has a '+' appended in cases 2 and 4: it is never
     put under the paper's single-run numbers.
 
     Args:
@@ -90,7 +92,7 @@ def column_of(result: dict, names: Optional[Dict[str, str]] = None) -> str:
     columns = {c.casefold(): c for c in [*CONFIGS, *SYSTEMS.values()]}
     column = columns.get(system.casefold())
     match = _STEM.match(stem)
-    if column is None and match:
+    if column is None and match and not result.get('named'):
         base, variant = (part and part.lower() for part in match.groups())
         column = SYSTEMS[base]
         if column == 'DKSAN' and variant:

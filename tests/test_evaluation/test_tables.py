@@ -84,6 +84,19 @@ def test_column_from_names():
     assert column_of(result) == 'EDVR+'
 
 
+@pytest.mark.parametrize('system,column', [('mine', 'mine'),
+                                           ('DKSAN+', 'DKSAN+'),
+                                           ('bicubic', 'Bicubic')])
+def test_column_from_the_name_at_test_time(system, column):
+    """Also where the config is one of the paper's systems."""
+    result = make_result({'a': {'PSNR': [1.]}}, system=system, named=True)
+    assert column_of(result) == column
+    assert column_of(result, {'dksan_vid3oc_x16': 'Other'}) == 'Other'
+    other = make_result({'a': {'PSNR': [2.]}})
+    tables, _ = make_tables([result, other])
+    assert {c.system for c in tables[0].columns} == {column, 'DKSAN'}
+
+
 def test_numbers_in_words():
     assert [show_count(n) for n in (0, 999, 183560, 29476220)
             ] == ['0', '999', '183.56k', '29.48M']

@@ -142,7 +142,7 @@ def test_result_says_what_it_is_of(folder, bicubic):
     first, clips = (
         read_result(str(folder / 'a' / f'{name}.json'))
         for name in ('first', 'clips'))
-    assert first['system'] == 'bicubic_vid3oc_x16'
+    assert first['system'] == 'bicubic_vid3oc_x16' and not first['named']
     assert first['config'] == str(folder / 'bicubic.py')
     assert first['checkpoint'] is first['self_ensemble'] is None
     assert (first['scale'], first['parameters']) == (2, 0)
@@ -230,6 +230,7 @@ def test_same_bits_again_and_from_two_processes(ensembles):
 def test_self_ensemble_is_what_is_tested(folder, ensembles, bicubic):
     result = read_result(str(ensembles[2] / 'first.json'))
     assert result['self_ensemble'] == dict(spatial=8, temporal=True)
+    assert result['named']
     assert (result['system'], result['checkpoint'],
             result['iterations']) == ('DKSAN+', 'iter_115.pth', 115)
     assert len(result['checkpoint_sha256']) == 64
