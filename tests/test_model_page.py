@@ -222,5 +222,5 @@ class TestMetafile:
         row = next(
             line for line in page[page.index(f'| {name}: PSNR'):].splitlines()
             if line.startswith('| Average'))
-        assert f'| {metrics["PSNR"]} | {metrics["SSIM"]} |' in row
+        assert f'| {metrics["PSNR"]:.2f} | {metrics["SSIM"]:.4f} |' in row
         assert f'`{weights.SHA256[name]}`' in page

@@ -12,11 +12,19 @@ fi
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+ADDRESS=${MASTER_ADDR:-127.0.0.1}
+MEETING=(--node_rank="${NODE_RANK:-0}" --master_addr="$ADDRESS"
+    --master_port="${PORT:-29500}")
+if [ "${MAX_RESTARTS:-0}" != 0 ]; then
+    # each try meets anew: where processes meet by master_addr alone, they may
+    # find addresses of those that are gone, and wait for ever
+    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+    MEETING=(--rdzv_backend=c10d --rdzv_endpoint="$ADDRESS:${PORT:-29500}"
+        --rdzv_id="${PORT:-29500}")
+fi
 exec torchrun \
     --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
+    "${MEETING[@]}" \
     --nproc_per_node="$2" \
     --max_restarts="${MAX_RESTARTS:-0}" \
     "$ROOT/tools/train.py" "$1" --launcher pytorch "${@:3}"

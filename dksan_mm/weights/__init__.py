@@ -17,7 +17,11 @@ SHA256: Dict[str, str] = {
     'dksan-lite_x16':
     '311e41ebfa7aa8e9b82934a803a82dcc2096855ccae1978c39fbd4d1baf73b20',
     'dksan-lite_x4':
-    '4ecc6abfc9ef1093e92e530ea4185de8d9c96de9a324a6af3ab1898925287187',
+    'ba3385fbd5f9a6dcc96b002a4f9bfe3786e1ae7a4621c51cb03a3c9dcf4d58e8',
+    'edvr-lite_x16':
+    '0ed32c911788f80c5938c9d9abb1600e6f10f7f14a6666afbc818089a220116c',
+    'edvr-lite_x4':
+    'd1aaa0ca5a8c5ba25d556d13507974ae7c5d9cf719da895551837950daf9ef3e',
 }
 
 

@@ -1,5 +1,4 @@
 """The steps of the quick start, and the check of the environment."""
-import os.path as osp
 import re
 import sys
 
@@ -9,10 +8,8 @@ from conftest import ROOT
 from test_tools.test_train_test import run
 
 from dksan_mm import precision
+from dksan_mm.cli import check
 from dksan_mm.precision import SelfTest
-
-sys.path.insert(0, osp.join(ROOT, 'tools'))
-import check_env  # noqa: E402
 
 CONVERTER = 'tools/dataset_converters/videos/preprocess_videos.py'
 
@@ -50,7 +47,7 @@ def test_check_env():
 ])
 def test_check_env_warns_of_bfloat16(found, message, monkeypatch, capsys):
     monkeypatch.setattr(precision, 'self_test', lambda device: found)
-    check_env.show_speed('cpu')
+    check.show_speed('cpu')
     text = capsys.readouterr().out
     assert str(found) in text
     assert (message in text) if message else 'warning' not in text
