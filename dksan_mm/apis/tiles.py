@@ -14,6 +14,8 @@ Span = Tuple[int, int]
 # of the estimate, over what two runs tell
 _MARGIN = 1.1
 
+_MOST_TILES = 20_000
+
 
 class Tile(NamedTuple):
     """A part of an image and the weights, of its rows and of its columns at
@@ -125,7 +127,8 @@ def plan(size: Size, tile: int, overlap: int, scale: int,
         multiple (int): Divides the position of each tile.
 
     Raises:
-        ValueError: ``tile`` or ``overlap`` breaks the rules above.
+        ValueError: ``tile`` or ``overlap`` breaks the rules above, or there
+            were more than 20,000 tiles.
     """
     if overlap < 0:
         raise ValueError(f'tile_overlap must be at least 0, got {overlap}')
@@ -136,6 +139,12 @@ def plan(size: Size, tile: int, overlap: int, scale: int,
             f'tile_overlap of {overlap}, got {tile}')
     tile -= tile % multiple
     rows, columns = (divide(side, tile, overlap, multiple) for side in size)
+    count = len(rows) * len(columns)
+    if count > _MOST_TILES:
+        raise ValueError(
+            f'tile must be larger, or tile_overlap smaller: tiles of {tile} '
+            f'that share {overlap} are {count} a frame, which would run for '
+            f'ever; at most {_MOST_TILES} are taken')
     return [
         Tile(slice(*row), slice(*column), row_weights, column_weights)
         for row, row_weights in zip(rows, feather(rows, scale))

@@ -121,6 +121,12 @@ def test_plan_exception(tile, overlap, message):
         tiles.plan((40, 50), tile, overlap, 4, 4)
 
 
+def test_tiles_without_end():
+    tiles.plan((270, 480), 8, 0, 4, 1)
+    with pytest.raises(ValueError, match='of 1 .* are 129600 a frame'):
+        tiles.plan((270, 480), 1, 0, 4, 1)
+
+
 def quadratic(height, width):
     return 1000 + 10 * height * width
 
