@@ -28,9 +28,11 @@ _VALUES = {
     'train_dataloader.num_workers': (*_WHOLE, 0),
     'val_dataloader.num_workers': (*_WHOLE, 0),
 }
-_UNEXPECTED = re.compile(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword "
-                         r"argument '(\w+)'")
-_REQUIRED = re.compile(r'(\w+)(?:\.__init__)?\(\) missing \d+ required .*'
+# of constructors alone: what a network calls is not of the config. Python
+# names the class from 3.10 on
+_UNEXPECTED = re.compile(r"(?:(\w+)\.)?__init__\(\) got an unexpected "
+                         r"keyword argument '(\w+)'")
+_REQUIRED = re.compile(r'(?:(\w+)\.)?__init__\(\) missing \d+ required .*'
                        r'argument')
 _UNKNOWN = re.compile(r'(\S+) is not in the (?:\S+::)?([\w ]+) registry')
 
@@ -169,11 +171,12 @@ def _find_fault(error: Exception) -> Optional[str]:
     match = _UNEXPECTED.search(text)
     if match:
         name, setting = match.groups()
-        return (f'{name} has no setting {setting!r}'
-                f'{_hint(setting, _settings(error, name))}')
+        return (f'{name or "a class"} has no setting {setting!r}'
+                f'{_hint(setting, _settings(error))}')
     match = _REQUIRED.search(text)
     if match:
-        return f'{match[1]} needs {text[match.end():].lstrip("s:").strip()}'
+        what = text[match.end():].lstrip('s:').strip()
+        return f'{match[1] or "a class"} needs {what}'
     return None
 
 
@@ -187,7 +190,7 @@ def _registered(kind: str) -> List[str]:
     return names
 
 
-def _settings(error: Exception, name: str) -> List[str]:
+def _settings(error: Exception) -> List[str]:
     """Return the arguments of the class that was to be built."""
     trace, built = error.__traceback__, None
     while trace is not None:

@@ -107,6 +107,9 @@ def test_what_builders_say(config, registry, part, message):
 
 
 def test_other_errors_pass(config):
+    with pytest.raises(TypeError, match='forward'):
+        with naming_config(Config(dict())):
+            raise TypeError("forward() got an unexpected keyword argument 'x'")
     with pytest.raises(KeyError, match='other'):
         with naming_config(Config(dict())):
             raise KeyError('other')
