@@ -1,6 +1,5 @@
 """Trainings that diverge: stopped, or gone back and slowed."""
 import logging
-import math
 from typing import Any, Dict, List, Optional
 
 from mmengine.hooks import Hook
@@ -15,11 +14,14 @@ from .checkpoint_hook import (DivergenceError, find_checkpoint,
 
 _MOST_ROLLBACKS = 5
 _MOST_OFFSET = 50
+# images are in [0, 1]: a loss beyond this is lost, finite or not
+_MOST_LOSS = 1e6
 
 
 @HOOKS.register_module()
 class HealthHook(Hook):
-    """Acts when a loss is not finite, and watches the alignment's offsets.
+    """Acts when a loss is not finite, or above 1e6, and watches the
+    alignment's offsets.
 
     It runs before checkpoints are saved, so that none is of such weights:
     losses are looked at in every iteration, weights before each is saved.
@@ -90,12 +92,12 @@ class HealthHook(Hook):
         loss = sum(
             float(value.detach().sum())
             for key, value in (outputs or {}).items() if 'loss' in key)
-        if math.isfinite(loss) and (not self._saves(runner)
-                                    or has_finite_weights(runner)):
+        good = abs(loss) <= _MOST_LOSS  # false for NaN
+        if good and (not self._saves(runner) or has_finite_weights(runner)):
             return
         found = (f'the loss of iteration {runner.iter + 1} must be finite, '
-                 f'found {loss}')
-        if math.isfinite(loss):
+                 f'and at most {_MOST_LOSS:g}, found {loss}')
+        if good:
             found = (f'the weights after iteration {runner.iter + 1} must be '
                      'finite, found values that are not')
         if self.on_nan == 'stop':

@@ -318,3 +318,8 @@ def test_published_checkpoints_are_whole(tmp_path, monkeypatch):
         name for name in os.listdir(tmp_path / 'b')
         if name.startswith('iter_8-') and name.endswith('.pth')
     ]
+
+
+def test_a_loss_that_is_lost_stops(tmp_path):
+    with pytest.raises(DivergenceError, match='at most 1e.06, found'):
+        train(tmp_path, lr=1e9, hooks=[HealthHook()])
