@@ -27,14 +27,13 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import torch
 import torch.nn.functional as F
 from mmagic.registry import MODELS
-from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from dksan_mm import _benchmark as bench
 from dksan_mm import precision
-from dksan_mm.cli import add_debug_argument, run_tool
+from dksan_mm.cli import DictAction, add_debug_argument, run_tool
 from dksan_mm.engine import check_checkpoint, complexity, keep_freed_memory
 from dksan_mm.engine.config import merge_options, read_config
 

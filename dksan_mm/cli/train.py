@@ -37,8 +37,9 @@ def parse_args() -> argparse.Namespace:
         '--on-nan',
         choices=['stop', 'rollback'],
         default='stop',
-        help='when a loss is not finite: stop with an error, or go back to '
-        'the last checkpoint and halve the learning rate; default: stop')
+        help='when a loss is not finite, or above 1e6: stop with an error, or '
+        'go back to the last checkpoint and halve the learning rate; default: '
+        'stop')
     add_runner_arguments(parser)
     return parser.parse_args()
 

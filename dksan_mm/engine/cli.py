@@ -25,10 +25,10 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
+    cfg.launcher = args.launcher
     if args.data_root:
         use_data_root(cfg, args.data_root, getattr(args, 'dataset', None))
     merge_options(cfg, args.cfg_options)
-    cfg.launcher = args.launcher
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:

@@ -17,13 +17,12 @@ from typing import Any, Dict, List, Optional
 import cv2
 import torch
 from mmagic.registry import DATASETS
-from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from dksan_mm._benchmark import (alternate, hardware, make_table, number,
                                  show_hardware, summary, write_json)
-from dksan_mm.cli import add_debug_argument, run_tool
+from dksan_mm.cli import DictAction, add_debug_argument, run_tool
 from dksan_mm.engine.cli import use_data_root
 from dksan_mm.engine.config import merge_options, naming_config, read_config
 
