@@ -4,8 +4,8 @@
 
 RESULT is what tools/test.py --result-dir wrote: a directory, or one of its
 .json files. A system's column is the name that tools/test.py --system gave it,
-or is found by its config's (edvr_..., dksan_wo-dksa_...); --system NAME=COLUMN names another. Systems
-that the paper has not (BasicVSR++) are further columns.
+or is found by its config's (edvr_..., dksan_wo-dksa_...); --system NAME=COLUMN
+names another. Systems that the paper has not (BasicVSR++) are further columns.
 """
 import argparse
 import sys
