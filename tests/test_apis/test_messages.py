@@ -5,6 +5,7 @@ import os.path as osp
 import re
 import shutil
 import socket
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -19,6 +20,7 @@ from video_files import write_clip
 
 from dksan_mm.apis import probe, video_scan
 from dksan_mm.apis.estimate import estimate
+from dksan_mm.apis.video_io import EncoderOptions, check_container
 from dksan_mm.apis.video_probe import simple_rate
 from dksan_mm.datasets.conversion import convert
 from dksan_mm.datasets.faults import telling
@@ -68,13 +70,14 @@ def clip(path, **options):
     return write_clip(path, frames=make_frames(9, SIZE), **options)
 
 
-def encrypted(folder):
+def encrypted(folder, **options):
     return clip(
         folder / 'a.mp4',
         codec='libx264',
         pix_fmt='yuv420p',
         options={},
-        container_options=KEY)
+        container_options=KEY,
+        **options)
 
 
 def animation(path):
@@ -267,6 +270,15 @@ def test_sources(odd, work, tmp_path, monkeypatch):
 def test_reasons(tmp_path, name, reason):
     with pytest.raises(ValueError, match=reason):
         probe(ODD[name](tmp_path))
+
+
+def test_encrypted_sound(tmp_path):
+    """It would be copied, and nobody could hear it."""
+    clear = clip(tmp_path / 'b.mp4', sound='aac')
+    path = encrypted(tmp_path, sound='aac')
+    info = replace(probe(clear), path=path)
+    with pytest.raises(ValueError, match=r'a.mp4 must not.*\(audio, aac\)'):
+        check_container(info, 'c.mkv', 1, EncoderOptions())
 
 
 def test_restoration(odd, model, tmp_path):
