@@ -8,6 +8,7 @@ from typing import Any, Optional, Union
 import torch
 from mmagic.models import BaseEditModel
 
+from dksan_mm.datasets.faults import told
 from .job import choose_dtype, probe_source
 from .restore_video import restore_video
 from .targets import is_video_path
@@ -17,6 +18,7 @@ from .video_source import cut_source
 _FEW, _MORE = 2, 8
 
 
+@told('source')
 def estimate(model: BaseEditModel,
              source: str,
              output: str,
@@ -41,7 +43,7 @@ def estimate(model: BaseEditModel,
             ``overwrite`` and ``progress``, which don't matter.
 
     Raises:
-        ValueError: As of :func:`restore_video`.
+        FileNotFoundError, ValueError, OSError: As of :func:`restore_video`.
     """
     for name in ('resume', 'overwrite', 'progress', 'quiet'):
         options.pop(name, None)

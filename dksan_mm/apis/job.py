@@ -324,7 +324,7 @@ def check_places(source: str, outputs: List[str]) -> None:
     for output in outputs:
         if osp.exists(output) and osp.samefile(source, output):
             raise ValueError(f'OUTPUT must be another file than INPUT, got '
-                             f'{output} for both')
+                             f'{output} for both; choose another name')
         folder = osp.dirname(osp.abspath(output))
         if not osp.isdir(folder):
             raise FileNotFoundError(

@@ -216,8 +216,12 @@ class PartialFolder:
         try:
             with open(self.file(_READY)) as file:
                 ready: Dict[str, Any] = json.load(file)
-        except OSError:
+        except FileNotFoundError:
             return False
+        except ValueError as error:
+            raise ValueError(
+                f'{self.file(_READY)} must hold a note of what is to be '
+                f'moved, found: {error}{_ANEW}') from error
         self._check_equal(ready['settings'], settings)
         for note in ready['files']:
             output = osp.normpath(self.file(note['output']))

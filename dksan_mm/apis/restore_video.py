@@ -8,6 +8,7 @@ from typing import Any, Iterable, List, Optional, Set, Tuple, Union
 from mmagic.models import BaseEditModel
 from mmengine.dist import all_gather_object, get_dist_info
 
+from dksan_mm.datasets.faults import told
 from . import shards
 from .job import Job, choose_dtype
 from .progress import show_progress
@@ -45,6 +46,7 @@ class Summary:
     was_there: bool
 
 
+@told('source')
 def restore_video(model: BaseEditModel,
                   source: str,
                   output: str,
@@ -131,6 +133,8 @@ def restore_video(model: BaseEditModel,
             cannot have this size, codec or sound; a stopped run had other
             settings; an option breaks its rule.
         OutputError: The output cannot be written (full disk, ...).
+        OSError: The system refuses something else; the message names the file
+            and the cure.
         KeyboardInterrupt: Of Ctrl-C; the state can be gone on with.
     """
     begun = time.perf_counter()

@@ -39,10 +39,11 @@ def check_encoder(info: SourceInfo, scale: int,
             f'found: {error}; choose others of codec, preset, crf, pix_fmt '
             'or extra') from error
     raise ValueError(
-        f'frames of {width}x{height} ({info.width}x{info.height} at scale '
-        f'{scale}) must be taken by the encoder of {coder}, found: {error}; '
-        'choose a smaller source or scale, another codec or pix_fmt (yuv444p '
-        'for odd sizes), or write a folder of frames') from error
+        f'frames of {width}x{height} ({info.path} is {info.width}x'
+        f'{info.height}, at scale {scale}) must be taken by the encoder of '
+        f'{coder}, found: {error}; choose a smaller source or scale, another '
+        'codec or pix_fmt (yuv444p for odd sizes), or write a folder of frames'
+    ) from error
 
 
 def _try_encoder(info: SourceInfo, width: int, height: int,

@@ -13,11 +13,12 @@ from dksan_mm.datasets.storage import sync
 from .video_encoding import (TICK, add_video_stream, check_encoder, create,
                              told_reasons, writing)
 from .video_options import EncoderOptions
-from .video_plan import Plan, close_quietly, plan_streams, short_reason
+from .video_plan import (Plan, close_quietly, find_lost_tags, plan_streams,
+                         short_reason)
 from .video_sound import encode_packets
 from .video_source import SourceInfo, open_video
-from .video_streams import (copy_packets, copy_streams, list_left_out,
-                            output_format, video_tags)
+from .video_streams import (copy_packets, copy_streams, file_tags,
+                            list_left_out, output_format, video_tags)
 
 
 def check_container(info: SourceInfo, output: str, scale: int,
@@ -36,7 +37,8 @@ def check_container(info: SourceInfo, output: str, scale: int,
     Returns:
         list[str]: What is not copied as it is, a line each: what was left
         out as asked, data streams, attachments and cover pictures that the
-        format cannot hold, sound that is encoded anew, times that are mended.
+        format cannot hold, sound that is encoded anew, times that are mended,
+        tags.
 
     Raises:
         ValueError: The format is unknown, or cannot hold the codec, turned
@@ -66,6 +68,10 @@ def check_container(info: SourceInfo, output: str, scale: int,
                 left_out.append(
                     f'chapters of {info.path} are left out, as its sound has '
                     f'no name of its own in {name} (--audio aac keeps them)')
+            tags = find_lost_tags(file_tags(source), name)
+            if tags:
+                left_out.append(f'tags of {info.path} are left out, as {name} '
+                                f'holds none of these: {", ".join(tags)}')
             lost = {*info.side_data}
             tags = source.streams[info.stream_index].metadata
             if name == 'matroska' and 'stereo_mode' in tags:

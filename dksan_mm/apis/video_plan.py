@@ -1,13 +1,15 @@
 """What becomes of the streams beside a source's video, tried against the real
 container: a copy, or for sound that it cannot hold another coding."""
 from contextlib import ExitStack
+from io import BytesIO
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import av
 
 from .video_encoding import create, told_reasons
 from .video_options import EncoderOptions
-from .video_source import SourceInfo, describe_stream, open_video
+from .video_source import (TAG_ERRORS, SourceInfo, describe_stream, encrypted,
+                           open_video)
 from .video_streams import (Pairs, TimesMended, copy_packets, copy_stream,
                             is_copied)
 
@@ -136,6 +138,8 @@ def _try_streams(info: SourceInfo, name: str,
         numbers = {id(copy): stream.index for stream, copy in pairs}
         for packet in copy_packets(source, info, pairs, name, mended):
             number = numbers[id(packet.stream)]
+            if packet.has_sidedata('encryption_info'):
+                raise encrypted(info.path, source.streams[number])
             if number in refused:
                 continue
             try:
@@ -166,6 +170,25 @@ def _try_stream(stack: ExitStack, stream: av.stream.Stream,
     stack.callback(close_quietly, container)
     container.start_encoding()
     return copy, special
+
+
+def find_lost_tags(tags: Dict[str, str], name: str) -> List[str]:
+    """Return those of a file's tags that a format does not hold: its own
+    reader does not find them in what its writer made of them."""
+    if name in ('matroska', 'webm'):  # which hold any
+        return []
+    if not tags or name == 'mpegts':  # which holds none
+        return sorted(tags)
+    file = BytesIO()
+    with create(file, name) as container:
+        container.add_mux_stream('mpeg4', 25, width=16, height=16)
+        container.metadata.update(tags)
+        container.start_encoding()
+    file.seek(0)
+    with av.open(file, metadata_errors=TAG_ERRORS) as container:
+        holders = (container, *container.streams)
+        kept = {key.lower() for holder in holders for key in holder.metadata}
+    return sorted(key for key in tags if key.lower() not in kept)
 
 
 def close_quietly(container: av.container.OutputContainer) -> None:

@@ -10,6 +10,7 @@ from av.sidedata.sidedata import Type
 from av.video.reformatter import ColorRange
 from mmengine.logging import print_log
 
+from dksan_mm.datasets.faults import told
 from dksan_mm.datasets.sources import (IMAGE_SUFFIXES, check_exists,
                                        list_frames, read_image)
 from .video_scan import Scan, first_frame, scan_frames, scan_packets
@@ -24,10 +25,13 @@ _NOT_KEPT = ('A53_CC', 'AMBIENT_VIEWING_ENVIRONMENT', 'CONTENT_LIGHT_LEVEL',
              'DYNAMIC_HDR_VIVID', 'ICC_PROFILE', 'MASTERING_DISPLAY_METADATA',
              'SPHERICAL', 'STEREO3D')
 _LAYER = 'matroska_block_additional'
+# of frames per second; what damaged files tell is beyond it
+_MOST_RATE = Fraction(10**6)
 # Of these a packet may hold no frame that is shown.
 _FRAMELESS = ('vp8', 'mpeg4', 'msmpeg4', 'h263', 'flv')
 
 
+@told('path')
 def probe(path: str,
           rate: Fraction = Fraction(25),
           strict: bool = False,
@@ -205,7 +209,8 @@ def _average_rate(stream: av.video.stream.VideoStream,
 
 def simple_rate(rate: Fraction) -> Fraction:
     """Return the nearest rate that is a fraction of small numbers, or one
-    frame in such a number of seconds."""
+    frame in such a number of seconds, within what FFmpeg takes."""
+    rate = min(max(rate, 1 / _MOST_RATE), _MOST_RATE)
     if rate < 1:
         return 1 / (1 / rate).limit_denominator(1001)
     return rate.limit_denominator(1001)

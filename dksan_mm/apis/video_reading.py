@@ -9,6 +9,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from mmengine.logging import print_log
 
+from dksan_mm.datasets.faults import telling
 from dksan_mm.datasets.sources import read_image
 from .scene_cuts import full_scale
 from .video_scan import decode_packet
@@ -88,7 +89,9 @@ def _read_video(info: SourceInfo, start: int, stop: int,
             print_log(
                 f'{info.describe_frame(index)} is damaged; what its decoder '
                 'makes of it is used', 'current', logging.WARNING)
-        yield to_rgb(frame, index)
+        with telling(info.path):
+            image = to_rgb(frame, index)
+        yield image
 
 
 def _read_images(info: SourceInfo, start: int,

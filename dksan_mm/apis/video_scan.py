@@ -7,7 +7,7 @@ from typing import Iterator, List, Optional
 import av
 from mmengine.logging import print_log
 
-from .video_source import CURE, Clock, open_video, set_decoder
+from .video_source import CURE, Clock, encrypted, open_video, set_decoder
 
 
 @dataclass
@@ -62,6 +62,8 @@ def scan_packets(path: str, index: int, strict: bool) -> Scan:
                 raise ValueError(
                     f'{path} must be undamaged (strict, --strict), found '
                     f'{found} after frame {packets}; {CURE}')
+            if packet.has_sidedata('encryption_info'):
+                raise encrypted(path, stream)
             packets += 1
             if not packet.is_discard:  # cut off by the file's edit list
                 before = before if packet.dts is None else packet.dts

@@ -1,4 +1,5 @@
 """What a source of frames is: a video file, or a folder of frames."""
+import errno
 import os.path as osp
 from bisect import bisect_left, bisect_right
 from contextlib import contextmanager
@@ -12,7 +13,9 @@ from av.sidedata.sidedata import Type
 from av.video.reformatter import ColorRange
 from mmengine.logging import print_log
 
-CURE = 'copy or convert the file again'
+from dksan_mm.datasets.faults import DAMAGED, cure_of, is_of_library
+
+CURE = DAMAGED
 
 # seconds that a clock may leave out and still be the same clock
 _GAP = 10
@@ -215,9 +218,28 @@ def open_video(path: str,
                 local_name(path), options=options,
                 metadata_errors=TAG_ERRORS) as file:
             yield file
-    except av.error.FFmpegError as error:
+    except (av.error.FFmpegError, IndexError, OverflowError) as error:
+        if not is_of_library(error):
+            raise
         raise ValueError(f'{path} must be a video that can be read, found: '
-                         f'{error}; {CURE}') from error
+                         f'{_reason(path, error)}') from error
+
+
+def _reason(path: str, error: Exception) -> str:
+    """Return why a file cannot be read, and what to do."""
+    if not osp.isfile(path):
+        return f'{error}; {cure_of(error, CURE)}'
+    with open(path, 'rb') as file:
+        head = file.read(21)
+    if head[:4] + head[8:16] == b'RIFFWEBPVP8X' and head[20] & 2:
+        return ('an animated WebP, of which FFmpeg reads single pictures '
+                'alone; convert it to a video or to a folder of PNGs first')
+    if isinstance(error, IndexError):  # PyAV does not know it
+        return f'a stream that begins within the file; {CURE}'
+    if getattr(error, 'errno', None) == errno.ENOENT:
+        return ('that it is a list of other files, which are not there; name '
+                'the video itself')
+    return f'{error}; {cure_of(error, CURE)}'
 
 
 def set_decoder(stream: av.video.stream.VideoStream) -> None:
@@ -273,10 +295,37 @@ def find_video_stream(path: str, wanted: Optional[int] = None) -> int:
         if len(streams) > 1:
             stream = _choose_stream(container, streams)
         if stream.codec_context is None:
+            if _has_encrypted_entry(path):
+                raise encrypted(path, stream)
             raise ValueError(
                 f'{path} must have a video that can be decoded, found stream '
                 f'{stream.index} of an unknown codec; convert it to another')
         return stream.index
+
+
+def encrypted(path: str, stream: av.stream.Stream) -> ValueError:
+    """Return the error to raise for a stream that is encrypted."""
+    return ValueError(
+        f'{path} must not be encrypted, found {describe_stream(stream)} '
+        'encrypted, as shops do for their players; use a file without copy '
+        'protection')
+
+
+def _has_encrypted_entry(path: str) -> bool:
+    """Return whether the header of an MP4 file tells of a video that is
+    encrypted."""
+    with open(path, 'rb') as file:
+        while len(head := file.read(8)) == 8:
+            size, kind = int.from_bytes(head[:4], 'big'), head[4:]
+            if size == 1:
+                size = int.from_bytes(file.read(8), 'big') - 8
+            if kind == b'moov':
+                header = file.read(max(size - 8, 0))
+                return any(entry in header for entry in (b'encv', b'drmi'))
+            if size < 8:
+                return False
+            file.seek(size - 8, 1)
+    return False
 
 
 def _choose_stream(container: av.container.InputContainer,

@@ -28,7 +28,8 @@ _FORMATS = {
 _TS_SOUND = ('aac', 'aac_latm', 'ac3', 'dca', 'eac3', 'mp2', 'mp3', 'mp3float',
              'opus', 'truehd')
 # Tags that tell of the source's file or coded pictures, not of what they show.
-_FILE_TAGS = ('major_brand', 'minor_version', 'compatible_brands', 'encoder')
+_FILE_TAGS = ('major_brand', 'minor_version', 'compatible_brands', 'encoder',
+              'software')
 _CODED_TAGS = ('encoder', 'DURATION', 'BPS', 'NUMBER_OF_', '_STATISTICS_',
                'SOURCE_ID')
 
@@ -144,11 +145,17 @@ def copy_streams(source: av.container.InputContainer,
                 stream, name, info, options):
             copy_stream(container, name, stream)
     container.set_chapters(_chapters(source, info))
-    container.metadata.update({
-        key: value
-        for key, value in source.metadata.items() if key not in _FILE_TAGS
-    })
+    container.metadata.update(file_tags(source))
     return pairs
+
+
+def file_tags(source: av.container.InputContainer) -> Dict[str, str]:
+    """Return the tags of a source that hold for its copy."""
+    return {
+        key: value
+        for key, value in source.metadata.items()
+        if key.lower() not in _FILE_TAGS
+    }
 
 
 def _chapters(source: av.container.InputContainer,

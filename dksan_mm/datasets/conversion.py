@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from mmengine.utils import ProgressBar, track_progress
 
 import dksan_mm
+from .faults import told
 from .layout import Settings, lr_folder, read_json, read_metadata, to_json
 from .locking import RunLock
 from .reduction import MIN_LR_SIZE, crop_frame, reduce_frame
@@ -57,6 +58,7 @@ class _Task(NamedTuple):
         return osp.join(self.out, self.folder, kind)
 
 
+@told('out')
 def convert(out: str,
             splits: Splits,
             settings: Settings,
@@ -340,7 +342,8 @@ class _Convert:
         if count < self.min_frames and not task.clip.exact:
             raise ValueError(
                 f'{path} must have at least {self.min_frames} frames, one '
-                f'window, from number {start} on, found {count}')
+                f'window, from number {start} on, found {count}; use a '
+                'longer video')
         return hr.shape
 
 

@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from PIL import Image
 
 from .camera import Scaled
+from .faults import reading_image
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 # mean squared difference of pixels one apart over that of pixels two apart:
@@ -60,13 +61,8 @@ def list_photographs(folder: str, least_side: int) -> List[str]:
 
 def _size_of(path: str) -> Sequence[int]:
     """Return what a photograph's header says: width and height."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f'{path} must be a readable photograph, found: {error}; copy it '
-            'again, or remove it') from error
+    with reading_image(path, 'photograph'), Image.open(path) as image:
+        return image.size
 
 
 class Photograph(NamedTuple):

@@ -11,6 +11,8 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image, ImageOps
 
+from .faults import check_kind, reading_image, telling, told
+
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff')
 VIDEO_SUFFIXES = ('.mp4', '.mkv', '.mov', '.avi', '.webm', '.m4v', '.mpg',
                   '.mpeg', '.ts', '.y4m')
@@ -38,13 +40,24 @@ def stem_of(path: str) -> str:
 
 
 def check_exists(path: str) -> None:
-    """Raise FileNotFoundError unless ``path`` exists."""
+    """Check that there is a file or folder that can be read.
+
+    Raises:
+        FileNotFoundError: There is nothing.
+        ValueError: It is a pipe, a socket or a device, or this user may not
+            read it.
+    """
     if not osp.exists(path):
         raise FileNotFoundError(
             f'{path} must be a video or a folder of frames, found nothing '
             'there; check the path')
+    check_kind(path)
+    if not os.access(path, os.R_OK):
+        raise ValueError(f'{path} must be readable, found that this user may '
+                         'not read it; let this user read it')
 
 
+@told('root')
 def list_sources(root: str, tell: bool = False) -> List[str]:
     """Return the videos and folders of frames directly below a folder, in
     the order of their names; hidden files are passed over. ``tell`` names
@@ -104,13 +117,15 @@ def find_numbered_sequences(roots: Sequence[str]) -> Dict[str, str]:
 
 def _nested_hint(root: str) -> str:
     """Return what to name instead, if a folder below holds sequences."""
+    named = '; name the folder that holds them'
     if not osp.isdir(root):
-        return '; name the folder that holds them'
+        return named
     below = [
         osp.join(root, name) for name in sorted(os.listdir(root)) if
         osp.isdir(osp.join(root, name)) and list_sources(osp.join(root, name))
     ]
-    return f'; there are some in {", ".join(below)}' if below else ''
+    return (f'; name the folders that hold some: {", ".join(below)}'
+            if below else named)
 
 
 def _is_video(path: str) -> bool:
@@ -130,7 +145,7 @@ def _is_video(path: str) -> bool:
             return not still and any(
                 not stream.disposition & av.stream.Disposition.attached_pic
                 for stream in file.streams.video)
-    except (av.error.FFmpegError, OSError):
+    except (av.error.FFmpegError, OSError, ValueError):
         return False
 
 
@@ -153,7 +168,13 @@ def read_clip(clip: Clip) -> Iterator[np.ndarray]:
             missing or there twice; frames differ in size; an image is
             damaged, has 16 bits or is transparent; a video is damaged or ends
             early.
+        OSError: The system does not let it be read.
     """
+    with telling(clip.path):
+        yield from _read_clip(clip)
+
+
+def _read_clip(clip: Clip) -> Iterator[np.ndarray]:
     check_exists(clip.path)
     frames = _read_folder(clip) if osp.isdir(clip.path) else _read_video(clip)
     size, count = None, 0
@@ -178,6 +199,7 @@ def read_clip(clip: Clip) -> Iterator[np.ndarray]:
             f'{", ".join(IMAGE_SUFFIXES)}')
 
 
+@told('folder')
 def list_frames(folder: str) -> List[str]:
     """Return the names of a folder's images in the order of their numbers,
     wherever these stand in the names, or, if none is numbered, of their
@@ -259,22 +281,16 @@ def _read_folder(clip: Clip) -> Iterator[Tuple[str, np.ndarray]]:
 def read_image(path: str) -> np.ndarray:
     """Read an image, (H, W, 3) uint8 RGB, by the rules of
     :func:`read_clip`."""
-    cure = 'restore or convert the file again'
-    try:
-        with Image.open(path) as image:
-            # Pillow would drop the lower half of 16-bit colours in silence
-            deep = image.mode[:1] in 'IF' or any('16' in str(tile[3])
-                                                 for tile in image.tile)
-            image.load()
-            if deep:
-                raise ValueError(
-                    f'{path} must have 8 bits a channel, found more (mode '
-                    f'{image.mode}); convert it to 8 bits first')
+    with reading_image(path), Image.open(path) as image:
+        # Pillow would drop the lower half of 16-bit colours in silence
+        deep = image.mode[:1] in 'IF' or any('16' in str(tile[3])
+                                             for tile in image.tile)
+        image.load()
+        if not deep:
             image = ImageOps.exif_transpose(image.copy())
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f'{path} must be a readable image, found: {error}; {cure}'
-        ) from error
+    if deep:
+        raise ValueError(f'{path} must have 8 bits a channel, found more '
+                         f'(mode {image.mode}); convert it to 8 bits first')
     if image.has_transparency_data:
         image = image.convert('RGBA')
         opaque = image.getchannel('A').getextrema()[0]

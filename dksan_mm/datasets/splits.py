@@ -4,6 +4,7 @@ import os.path as osp
 import re
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from .faults import told
 from .sources import (Clip, check_exists, find_numbered_sequences, list_frames,
                       list_sources, read_clip, stem_of)
 
@@ -26,6 +27,7 @@ class Entry(NamedTuple):
         return Clip(path, self.start, stop, stop is not None)
 
 
+@told('path')
 def read_split(path: str) -> List[Entry]:
     """Read a split file: a sequence a line, then, if it is not the whole
     sequence, the first frame (from 0) and the number of frames; what follows
@@ -54,13 +56,15 @@ def read_split(path: str) -> List[Entry]:
             raise ValueError(
                 f'{path}, line {number}, must be a sequence, or a '
                 'sequence, its first frame and the number of frames, '
-                f'found {line.strip()!r}')
+                f'found {line.strip()!r}; mend the line')
         if words[0] in entries:
             raise ValueError(f'{path}, line {number}, must name another '
-                             f'sequence, found {words[0]} again')
+                             f'sequence, found {words[0]} again; remove '
+                             'one')
         entries[words[0]] = Entry(words[0], *map(int, words[1:]))
     if not entries:
-        raise ValueError(f'{path} must name at least one sequence, found none')
+        raise ValueError(f'{path} must name at least one sequence, found none'
+                         '; choose another split file')
     return list(entries.values())
 
 

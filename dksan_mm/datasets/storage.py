@@ -5,7 +5,6 @@
 ...; both hold the same pixels. Of a memory map only the pixels that are used
 are read from the disk, and nothing is decoded.
 """
-import errno
 import hashlib
 import os
 import os.path as osp
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 from PIL import Image
 
+from .faults import cure_of, reading_image
 from .sources import list_frames, read_image
 
 STORAGES = ('png', 'memmap')
@@ -54,7 +54,8 @@ def list_sequence(folder: str, sequence: str) -> Listing:
         return Listing(mapped, 'memmap',
                        [f'{i:08d}.png' for i in range(count)])
     if not osp.isdir(frames):
-        raise FileNotFoundError(f'neither {frames} nor {mapped} exists')
+        raise FileNotFoundError(
+            f'neither {frames} nor {mapped} exists; run the converter again')
     return Listing(frames, 'png', sorted(os.listdir(frames)))
 
 
@@ -143,12 +144,8 @@ def frame_size(path: str) -> Tuple[int, int]:
     if image is not None:
         return image.shape[1], image.shape[0]
     path = frame_file(path)
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError as error:
-        raise ValueError(f'{path} must be a readable image, found: {error}; '
-                         'restore or convert the file again') from error
+    with reading_image(path), Image.open(path) as image:
+        return image.size
 
 
 def read_frame(folder: str, sequence: str, frame: str) -> np.ndarray:
@@ -166,24 +163,6 @@ class OutputError(OSError):
     """An output cannot be written."""
 
 
-# What to do about an error of the system.
-_CURES = {
-    errno.ENOSPC: 'free disk space',
-    errno.EDQUOT: 'free disk space: a quota is used up',
-    errno.EFBIG: 'choose a file system that takes larger files',
-    errno.EROFS: 'choose a folder that can be written to',
-    errno.EACCES: 'choose a folder that can be written to',
-    errno.EPERM: 'choose a folder that can be written to',
-    errno.EEXIST: 'a file is where a folder must be: remove it, or choose '
-    'another name',
-    errno.ENOTDIR: 'a file is where a folder must be: remove it, or choose '
-    'another name',
-    errno.EISDIR: 'a folder is where a file must be: remove it, or choose '
-    'another name',
-    errno.ENAMETOOLONG: 'choose a shorter name',
-}
-
-
 def output_error(path: str, error: Exception, after: str = '') -> OutputError:
     """Return the error to raise where an output cannot be written, with the
     cure that its cause has.
@@ -193,17 +172,11 @@ def output_error(path: str, error: Exception, after: str = '') -> OutputError:
         error (Exception): What the system says.
         after (str): What to do then. Default: run the same command again.
     """
-    cure = _CURES.get(
-        getattr(error, 'errno', None), 'see to what the system says here')
+    cure = cure_of(error, 'see to what the system says here', reading=False)
     after = after or ('then run the same command again: it goes on where it '
                       'stopped')
     return OutputError(f'{path} could not be written: {error}; {cure}, '
                        f'{after}')
-
-
-def is_write_error(error: OSError) -> bool:
-    """Whether the system refused to write, in a way that has a cure here."""
-    return error.errno in _CURES
 
 
 def sync(path: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, NamedTuple
 import numpy as np
 from mmengine.utils import track_parallel_progress, track_progress
 
+from .faults import told
 from .layout import lr_folder, read_metadata
 from .reduction import reduce_frame
 from .storage import Listing, list_sequence, read_frame
@@ -22,6 +23,7 @@ class _Task(NamedTuple):
         return osp.join(self.root, self.folder, kind)
 
 
+@told('root')
 def verify(root: str, workers: int = 1) -> List[str]:
     """Verify a data set that the converter wrote: the number and names of
     frames, their sizes, every LR frame against its HR frame, the annotations,

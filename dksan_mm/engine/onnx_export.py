@@ -1,8 +1,9 @@
 """Exporting a network to ONNX, and comparing the file with the network."""
 import importlib
 import os
-from typing import Dict, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -68,9 +69,9 @@ def export_onnx(net: nn.Module,
     """Export a network as one ONNX file of standard operators.
 
     The file's input is ``frames``, its output ``restored``, both float32;
-    batch, height and width are dynamic. The file appears under its name when
-    it is whole and has passed all checks; before that, and if one fails, it
-    is ``<name>.partial.onnx``.
+    batch, which may be 0, height and width are dynamic. The file appears
+    under its name when it is whole and has passed all checks; before that,
+    and if one fails, it is ``<name>.partial.onnx``.
 
     Args:
         net (nn.Module): Maps (N, T, C, H, W) to (N, C, scale * H,
@@ -132,6 +133,9 @@ def _write(net: nn.Module, path: str, example: Tensor, opset: int) -> None:
             opset_version=opset,
             verbose=False)
     program.save(path, external_data=False)
+    model = onnx.load(path)
+    _take_empty_batches(model.graph)
+    onnx.save(model, path)
     onnx.checker.check_model(path, full_check=True)
     found = {
         entry.domain: entry.version
@@ -142,6 +146,42 @@ def _write(net: nn.Module, path: str, example: Tensor, opset: int) -> None:
             f'{path} must need ONNX opset {opset} and no other domain, got '
             f'{found}: PyTorch {torch.__version__} cannot export to that opset'
         )
+
+
+def _take_empty_batches(graph: Any) -> None:
+    """Let a graph take N = 0, which few operators of ONNX Runtime do: it then
+    computes one image, of zeros, and gives none."""
+    from onnx import helper, numpy_helper
+    (frames, ), (restored, ) = graph.input, graph.output
+    whole, all_restored = f'{frames.name}_whole', f'{restored.name}_whole'
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [{
+                frames.name: whole,
+                restored.name: all_restored
+            }.get(name, name) for name in names]
+    graph.initializer.append(
+        numpy_helper.from_array(np.zeros(1, np.int64), 'batch_zero'))
+
+    def node(kind: str, inputs: str, output: str, **attributes: Any) -> Any:
+        return helper.make_node(kind, inputs.split(), [output],
+                                f'node_{output}', **attributes)
+
+    zero = numpy_helper.from_array(np.zeros(1, np.float32))
+    before = [
+        node('Shape', frames.name, 'batch_size', start=0, end=1),
+        node('Shape', frames.name, 'batch_shape', start=1),
+        node('Equal', 'batch_size batch_zero', 'batch_is_empty'),
+        node('Cast', 'batch_is_empty', 'batch_missing', to=7),  # int64
+        node('Concat', 'batch_missing batch_shape', 'batch_fill', axis=0),
+        node('ConstantOfShape', 'batch_fill', 'batch_blank', value=zero),
+        node('Concat', f'{frames.name} batch_blank', whole, axis=0),
+    ]
+    after = node('Slice', f'{all_restored} batch_zero batch_size batch_zero',
+                 restored.name)
+    nodes = [*before, *graph.node, after]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def compare(net: nn.Module, path: str, x: Tensor) -> float:

@@ -2,7 +2,9 @@
 
 ``torch.onnx.export`` calls the functions of :data:`TRANSLATIONS` with values
 of the graph that it builds in the place of tensors. The graphs compute in
-float32.
+float32. Nothing is cast to float32 on the way, so that tools can convert them
+to float16 as a whole; where pixels are is told by whole numbers, of which
+float16 would not have enough.
 """
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -15,6 +17,7 @@ import dksan_mm.models.modulated_deform_conv  # noqa: F401, defines the op
 from dksan_mm.ops._validation import Geometry
 
 Value = Any  # of the graph
+_FAR = 2.**24
 _CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
@@ -65,7 +68,8 @@ def _tap_positions(geometry: Geometry) -> np.ndarray:
 
 
 def _undeformed(out_size: Sequence[Value], geometry: Geometry) -> Value:
-    """Return where taps read at offset zero, (2, K, 1, H_out * W_out)."""
+    """Return where taps read at offset zero, (2, K, 1, H_out * W_out), whole
+    numbers."""
     places = []
     for axis, size in enumerate(out_size):
         place = op.Mul(_range(size), _ints(geometry.stride[axis]))
@@ -76,7 +80,7 @@ def _undeformed(out_size: Sequence[Value], geometry: Geometry) -> Value:
         _tap_positions(geometry) * np.array(geometry.dilation)[:, None] -
         np.array(geometry.padding)[:, None])
     places = op.Add(op.Concat(*places, axis=0), _ints(taps, (2, -1, 1, 1)))
-    return op.Cast(places, to=ir.DataType.FLOAT)
+    return places
 
 
 def _image_reads(x: Value, offset: Value, out_size: Sequence[Value],
@@ -87,15 +91,19 @@ def _image_reads(x: Value, offset: Value, out_size: Sequence[Value],
     batch, height, width = (_size(x, axis) for axis in (0, 2, 3))
     taps = _tap_positions(geometry).shape[1]
     offset = op.Reshape(offset, op.Concat(batch, _ints((taps, 2, -1)), axis=0))
-    position = op.Add(
-        op.Transpose(offset, perm=(2, 1, 0, 3)),
-        _undeformed(out_size, geometry))
-    sizes = op.Cast(op.Concat(height, width, axis=0), to=ir.DataType.FLOAT)
-    position = _kept_inside(position, op.Reshape(sizes, _ints((2, 1, 1, 1))))
-    low = op.Floor(position)
-    high_weight = op.Sub(position, low)
+    offset = op.Transpose(offset, perm=(2, 1, 0, 3))
+    # what is not a number, or leads beyond any image, is read nowhere
+    known = op.And(
+        op.Greater(offset, _floats(-_FAR)), op.Less(offset, _floats(_FAR)))
+    offset = op.Where(known, offset, _floats(0))
+    low = op.Floor(offset)
+    high_weight = op.Sub(offset, low)
     weight = op.Sub(_floats(1), high_weight), high_weight
-    index = op.Cast(low, to=ir.DataType.INT64)
+    index = op.Where(
+        known,
+        op.Add(
+            op.Cast(low, to=ir.DataType.INT64),
+            _undeformed(out_size, geometry)), _ints(-2))
 
     sample = op.Unsqueeze(_range(batch), _ints(1))
     rows, weights = [], []

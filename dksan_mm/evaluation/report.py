@@ -7,7 +7,8 @@ import re
 import shutil
 from typing import Dict, List, Mapping, Optional, Sequence, Set
 
-from dksan_mm.datasets.storage import is_write_error, output_error
+from dksan_mm.datasets.faults import is_write_error
+from dksan_mm.datasets.storage import output_error
 from .report_data import View, make_group
 from .report_figures import figure
 from .results import check_same_data

@@ -279,6 +279,37 @@ def test_tags_that_are_not_utf8(tmp_path, first, second):
         assert container.chapters()[0]['metadata']['title'] == latin
 
 
+@pytest.mark.parametrize('suffix', ['.mp4', '.mov', '.mkv', '.webm', '.ts'])
+def test_tags_that_are_lost_are_told(tmp_path, suffix):
+    """In one line, those and no others."""
+    tags = {
+        'title': 'The title',
+        'comment': 'A comment',
+        'com.apple.quicktime.make': 'Apple',
+        'com.apple.quicktime.location.ISO6709': '+48.1+011.5/',
+        'odd': 'one',
+    }
+    source = write_clip(
+        tmp_path / 'a.mov',
+        tags=tags,
+        container_options=dict(movflags='use_metadata_tags'))
+    options = EncoderOptions('libvpx-vp9') if suffix == '.webm' else LOSSLESS
+    if suffix == '.ts':
+        options = EncoderOptions('libx264')
+    output = tmp_path / f'b{suffix}'
+    info, _ = restore(source, output, options)
+    lines = check_container(info, str(output), 1, options)
+    with av.open(str(output)) as container:
+        kept = {key.lower() for key in container.metadata}
+    lost = sorted(key for key in tags if key.lower() not in kept)
+    assert bool(lost) == (suffix not in ('.mkv', '.webm'))
+    assert [line for line in lines if 'tags of' in line] == [
+        f'tags of {source} are left out, as '
+        f'{dict(ts="mpegts").get(suffix[1:], suffix[1:])} holds none of '
+        f'these: {", ".join(lost)}'
+    ][:bool(lost)]
+
+
 @pytest.mark.parametrize('suffix', ['.mp4', '.mov', '.mkv', '.ts'])
 def test_what_an_edit_list_cuts_off_is_not_heard(tmp_path, suffix):
     """MP4 hides a second of sound before the first frame (and AAC's priming):

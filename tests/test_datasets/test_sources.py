@@ -217,7 +217,9 @@ def test_numbered_sequences(tmp_path):
         '001': str(train / '001'),
         '050': str(val / '50.mp4')
     }
-    with pytest.raises(ValueError, match='found none; there are some in .*HR'):
+    with pytest.raises(
+            ValueError,
+            match='found none; name the folders that hold some: .*HR'):
         find_numbered_sequences([str(tmp_path)])
     write_folder(train / '000', make_frames(2))
     with pytest.raises(

@@ -1,6 +1,7 @@
 """Exporting to ONNX: ONNX Runtime gives what PyTorch gives."""
 import sys
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
@@ -99,6 +100,41 @@ def test_network_of_any_size(folder, exported, net, shape):
     difference = onnx_export.compare(net, str(folder / 'out.onnx'),
                                      torch.rand(shape))
     assert difference < 2e-5
+
+
+def test_empty_batch(folder, exported, net):
+    session = onnxruntime.InferenceSession(folder / 'out.onnx')
+    x = np.zeros((0, 3, 3, 9, 12), np.float32)
+    actual, = session.run(['restored'], {'frames': x})
+    assert actual.shape == net(torch.from_numpy(x)).shape == (0, 3, 36, 48)
+
+
+def test_nothing_is_cast_to_float32(folder, exported):
+    """Converters to float16 leave such casts, and what they meet is of two
+    types."""
+    casts = [
+        onnx.helper.get_node_attr_value(node, 'to')
+        for node in onnx.load(folder / 'out.onnx').graph.node
+        if node.op_type == 'Cast'
+    ]
+    assert casts and onnx.TensorProto.FLOAT not in casts
+
+
+@pytest.mark.parametrize('keep_io_types', [True, False])
+def test_conversion_to_float16(folder, exported, net, keep_io_types):
+    float16 = pytest.importorskip('onnxconverter_common.float16')
+    half = float16.convert_float_to_float16(
+        onnx.load(folder / 'out.onnx'), keep_io_types=keep_io_types)
+    onnx.checker.check_model(half, full_check=True)
+    session = onnxruntime.InferenceSession(half.SerializeToString())
+    torch.manual_seed(1)
+    for size in ((2, 9, 12), (0, 9, 12)):
+        x = torch.rand(size[0], 3, 3, *size[1:])
+        frames = x.numpy().astype(np.float32 if keep_io_types else np.float16)
+        actual, = session.run(['restored'], {'frames': frames})
+        assert actual.dtype == frames.dtype
+        torch.testing.assert_close(
+            torch.from_numpy(actual).float(), net(x), rtol=0, atol=0.05)
 
 
 @pytest.mark.parametrize('part', PARTS)
