@@ -113,6 +113,17 @@ def test_every_tool_ends_by_it(path):
     assert 'except (OSError, ValueError)' not in source
 
 
+@pytest.mark.parametrize('path', TOOLS, ids=osp.basename)
+def test_no_tool_shows_the_warnings_of_others(path):
+    environment = {**os.environ, 'PYTHONPATH': ROOT}
+    environment.pop('PYTHONWARNINGS', None)
+    result = subprocess.run([sys.executable, path, '--help'],
+                            env=environment,
+                            capture_output=True,
+                            text=True)
+    assert (result.returncode, result.stderr) == (0, '')
+
+
 def test_a_tool_as_a_user_starts_it(tmp_path):
     (tmp_path / 'a.json').write_text('[1]')
     result = subprocess.run(

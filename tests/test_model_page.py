@@ -27,7 +27,7 @@ METAFILE = 'configs/metafile.yml'
 # papers and code; what is installed comes by the tools of this repository
 HOSTS = {'arxiv.org', 'openreview.net', 'github.com'}
 # for option names that a tool's own file does not hold
-SHARED = ('dksan_mm/datasets/cli.py', 'dksan_mm/cli/__init__.py')
+SHARED = ('dksan_mm/cli/convert.py', 'dksan_mm/cli/__init__.py')
 BEHIND = {
     'train.py': 'dksan_mm/cli/train.py',
     'dist_train.sh': 'dksan_mm/cli/train.py',

@@ -14,6 +14,10 @@ at least, so that nothing is trivial.
 With --train a run is a forward and a backward pass, and its memory holds the
 gradients: compare with --cfg-options model.generator.with_cp=True.
 """
+# First: it hides the warnings of what is imported next.
+from dksan_mm.cli import DictAction, add_debug_argument, run_tool
+
+# isort: split
 import argparse
 import contextlib
 import functools
@@ -33,7 +37,6 @@ from torch import Tensor, nn
 
 from dksan_mm import _benchmark as bench
 from dksan_mm import precision
-from dksan_mm.cli import DictAction, add_debug_argument, run_tool
 from dksan_mm.engine import check_checkpoint, complexity, keep_freed_memory
 from dksan_mm.engine.config import merge_options, read_config
 

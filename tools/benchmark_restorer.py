@@ -31,6 +31,9 @@ import os
 # Before PyTorch is loaded, as tools/restore_video.py does.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+# First: it hides the warnings of what is imported next.
+from dksan_mm.cli import add_debug_argument, run_tool
+
 # isort: split
 import argparse
 import functools
@@ -49,7 +52,6 @@ from torch import Tensor, nn
 from dksan_mm import _benchmark as bench
 from dksan_mm.apis import WindowRestorer, probe, read_frames
 from dksan_mm.apis.scene_cuts import full_scale
-from dksan_mm.cli import add_debug_argument, run_tool
 from dksan_mm.engine import complexity, keep_freed_memory
 
 WAYS = ('alone', 'bf16', 'fp16', '64/16', '48/16', '48/8')

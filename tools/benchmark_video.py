@@ -26,6 +26,9 @@ import os
 # cores from those that decode and encode.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+# First: it hides the warnings of what is imported next.
+from dksan_mm.cli import add_debug_argument, run_tool
+
 # isort: split
 import argparse
 import functools
@@ -57,7 +60,6 @@ from dksan_mm.apis.video_encoding import EncoderOptions, write_segment
 from dksan_mm.apis.window_network import to_array, to_image
 from dksan_mm.apis.window_restorer import WindowRestorer
 from dksan_mm.apis.windows import Frame
-from dksan_mm.cli import add_debug_argument, run_tool
 from dksan_mm.engine import keep_freed_memory
 from dksan_mm.engine.config import read_config
 from dksan_mm.precision import DTYPES

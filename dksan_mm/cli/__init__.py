@@ -5,6 +5,7 @@ import logging
 import os.path as osp
 import re
 import sys
+import warnings
 from typing import Callable
 
 STOPPED = 130  # as shells say it of Ctrl-C
@@ -12,6 +13,12 @@ _FOLDER = osp.dirname(osp.dirname(osp.abspath(__file__)))
 # of these, those that this package raises say what is wrong, and what to do
 _PLAIN = (OSError, ValueError, ImportError, RuntimeError)
 _WORKER = re.compile(r'Caught \w+ in DataLoader worker process')
+
+# What MMagic imports warns of what that imports. Who asks for warnings, by
+# python -W or PYTHONWARNINGS, has them.
+if not sys.warnoptions:
+    warnings.filterwarnings('ignore', category=FutureWarning)
+    warnings.filterwarnings('ignore', message='Overwriting tiny_vit')
 
 
 def run_tool(parse_args: Callable[[], argparse.Namespace],

@@ -6,7 +6,6 @@ import argparse
 import importlib
 import platform
 import sys
-import warnings
 from typing import Optional
 
 from . import add_debug_argument
@@ -101,7 +100,6 @@ def show_speed(name: Optional[str]) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Print it; exit with 1 if DKSAN cannot run."""
-    warnings.simplefilter('ignore')
     show('Python', platform.python_version())
     try:
         import torch

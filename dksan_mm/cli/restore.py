@@ -27,7 +27,6 @@ import os
 import shlex
 import signal
 import sys
-import warnings
 from fractions import Fraction
 from typing import Any, Dict, Tuple
 
@@ -236,9 +235,6 @@ def main(args: argparse.Namespace) -> None:
     # Before PyTorch is loaded: threads of the network that wait would take
     # the cores from those that decode and encode.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    # of what MMagic imports, about what that imports
-    warnings.filterwarnings('ignore', category=FutureWarning)
-    warnings.filterwarnings('ignore', message='Overwriting tiny_vit')
     # Ctrl-C while all is imported: nothing is begun yet
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from dksan_mm.apis.command import restore

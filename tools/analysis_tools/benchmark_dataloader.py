@@ -8,6 +8,10 @@ disk. Several roots (the same data in another storage, say) take turns, and are
 compared with the first. Files are read once before, and so come from memory
 where it suffices: what is measured is decoding, cropping and flipping.
 """
+# First: it hides the warnings of what is imported next.
+from dksan_mm.cli import DictAction, add_debug_argument, run_tool
+
+# isort: split
 import argparse
 import math
 import os
@@ -22,7 +26,6 @@ from mmengine.runner import Runner
 
 from dksan_mm._benchmark import (alternate, hardware, make_table, number,
                                  show_hardware, summary, write_json)
-from dksan_mm.cli import DictAction, add_debug_argument, run_tool
 from dksan_mm.engine.cli import use_data_root
 from dksan_mm.engine.config import merge_options, naming_config, read_config
 

@@ -5,7 +5,7 @@
 """
 import os.path as osp
 
-from dksan_mm.datasets.cli import main_numbered
+from dksan_mm.cli.convert import main_numbered
 
 ROOT = osp.abspath(osp.join(osp.dirname(__file__), '..', '..', '..'))
 

@@ -4,13 +4,13 @@ import os.path as osp
 import sys
 from typing import Callable, Optional
 
-from dksan_mm.cli import add_debug_argument, run_tool
-from .conversion import convert
-from .layout import Settings
-from .reduction import CROPS
-from .splits import Splits, numbered_splits
-from .storage import STORAGES
-from .verification import verify
+from dksan_mm.datasets.conversion import convert
+from dksan_mm.datasets.layout import Settings
+from dksan_mm.datasets.reduction import CROPS
+from dksan_mm.datasets.splits import Splits, numbered_splits
+from dksan_mm.datasets.storage import STORAGES
+from dksan_mm.datasets.verification import verify
+from . import add_debug_argument, run_tool
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
