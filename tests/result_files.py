@@ -7,8 +7,8 @@ from typing import Dict, List, Tuple
 import cv2
 import numpy as np
 
-from dksan_mm.evaluation.averages import average_frames
-from dksan_mm.evaluation.results import write_result
+from dksan_mm.results.averages import average_frames
+from dksan_mm.results.files import write_result
 
 
 def make_result(frames: Dict[str, Dict[str, List[float]]],

@@ -11,11 +11,12 @@ import torch
 from conftest import ROOT
 from torch.utils.data import DataLoader, Dataset
 
-from dksan_mm.apis import comparison, video_options
+from dksan_mm.apis import comparison
 from dksan_mm.cli import add_debug_argument, describe, restore, run_tool
 from dksan_mm.cli.__main__ import COMMANDS
 from dksan_mm.cli.__main__ import main as dksan
-from dksan_mm.datasets.storage import OutputError
+from dksan_mm.utils.files import OutputError
+from dksan_mm.video import options as video_options
 
 TOOLS = sorted({
     *glob.glob(f'{ROOT}/tools/*.py'), *glob.glob(f'{ROOT}/tools/*/*.py'),
@@ -46,7 +47,7 @@ def test_errors_of_ours_are_shown_as_they_are():
 
     def refuse():
         exec("raise ValueError('x must be 1')",
-             dict(__name__='dksan_mm.evaluation.report'))
+             dict(__name__='dksan_mm.results.report'))
 
     assert describe(raised(refuse)) == 'x must be 1'
 

@@ -8,7 +8,7 @@ from conftest import ROOT
 from mmagic.registry import METRICS, MODELS
 from mmengine.config import Config
 
-from dksan_mm.evaluation.public import PUBLIC_SETS
+from dksan_mm.results.public import PUBLIC_SETS
 
 PARAMETERS = {
     'dksan_vid3oc_x16': 29_476_220,

@@ -13,7 +13,7 @@ from mmagic.registry import MODELS
 from mmengine.config import Config
 
 from dksan_mm import weights
-from dksan_mm.evaluation.paper import TABLE_1, TABLE_2, TABLE_3
+from dksan_mm.results.paper import TABLE_1, TABLE_2, TABLE_3
 
 MODEL_PAGE = 'configs/README.md'
 PAGES = [

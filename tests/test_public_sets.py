@@ -18,10 +18,10 @@ from public_sets import (write_all, write_listed, write_reds, write_sequence,
 from test_tools.test_train_test import run
 
 from dksan_mm.engine.cli import use_data_root
-from dksan_mm.evaluation.public import PUBLIC_SETS
-from dksan_mm.evaluation.report import write_report
-from dksan_mm.evaluation.report_frames import read_truth
-from dksan_mm.evaluation.results import read_result, read_results
+from dksan_mm.results.files import read_result, read_results
+from dksan_mm.results.public import PUBLIC_SETS
+from dksan_mm.results.report import write_report
+from dksan_mm.results.report_frames import read_truth
 
 TINY = dict(
     dksan=dict(

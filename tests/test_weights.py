@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from test_apis.test_scene_cuts import scene
 from tiny_model import write_tiny
 
-from dksan_mm import precision, weights
+from dksan_mm import weights
 from dksan_mm.apis import DKSANVideoInferencer, load_model
+from dksan_mm.utils import precision
 
 FOLDER = osp.join(ROOT, 'dksan_mm', 'weights')
 

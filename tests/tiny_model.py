@@ -8,7 +8,8 @@ from conftest import ROOT
 from mmagic.registry import MODELS
 from mmengine.config import Config
 
-from dksan_mm.apis import probe, read_frames, targets
+from dksan_mm.apis import outputs as targets
+from dksan_mm.apis import probe, read_frames
 from dksan_mm.apis.restore_video import restore_video
 from dksan_mm.apis.window_restorer import WindowRestorer
 

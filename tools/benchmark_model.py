@@ -35,10 +35,11 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from dksan_mm import _benchmark as bench
-from dksan_mm import precision
-from dksan_mm.engine import check_checkpoint, complexity, keep_freed_memory
+from dksan_mm.engine import check_checkpoint, complexity
 from dksan_mm.engine.config import merge_options, read_config
+from dksan_mm.utils import benchmark as bench
+from dksan_mm.utils import precision
+from dksan_mm.utils.memory import keep_freed_memory
 
 # as restoration has them, and by autocast, as training has
 DTYPES = dict(precision.DTYPES)

@@ -34,8 +34,8 @@ from torch import Tensor
 ROOT = osp.join(osp.dirname(osp.abspath(__file__)), '..')
 sys.path.insert(0, ROOT)
 
-from dksan_mm import _benchmark as bench  # noqa: E402
 from dksan_mm.cli import add_debug_argument, run_tool  # noqa: E402
+from dksan_mm.utils import benchmark as bench  # noqa: E402
 
 SHAPES = {
     'cpu': ['1x128x34x60', '1x128x68x120', '1x128x136x240', '16x128x32x32'],

@@ -49,10 +49,11 @@ from benchmark_model import parse_size
 from benchmark_video import build, write_clip
 from torch import Tensor, nn
 
-from dksan_mm import _benchmark as bench
 from dksan_mm.apis import WindowRestorer, probe, read_frames
-from dksan_mm.apis.scene_cuts import full_scale
-from dksan_mm.engine import complexity, keep_freed_memory
+from dksan_mm.engine import complexity
+from dksan_mm.utils import benchmark as bench
+from dksan_mm.utils.memory import keep_freed_memory
+from dksan_mm.video.source import full_scale
 
 WAYS = ('alone', 'bf16', 'fp16', '64/16', '48/16', '48/8')
 REFERENCE = 'whole'

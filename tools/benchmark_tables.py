@@ -21,13 +21,13 @@ import argparse
 from typing import Dict, List, Optional, Tuple
 
 from dksan_mm.cli import add_debug_argument, run_tool
-from dksan_mm.datasets.storage import write_whole
-from dksan_mm.evaluation.paired import compare_pair, pair_results
-from dksan_mm.evaluation.public import PUBLIC_SETS
-from dksan_mm.evaluation.results import read_results
-from dksan_mm.evaluation.tables import make_tables
-from dksan_mm.evaluation.tables_formats import latex, markdown, paired_markdown
-from dksan_mm.evaluation.tables_public import make_public_table
+from dksan_mm.results.files import read_results
+from dksan_mm.results.paired import compare_pair, pair_results
+from dksan_mm.results.public import PUBLIC_SETS
+from dksan_mm.results.tables import make_tables
+from dksan_mm.results.tables_formats import latex, markdown, paired_markdown
+from dksan_mm.results.tables_public import make_public_table
+from dksan_mm.utils.files import write_whole
 
 FORMATS = {'markdown': markdown, 'latex': latex}
 

@@ -51,18 +51,18 @@ from mmagic.registry import MODELS
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from dksan_mm import _benchmark as bench
 from dksan_mm.apis import probe, read_frames, scene_cuts
 from dksan_mm.apis.comparison import Comparison
 from dksan_mm.apis.loading import load_model
+from dksan_mm.apis.network import to_array, to_image
 from dksan_mm.apis.restore_video import restore_video
-from dksan_mm.apis.video_encoding import EncoderOptions, write_segment
-from dksan_mm.apis.window_network import to_array, to_image
 from dksan_mm.apis.window_restorer import WindowRestorer
 from dksan_mm.apis.windows import Frame
-from dksan_mm.engine import keep_freed_memory
 from dksan_mm.engine.config import read_config
-from dksan_mm.precision import DTYPES
+from dksan_mm.utils import benchmark as bench
+from dksan_mm.utils.memory import keep_freed_memory
+from dksan_mm.utils.precision import DTYPES
+from dksan_mm.video.encoding import EncoderOptions, write_segment
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 SMALL = osp.join(ROOT, 'configs', 'dksan-small_quickstart_x16.py')

@@ -41,11 +41,11 @@ sys.path.insert(0, ROOT)
 
 import benchmark_op
 
-from dksan_mm import _benchmark as bench
-from dksan_mm import precision
 from dksan_mm.cli import add_debug_argument, run_tool
 from dksan_mm.ops import (backends, deform_kernel_conv2d,
                           modulated_deform_conv2d, use_backend)
+from dksan_mm.utils import benchmark as bench
+from dksan_mm.utils import precision
 
 GOLDEN = osp.join(ROOT, 'tests', 'data', 'deform_kernel.npz')
 # of float64 on the golden cases, whose values are of order one

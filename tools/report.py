@@ -13,8 +13,8 @@ import os.path as osp
 from typing import Dict, List
 
 from dksan_mm.cli import add_debug_argument, run_tool
-from dksan_mm.evaluation.report import write_report
-from dksan_mm.evaluation.results import read_results
+from dksan_mm.results.files import read_results
+from dksan_mm.results.report import write_report
 
 
 def parse_args() -> argparse.Namespace:

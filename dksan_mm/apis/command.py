@@ -4,8 +4,8 @@ from typing import Any, Dict
 from .estimate import estimate
 from .job import check_places
 from .loading import load_model
+from .processes import own_device
 from .restore_video import Summary, restore_video
-from .shards import own_device
 
 
 def restore(options: Dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from dksan_mm.models.bicubic import BicubicUpsampler
-from .video_io import SourceInfo, turn_upright
+from dksan_mm.video.source import SourceInfo, turn_upright
 
 MODES = ('split', 'side')
 INK, PAPER, LINE = 255, 0, 255  # of 8 bits

@@ -8,11 +8,11 @@ from typing import Any, Optional, Union
 import torch
 from mmagic.models import BaseEditModel
 
-from dksan_mm.datasets.faults import told
+from dksan_mm.utils.faults import told
+from dksan_mm.video.source import cut_source
 from .job import choose_dtype, probe_source
+from .outputs import is_video_path
 from .restore_video import restore_video
-from .targets import is_video_path
-from .video_source import cut_source
 
 # frames of the two runs, whose difference is free of what happens once
 _FEW, _MORE = 2, 8

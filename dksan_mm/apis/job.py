@@ -16,18 +16,18 @@ from mmengine.logging import print_log
 from torch import nn
 
 import dksan_mm
-from dksan_mm.datasets.sources import check_exists
-from dksan_mm.engine.evaluation_facts import file_sha256
-from dksan_mm.precision import DTYPES, has_short_copy, self_test
+from dksan_mm.utils.files import file_sha256
+from dksan_mm.utils.precision import DTYPES, has_short_copy, self_test
+from dksan_mm.video.folders import check_exists
+from dksan_mm.video.options import EncoderOptions
+from dksan_mm.video.probing import probe, simple_rate
+from dksan_mm.video.source import SourceInfo, cut_source
 from .comparison import Comparison
-from .partial import PartialFolder
-from .resizing import Resizing
-from .targets import (FolderTarget, Segment, Target, VideoTarget,
+from .network import find_generator
+from .outputs import (FolderTarget, Segment, Target, VideoTarget,
                       is_video_path, restored_frame, split_segments)
-from .video_io import EncoderOptions, SourceInfo, probe
-from .video_probe import simple_rate
-from .video_source import cut_source
-from .window_network import find_generator
+from .resizing import Resizing
+from .resume_folder import PartialFolder
 from .window_restorer import WindowRestorer
 
 # a millisecond, which Matroska rounds to

@@ -11,11 +11,12 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 
 from dksan_mm import weights
-from dksan_mm._benchmark import pick_device
 from dksan_mm.engine import check_checkpoint
-from dksan_mm.engine.checkpoint import CheckpointMismatchError, check_weights
+from dksan_mm.engine.checkpoint import check_weights
 from dksan_mm.engine.config import naming_config
 from dksan_mm.engine.config import read_config as read_config_file
+from dksan_mm.utils.benchmark import pick_device
+from dksan_mm.utils.faults import CheckpointMismatchError
 
 
 def load_model(config: Union[str, os.PathLike, Config],

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .video_source import SourceInfo
+from dksan_mm.video.source import SourceInfo
 
 
 class Resizing:

@@ -8,12 +8,12 @@ from typing import Any, Iterable, List, Optional, Set, Tuple, Union
 from mmagic.models import BaseEditModel
 from mmengine.dist import all_gather_object, get_dist_info
 
-from dksan_mm.datasets.faults import told
-from . import shards
+from dksan_mm.utils.faults import told
+from . import processes
 from .job import Job, choose_dtype
+from .outputs import Segment
+from .pipeline import restore_segments
 from .progress import show_progress
-from .stages import restore_segments
-from .targets import Segment
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def restore_video(model: BaseEditModel,
     segment that it was at.
 
     In processes started by ``torchrun`` that have called
-    :func:`dksan_mm.apis.shards.join_processes`, each restores a part of the
+    :func:`dksan_mm.apis.processes.join_processes`, each restores a part of the
     segments; the result has the same bits.
 
     Args:
@@ -139,22 +139,22 @@ def restore_video(model: BaseEditModel,
     """
     begun = time.perf_counter()
     if dtype == 'auto':
-        dtype = shards.done_first(
+        dtype = processes.done_first(
             lambda: choose_dtype(model, output, resume, options.get('device')))
     options['dtype'] = dtype
     job = Job(model, source, output, segment, compare, fps, options,
               (start, duration), (height, width), strict, video_stream)
     try:
         # the first process looks what there is to do, and tells the others
-        todo = shards.done_first(lambda: job.begin(resume, overwrite))
+        todo = processes.done_first(lambda: job.begin(resume, overwrite))
         if todo:
             job.join()
         _check_tile(job)
-        cuts = _restore(job, shards.own_share(todo), todo, progress)
-        shards.wait_for_all()
-        if shards.is_first() and not job.finished:
+        cuts = _restore(job, processes.own_share(todo), todo, progress)
+        processes.wait_for_all()
+        if processes.is_first() and not job.finished:
             job.publish()
-        shards.wait_for_all()
+        processes.wait_for_all()
     finally:
         job.release()
     return _summarise(job, todo, cuts, time.perf_counter() - begun)
@@ -179,7 +179,7 @@ def _check_tile(job: Job) -> None:
     """Raise ValueError if another kind of GPU would take other tiles than
     the first process's."""
     tile = job.tile()
-    first = shards.from_first(tile)
+    first = processes.from_first(tile)
     if tile != first:
         raise ValueError(
             'max_memory (--max-memory) must lead to the same tiles in all '

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dksan_mm.video.source import full_scale
+
 # Frames that follow each other in the project's six development clips (hand
 # held, driving, fast hands) reach 0.23, and 0.36 at double speed; frames of
 # different clips begin at 0.75.
@@ -23,7 +25,7 @@ def thumbnail(frame: np.ndarray) -> Tensor:
 
     Args:
         frame (np.ndarray): RGB, (H, W, 3), of a dtype and range of
-            :func:`full_scale`.
+            :func:`dksan_mm.video.source.full_scale`.
 
     Returns:
         Tensor: Means over areas, in 8-bit levels, float32, 36x64 or the
@@ -61,21 +63,6 @@ def difference(one: Tensor, other: Tensor) -> float:
     one, other = one - one.mean(), other - other.mean()
     contrast = (one.abs().mean() + other.abs().mean()) / 2
     return float((one - other).abs().mean() / (contrast + _NOISE))
-
-
-def full_scale(frame: np.ndarray) -> int:
-    """Return the value of white: 255 for uint8, 1023 for uint16, 1 for
-    float32. Black is 0.
-
-    Raises:
-        TypeError: The array has another dtype.
-    """
-    try:
-        return {'uint8': 255, 'uint16': 1023, 'float32': 1}[frame.dtype.name]
-    except KeyError:
-        raise TypeError('frames must be uint8, uint16 with values from 0 to '
-                        '1023, or float32 with values from 0 to 1, got '
-                        f'{frame.dtype}; convert them') from None
 
 
 def window_indices(centre: int, context: int, start: int,

@@ -7,7 +7,7 @@ from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from dksan_mm._benchmark import peak_allocation
+from dksan_mm.utils.benchmark import peak_allocation
 
 Size = Tuple[int, int]
 Span = Tuple[int, int]

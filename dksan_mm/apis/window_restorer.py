@@ -7,9 +7,9 @@ from torch import nn
 
 from dksan_mm.models import SelfEnsemble
 from dksan_mm.models.strips import DEFAULT_STRIP_BYTES
-from dksan_mm.precision import DTYPES
+from dksan_mm.utils.precision import DTYPES
 from . import scene_cuts, tiles
-from .window_network import STRIPS, WindowNetwork, find_generator, unwrap
+from .network import STRIPS, WindowNetwork, find_generator, unwrap
 from .windows import WindowStream
 
 DEFAULT_OVERLAP = 16
@@ -41,7 +41,7 @@ class WindowRestorer:
             one frame alone, ``num_frames``. It is moved to ``device`` and
             set to evaluate.
         dtype (str): 'fp32', 'bf16' or 'fp16', of features and convolutions
-            (:func:`dksan_mm.precision.short_copy`; of BasicVSR++, by
+            (:func:`dksan_mm.utils.precision.short_copy`; of BasicVSR++, by
             autocast). Images stay in float32. Default: 'fp32'.
         compile (bool): Whether to run by ``torch.compile``. Default: False.
         batch (int): Windows at once. Default: 1.

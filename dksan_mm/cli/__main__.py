@@ -7,7 +7,7 @@ import importlib
 import sys
 
 from dksan_mm import __version__
-from dksan_mm.cli import run_tool
+from . import run_tool
 
 COMMANDS = {
     'restore': 'restore a video, or a folder of frames',

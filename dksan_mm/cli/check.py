@@ -82,7 +82,7 @@ def show_speed(name: Optional[str]) -> None:
     slow or wrong PyTorch."""
     import torch
 
-    from dksan_mm import precision
+    from dksan_mm.utils import precision
     device = torch.device(
         name or ('cuda' if torch.cuda.is_available() else 'cpu'))
     found = precision.self_test(device)

@@ -8,8 +8,8 @@ from dksan_mm.datasets.conversion import convert
 from dksan_mm.datasets.layout import Settings
 from dksan_mm.datasets.reduction import CROPS
 from dksan_mm.datasets.splits import Splits, numbered_splits
-from dksan_mm.datasets.storage import STORAGES
 from dksan_mm.datasets.verification import verify
+from dksan_mm.video.storage import STORAGES
 from . import add_debug_argument, run_tool
 
 

@@ -42,5 +42,5 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Export, and print how the file and the network differ."""
-    from dksan_mm.engine.exporting import export
+    from dksan_mm.export.command import export
     export(args)

@@ -238,8 +238,9 @@ def main(args: argparse.Namespace) -> None:
     # Ctrl-C while all is imported: nothing is begun yet
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from dksan_mm.apis.command import restore
-    from dksan_mm.apis.shards import is_first, join_processes
-    from dksan_mm.engine import finish_launcher, keep_freed_memory
+    from dksan_mm.apis.processes import is_first, join_processes
+    from dksan_mm.engine import finish_launcher
+    from dksan_mm.utils.memory import keep_freed_memory
     signal.signal(signal.SIGINT, signal.default_int_handler)
     keep_freed_memory()
     join_processes()

@@ -14,14 +14,15 @@ from mmengine.logging import print_log
 from mmengine.utils import ProgressBar, track_progress
 
 import dksan_mm
-from .faults import told
+from dksan_mm.utils.faults import told
+from dksan_mm.utils.files import OutputError, output_error, write_whole
+from dksan_mm.utils.locking import RunLock
+from dksan_mm.video.clips import Clip, read_clip
+from dksan_mm.video.storage import (WRITERS, list_sequence, memmap_path,
+                                    sequence_digest)
 from .layout import Settings, lr_folder, read_json, read_metadata, to_json
-from .locking import RunLock
 from .reduction import MIN_LR_SIZE, crop_frame, reduce_frame
-from .sources import Clip, read_clip
 from .splits import MIN_FRAMES, Splits
-from .storage import (WRITERS, OutputError, list_sequence, memmap_path,
-                      output_error, sequence_digest, write_whole)
 
 # records of the sequences that are whole, while others are not
 _RECORDS = '.conversion'
@@ -92,7 +93,7 @@ def convert(out: str,
             with other settings.
         OutputError: The disk is full or read-only.
         ValueError: A setting breaks its rule, or a source one of
-            :func:`~dksan_mm.datasets.sources.read_clip`'s, is smaller than 16
+            :func:`~dksan_mm.video.clips.read_clip`'s, is smaller than 16
             LR pixels on a side or shorter than ``min_frames``.
     """
     settings.check()

@@ -3,8 +3,8 @@ import json
 import os.path as osp
 from typing import Any, Dict, NamedTuple, Optional
 
+from dksan_mm.video.storage import STORAGES
 from .reduction import CROPS
-from .storage import STORAGES
 
 KERNEL = ('MATLAB imresize(x, 1/{scale}, "bicubic"): antialiased, mirrored at '
           'the borders, rounded to 8 bits once')

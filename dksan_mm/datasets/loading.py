@@ -6,14 +6,14 @@ from mmagic.datasets.transforms import LoadImageFromFile
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
-from .storage import frame_file, read_mapped
+from dksan_mm.video.storage import frame_file, read_mapped
 
 
 @TRANSFORMS.register_module()
 class LoadFrames(LoadImageFromFile):
     """:class:`mmagic.datasets.transforms.LoadImageFromFile` that also reads
     memory maps and folders whose images are called otherwise (see
-    :func:`dksan_mm.datasets.storage.frame_file`), and says which file cannot
+    :func:`dksan_mm.video.storage.frame_file`), and says which file cannot
     be read.
 
     Where the frame ``000/00000019.png`` lies in the memory map ``000.npy``,

@@ -10,8 +10,8 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 
+from dksan_mm.utils.faults import reading_image
 from .camera import Scaled
-from .faults import reading_image
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 # mean squared difference of pixels one apart over that of pixels two apart:
@@ -106,7 +106,7 @@ class PhotographCache:
             return self._kept[index]
         # it knows the rules of a data set's images. Imported here: it needs
         # PyAV, which is not needed to load data that are there
-        from .sources import read_image
+        from dksan_mm.video.folders import read_image
         full = sharpen(read_image(self._paths[index]), self._least)
         photograph = Photograph(full, _reduce(full, _REDUCED))
         self._kept[index] = photograph

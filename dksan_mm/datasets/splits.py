@@ -4,9 +4,10 @@ import os.path as osp
 import re
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from .faults import told
-from .sources import (Clip, check_exists, find_numbered_sequences, list_frames,
-                      list_sources, read_clip, stem_of)
+from dksan_mm.utils.faults import told
+from dksan_mm.video.clips import (Clip, find_numbered_sequences, list_sources,
+                                  read_clip, stem_of)
+from dksan_mm.video.folders import check_exists, list_frames
 
 # one window
 MIN_FRAMES = 7
@@ -74,7 +75,7 @@ def numbered_splits(roots: Sequence[str], split_files: Dict[str,
 
     Args:
         roots (Sequence[str]): As for
-            :func:`~dksan_mm.datasets.sources.find_numbered_sequences`.
+            :func:`~dksan_mm.video.clips.find_numbered_sequences`.
         split_files (dict): Split to its file.
 
     Raises:

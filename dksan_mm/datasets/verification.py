@@ -6,10 +6,10 @@ from typing import Any, Dict, List, NamedTuple
 import numpy as np
 from mmengine.utils import track_parallel_progress, track_progress
 
-from .faults import told
+from dksan_mm.utils.faults import told
+from dksan_mm.video.storage import Listing, list_sequence, read_frame
 from .layout import lr_folder, read_metadata
 from .reduction import reduce_frame
-from .storage import Listing, list_sequence, read_frame
 
 
 class _Task(NamedTuple):

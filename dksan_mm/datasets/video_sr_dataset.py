@@ -8,9 +8,9 @@ from mmagic.datasets import BasicFramesDataset
 from mmagic.registry import DATASETS
 from mmengine.fileio import get_text
 
+from dksan_mm.video.folders import list_frames
+from dksan_mm.video.storage import frame_size, list_sequence
 from .seeding import SeededDraws
-from .sources import list_frames
-from .storage import frame_size, list_sequence
 
 Size = Tuple[int, int]
 

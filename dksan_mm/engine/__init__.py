@@ -11,20 +11,16 @@ from .checkpoint import register_checkpoint_loaders  # noqa: E402
 from .checkpoint_hook import WholeCheckpointHook  # noqa: E402
 from .distributed import InferenceWrapper  # noqa: E402
 from .distributed import finish_launcher, prepare_launcher  # noqa: E402
-from .evaluation_hooks import ResultHook  # noqa: E402
-from .evaluation_hooks import SaveFramesHook, SelfEnsembleHook  # noqa: E402
 from .health_hook import HealthHook  # noqa: E402
 from .loops import ResumableTrainLoop  # noqa: E402
 from .max_time import MaxTimeHook  # noqa: E402
-from .memory import keep_freed_memory  # noqa: E402
 from .optim import CPUAmpOptimWrapper  # noqa: E402
 from .schedule_hook import ScheduleHook  # noqa: E402
 
 __all__ = [
     'CPUAmpOptimWrapper', 'HealthHook', 'InferenceWrapper', 'MaxTimeHook',
-    'ResultHook', 'ResumableTrainLoop', 'SaveFramesHook', 'ScheduleHook',
-    'SelfEnsembleHook', 'WholeCheckpointHook', 'allow_mmengine_checkpoints',
-    'check_checkpoint', 'finish_launcher', 'keep_freed_memory',
+    'ResumableTrainLoop', 'ScheduleHook', 'WholeCheckpointHook',
+    'allow_mmengine_checkpoints', 'check_checkpoint', 'finish_launcher',
     'load_checkpoint_file', 'prepare_launcher', 'register_checkpoint_loaders'
 ]
 

@@ -16,12 +16,9 @@ from mmengine.runner.checkpoint import _process_mmcls_checkpoint
 from torch import nn
 
 from dksan_mm import weights
+from dksan_mm.utils.faults import CheckpointMismatchError
 from .checkpoint_scan import ScanError, scan_checkpoint
 from .checkpoint_sources import local_checkpoint
-
-
-class CheckpointMismatchError(ValueError):
-    """A checkpoint is not of the model that is to load it."""
 
 
 def _history_buffer_method(owner: Any, name: str) -> Callable:

@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from dksan_mm.datasets.storage import write_whole
+from dksan_mm.utils.files import write_whole
 from .checkpoint import check_checkpoint, load_checkpoint_file
 
 _LAST = 'last_checkpoint'

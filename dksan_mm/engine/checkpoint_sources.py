@@ -13,8 +13,7 @@ from mmengine.runner.checkpoint import (_get_mmengine_home,
                                         get_torchvision_models)
 
 from dksan_mm import weights
-from dksan_mm.datasets.storage import write_whole
-from .evaluation_facts import file_sha256
+from dksan_mm.utils.files import file_sha256, write_whole
 
 _CURE = 'download it by other means, and give the path of the file'
 

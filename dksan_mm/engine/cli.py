@@ -8,13 +8,15 @@ from typing import Iterator, Optional, Sequence
 from mmengine.config import Config
 
 from dksan_mm.datasets.layout import read_metadata
-from dksan_mm.evaluation.public import is_public
-from .checkpoint import CheckpointMismatchError, check_checkpoint
+from dksan_mm.evaluation.sets import (choose_test_sets, read_test_sets,
+                                      write_test_sets)
+from dksan_mm.results.public import is_public
+from dksan_mm.utils.faults import CheckpointMismatchError
+from dksan_mm.utils.memory import keep_freed_memory
+from .checkpoint import check_checkpoint
 from .checkpoint_hook import find_checkpoint
 from .config import merge_options, naming_config, read_config
 from .distributed import prepare_launcher
-from .evaluation_sets import choose_test_sets, read_test_sets, write_test_sets
-from .memory import keep_freed_memory
 
 
 def load_config(args: argparse.Namespace) -> Config:

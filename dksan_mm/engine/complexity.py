@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from dksan_mm._benchmark import Run
+from dksan_mm.utils.benchmark import Run
 
 
 def deform_kernel_flops(x: Sequence[int], weight: Any, kernel_offset: Any,

@@ -12,16 +12,18 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from dksan_mm._benchmark import make_table
-from dksan_mm.evaluation.averages import rows_of
+from dksan_mm.evaluation.hooks import (ResultHook, SaveFramesHook,
+                                       SelfEnsembleHook)
+from dksan_mm.evaluation.sets import (add_metric, choose_test_sets,
+                                      drop_metric, read_test_sets,
+                                      write_test_sets)
 from dksan_mm.models.dksan import DKSAN, refuse_other_variants
+from dksan_mm.results.averages import rows_of
+from dksan_mm.utils.benchmark import make_table
 from .checkpoint import check_weights
 from .cli import load_config, naming_files, prepare
 from .config import TESTING, check_config
 from .distributed import finish_launcher
-from .evaluation_hooks import ResultHook, SaveFramesHook, SelfEnsembleHook
-from .evaluation_sets import (add_metric, choose_test_sets, drop_metric,
-                              read_test_sets, write_test_sets)
 
 DIGITS = dict(PSNR=2, SSIM=4, tOF=3, LPIPS=4, NIQE=3)
 

@@ -1,9 +1,10 @@
-"""Metrics that MMagic lacks, and the files of results."""
+"""Metrics that MMagic lacks, and the hooks that keep what a test finds."""
 from dksan_mm import _compat
 
 _compat.check_environment()
 
 # isort: split
+from .hooks import ResultHook, SaveFramesHook, SelfEnsembleHook  # noqa: E402
 from .lpips import SequenceLPIPS  # noqa: E402
 from .sequence_metrics import SequenceNIQE  # noqa: E402
 from .sequence_metrics import SequencePSNR  # noqa: E402
@@ -11,6 +12,7 @@ from .sequence_metrics import SequenceQuality, SequenceSSIM  # noqa: E402
 from .temporal import SequenceTOF  # noqa: E402
 
 __all__ = [
-    'SequenceLPIPS', 'SequenceNIQE', 'SequencePSNR', 'SequenceQuality',
-    'SequenceSSIM', 'SequenceTOF'
+    'ResultHook', 'SaveFramesHook', 'SelfEnsembleHook', 'SequenceLPIPS',
+    'SequenceNIQE', 'SequencePSNR', 'SequenceQuality', 'SequenceSSIM',
+    'SequenceTOF'
 ]

@@ -12,7 +12,7 @@ from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
-from .averages import Frames, average_frames, merge_frames
+from dksan_mm.results.averages import Frames, average_frames, merge_frames
 
 
 def sample_key(sample: Mapping[str, Any]) -> Tuple[str, str]:

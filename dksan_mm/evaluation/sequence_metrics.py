@@ -8,8 +8,8 @@ from mmagic.evaluation import PSNR, SSIM, niqe
 from mmagic.registry import METRICS
 from torch import Tensor
 
+from dksan_mm.utils.quality import luma, psnr, ssim
 from .frame_metric import FrameMetric, channel_order, to_rgb
-from .quality import luma, psnr, ssim
 
 _COLORS = ('RGB', 'Y')
 

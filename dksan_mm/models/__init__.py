@@ -5,11 +5,11 @@ _compat.check_environment()
 
 # isort: split
 import dksan_mm.ops.mmcv_layer  # noqa: E402,F401
-from .basicvsr_pp import ExtremeBasicVSRPlusPlusNet  # noqa: E402
+from .baselines.basicvsr_pp import ExtremeBasicVSRPlusPlusNet  # noqa: E402
+from .baselines.edvr_net import ExtremeEDVRNet  # noqa: E402
 from .bicubic import Bicubic, BicubicUpsampler  # noqa: E402
 from .dksan import DKSAN  # noqa: E402
 from .dksan_net import DKSANNet  # noqa: E402
-from .edvr_net import ExtremeEDVRNet  # noqa: E402
 from .self_ensemble import SelfEnsemble  # noqa: E402
 
 __all__ = [

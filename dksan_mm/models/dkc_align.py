@@ -3,8 +3,8 @@ import torch
 from mmagic.models.editors.edvr.edvr_net import ModulatedDCNPack
 from torch import Tensor, nn
 
+from dksan_mm.ops.modulated_deform_conv import modulated_deform_conv2d
 from .blocks import DKCBlock, PointwiseConv2d, leaky_relu
-from .modulated_deform_conv import modulated_deform_conv2d
 
 
 class GuidedDeformConv(ModulatedDCNPack):

@@ -8,7 +8,7 @@ from mmagic.registry import MODELS
 from mmagic.structures import DataSample
 from torch import Tensor, nn
 
-from dksan_mm.engine.checkpoint import CheckpointMismatchError
+from dksan_mm.utils.faults import CheckpointMismatchError
 
 
 @MODELS.register_module()

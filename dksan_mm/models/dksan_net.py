@@ -35,8 +35,8 @@ class DKSANNet(BaseModule):
     differ in width: wide where an image is small, narrow where it is large.
 
     Images have their own dtype: with convolutions in bfloat16 or float16
-    (:func:`dksan_mm.precision.short_copy`) features are so, while images of
-    float32 are added up, and returned, in float32.
+    (:func:`dksan_mm.utils.precision.short_copy`) features are so, while
+    images of float32 are added up, and returned, in float32.
 
     Args:
         in_channels (int): Channels of the images. Default: 3.
@@ -74,7 +74,7 @@ class DKSANNet(BaseModule):
         ValueError: An argument breaks the rules above.
     """
 
-    # for dksan_mm.precision.short_copy
+    # for dksan_mm.utils.precision.short_copy
     keeps_images = True
 
     def __init__(self,

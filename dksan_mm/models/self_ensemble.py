@@ -16,8 +16,8 @@ class SelfEnsemble(nn.Module):
     there are the sum, one result and one channel of it turned back.
 
     It is to be wrapped around a generator that has its weights already
-    (:class:`dksan_mm.engine.SelfEnsembleHook` does so during tests), so that
-    checkpoints know nothing of it.
+    (:class:`dksan_mm.evaluation.SelfEnsembleHook` does so during tests), so
+    that checkpoints know nothing of it.
 
     Args:
         generator (nn.Module): Maps (N, T, C, H, W) to (N, C', s * H, s * W),

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from dksan_mm.apis.crew import Crew, Stopped
+from dksan_mm.apis.threads import Crew, Stopped
 
 
 def produce(channel, items):

@@ -7,7 +7,7 @@ from conftest import ROOT
 from tiny_model import data, write_tiny
 
 from dksan_mm.apis.loading import load_model
-from dksan_mm.engine.checkpoint import CheckpointMismatchError
+from dksan_mm.utils.faults import CheckpointMismatchError
 
 
 @pytest.fixture(scope='module')

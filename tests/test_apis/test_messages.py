@@ -18,17 +18,19 @@ from tiny_model import restore
 from tiny_video import folder, model, source
 from video_files import write_clip
 
-from dksan_mm.apis import probe, video_scan
+from dksan_mm.apis import probe
 from dksan_mm.apis.estimate import estimate
-from dksan_mm.apis.video_io import EncoderOptions, check_container
-from dksan_mm.apis.video_probe import simple_rate
 from dksan_mm.datasets.conversion import convert
-from dksan_mm.datasets.faults import telling
 from dksan_mm.datasets.layout import Settings
-from dksan_mm.datasets.sources import (Clip, find_numbered_sequences,
-                                       list_sources, read_clip)
 from dksan_mm.datasets.splits import expand, named_splits, read_split
 from dksan_mm.datasets.verification import verify
+from dksan_mm.utils.faults import telling
+from dksan_mm.video import scanning
+from dksan_mm.video.clips import (Clip, find_numbered_sequences, list_sources,
+                                  read_clip)
+from dksan_mm.video.joining import check_container
+from dksan_mm.video.options import EncoderOptions
+from dksan_mm.video.probing import simple_rate
 
 SIZE = (34, 50)
 IS_ROOT = hasattr(os, 'geteuid') and os.geteuid() == 0
@@ -295,10 +297,10 @@ def test_a_stream_that_begins_within_a_file(tmp_path, monkeypatch):
     def fail(streams, number):
         return av.open(path).streams[7]
 
-    monkeypatch.setattr(video_scan, 'Clock', lambda file: fail(file, 7))
+    monkeypatch.setattr(scanning, 'Clock', lambda file: fail(file, 7))
     check_told(lambda: probe(path), path)
     # an error of our own is none of the file
-    monkeypatch.setattr(video_scan, 'Clock', lambda file: [][7])
+    monkeypatch.setattr(scanning, 'Clock', lambda file: [][7])
     with pytest.raises(IndexError):
         probe(path)
 

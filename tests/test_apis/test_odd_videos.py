@@ -9,7 +9,9 @@ from conftest import ROOT
 from raw_material import make_frames
 from video_files import read_all, write_clip
 
-from dksan_mm.apis import probe, read_frames, video_probe, video_source
+from dksan_mm.apis import probe, read_frames
+from dksan_mm.video import probing as video_probe
+from dksan_mm.video import source as video_source
 
 DATA = osp.join(ROOT, 'tests', 'data', 'videos')
 MPEG2 = dict(
@@ -87,7 +89,7 @@ def test_a_clock_that_is_set_back_goes_on(tmp_path, told, suffix):
 
 
 def test_sound_stays_with_the_video_over_a_jump(tmp_path):
-    from dksan_mm.apis.video_source import Clock, open_video
+    from dksan_mm.video.source import Clock, open_video
     path = tmp_path / 'a.ts'
     write_clip(path, frames=make_frames(30, (34, 50)), sound='mp2', **MPEG2)
     path.write_bytes(2 * path.read_bytes())
@@ -103,8 +105,8 @@ def test_sound_stays_with_the_video_over_a_jump(tmp_path):
 
 
 def test_a_change_of_size_is_restored(told, monkeypatch):
-    from dksan_mm.apis import video_reading
-    monkeypatch.setattr(video_reading, 'print_log',
+    from dksan_mm.video import reader
+    monkeypatch.setattr(reader, 'print_log',
                         lambda text, *args: told.append(text))
     path = osp.join(DATA, 'webrtc.webm')
     frames = check_any_start(probe(path))

@@ -12,7 +12,7 @@ from video_files import write_clip
 
 from dksan_mm.apis import estimate, probe, read_frames
 from dksan_mm.apis.resizing import Resizing
-from dksan_mm.apis.video_source import cut_source
+from dksan_mm.video.source import cut_source
 
 
 def test_frames_of_a_part(source, tmp_path):

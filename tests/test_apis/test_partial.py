@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from dksan_mm.apis import partial as module
-from dksan_mm.apis.partial import PartialFolder
-from dksan_mm.datasets.storage import OutputError
+from dksan_mm.apis import resume_folder as module
+from dksan_mm.apis.resume_folder import PartialFolder
+from dksan_mm.utils.files import OutputError
 
 SETTINGS = dict(source=dict(sha256='ab'), options=dict(crf=18, tile=(4, 5)))
 
@@ -261,7 +261,7 @@ def test_no_run_beside_one_whose_first_process_was_killed(output):
 def test_a_killed_process_lets_go(output):
     """Of several processes of a run the last one that ends."""
     code = ('import sys, time\n'
-            'from dksan_mm.datasets.locking import RunLock\n'
+            'from dksan_mm.utils.locking import RunLock\n'
             'lock = RunLock(sys.argv[1])\n'
             'lock.join() if sys.argv[2] == "join" else lock.acquire()\n'
             'print("held", flush=True)\n'

@@ -9,13 +9,13 @@ from test_window_restorer import make_model
 from tiny_model import restore
 from tiny_video import folder, model, source  # noqa: F401
 
-from dksan_mm import _benchmark as bench
-from dksan_mm import precision
-from dksan_mm.apis import job, shards
+from dksan_mm.apis import job, processes
 from dksan_mm.apis.restore_video import restore_video
 from dksan_mm.models import BicubicUpsampler, SelfEnsemble
 from dksan_mm.models.blocks import channel_means
-from dksan_mm.precision import SelfTest, has_short_copy, short_copy
+from dksan_mm.utils import benchmark as bench
+from dksan_mm.utils import precision
+from dksan_mm.utils.precision import SelfTest, has_short_copy, short_copy
 
 CPU = torch.device('cpu')
 # of a window, (N, T, C, H, W)
@@ -204,7 +204,7 @@ class TestAuto:
     def test_one_process_decides(self, monkeypatch, tmp_path, model, source):
         monkeypatch.setattr(job, 'self_test', lambda device: 1 / 0)
         told = []
-        monkeypatch.setattr(shards, 'done_first',
+        monkeypatch.setattr(processes, 'done_first',
                             lambda work: told.append(work) or 'bf16')
         monkeypatch.setattr(
             importlib.import_module('dksan_mm.apis.restore_video'), 'Job',

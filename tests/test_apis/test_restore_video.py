@@ -16,15 +16,17 @@ from tiny_model import (LOSSLESS, data, decode, listing, restore,
 from tiny_video import SIZE, folder, model, source, undisturbed
 from video_files import write_clip
 
-from dksan_mm.apis import video_probe  # noqa
-from dksan_mm.apis import (job, probe, read_frames, stages, targets,
-                           video_reading)
-from dksan_mm.apis.crew import Channel
+from dksan_mm.apis import job
+from dksan_mm.apis import outputs as targets
+from dksan_mm.apis import pipeline, probe, read_frames
 from dksan_mm.apis.loading import load_model
 from dksan_mm.apis.restore_video import restore_video
+from dksan_mm.apis.threads import Channel
 from dksan_mm.apis.window_restorer import WindowRestorer
-from dksan_mm.datasets.storage import OutputError
 from dksan_mm.models import BicubicUpsampler
+from dksan_mm.utils.files import OutputError
+from dksan_mm.video import probing as video_probe  # noqa
+from dksan_mm.video import reader
 
 # What comes out
 
@@ -164,7 +166,7 @@ def test_few_frames_are_alive(tmp_path, model, monkeypatch):
             yield counted(frame)
             del frame
 
-    monkeypatch.setattr(stages, 'read_frames', read)
+    monkeypatch.setattr(pipeline, 'read_frames', read)
     original = WindowRestorer.restore
     monkeypatch.setattr(WindowRestorer, 'restore',
                         lambda *args: map(counted, original(*args)))
@@ -178,8 +180,8 @@ def test_few_frames_are_alive(tmp_path, model, monkeypatch):
         found.append((most[SIZE[0]], most[2 * SIZE[0]]))
     for lr, hr in found:
         # beside the queue: a window, the frames at cuts, in hand
-        assert lr <= stages.SOURCE_QUEUE + 5 + 2 + 4 + stages.RESULT_QUEUE
-        assert hr <= stages.RESULT_QUEUE + 4
+        assert lr <= pipeline.SOURCE_QUEUE + 5 + 2 + 4 + pipeline.RESULT_QUEUE
+        assert hr <= pipeline.RESULT_QUEUE + 4
     assert not alive
 
 
@@ -189,7 +191,7 @@ def test_few_frames_are_alive(tmp_path, model, monkeypatch):
 def test_source_that_ends_early(tmp_path, model, source, monkeypatch):
     """Of the thread that decodes, when it says nothing."""
     monkeypatch.setattr(
-        stages, 'read_frames',
+        pipeline, 'read_frames',
         lambda info, first, end, _: list(read_frames(info, first, end))[:9])
     with pytest.raises(ValueError, match='must hold the 23 frames .* found 9'):
         restore(model, source, tmp_path / 'out.mkv')
@@ -202,7 +204,7 @@ def test_error_in_decoding(tmp_path, model, source, monkeypatch):
         yield from read_frames(info, first, 9)
         raise ValueError('frame 9 cannot be decoded')
 
-    monkeypatch.setattr(stages, 'read_frames', failing)
+    monkeypatch.setattr(pipeline, 'read_frames', failing)
     with pytest.raises(ValueError, match='frame 9 cannot'):
         restore(model, source, tmp_path / 'out.mkv')
 
@@ -460,7 +462,7 @@ def test_ctrl_c_ends_what_skips_frames(tmp_path, model, monkeypatch):
     restore_unjoined(monkeypatch, model, path, output)
     os.remove(tmp_path / 'out.mkv.partial/segment_00003.mkv')
     decoded = []
-    decode_all, check = video_reading._decode, Channel.check
+    decode_all, check = reader._decode, Channel.check
 
     def counted(*args):
         for frame in decode_all(*args):
@@ -472,7 +474,7 @@ def test_ctrl_c_ends_what_skips_frames(tmp_path, model, monkeypatch):
             channel._crew.stop(KeyboardInterrupt())
         check(channel)
 
-    monkeypatch.setattr(video_reading, '_decode', counted)
+    monkeypatch.setattr(reader, '_decode', counted)
     monkeypatch.setattr(Channel, 'check', interrupted)
     with pytest.raises(KeyboardInterrupt):
         restore(model, path, output, resume=True)

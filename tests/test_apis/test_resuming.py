@@ -12,7 +12,8 @@ from tiny_model import (data, decode, listing, restore, restore_at_once,
                         restore_unjoined)
 from tiny_video import SIZE, folder, model, source, undisturbed
 
-from dksan_mm.apis import read_frames, stages, targets
+from dksan_mm.apis import outputs as targets
+from dksan_mm.apis import pipeline, read_frames
 from dksan_mm.apis.window_restorer import WindowRestorer
 
 
@@ -70,7 +71,7 @@ def test_a_gap_is_filled(tmp_path, model, source, undisturbed, monkeypatch):
             decoded.append(frame)
             yield frame
 
-    monkeypatch.setattr(stages, 'read_frames', counting)
+    monkeypatch.setattr(pipeline, 'read_frames', counting)
     summary = restore(model, source, output, resume=True)
     assert (summary.restored, summary.reused) == (15, 2)
     # 0 to before 5, 10 to before 20, the context and a frame at each side

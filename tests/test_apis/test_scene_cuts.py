@@ -3,8 +3,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dksan_mm.apis.scene_cuts import (DEFAULT_THRESHOLD, difference,
-                                      full_scale, thumbnail, window_indices)
+from dksan_mm.apis.scene_cuts import (DEFAULT_THRESHOLD, difference, thumbnail,
+                                      window_indices)
+from dksan_mm.video.source import full_scale
 
 
 def scene(seed, t, size=(45, 80), gain=1., shift=1):

@@ -2,16 +2,17 @@
 import pytest
 import torch
 
-from dksan_mm.apis import progress, shards
-from dksan_mm.apis.targets import find_runs, is_video_path, split_segments
+from dksan_mm.apis import processes, progress
+from dksan_mm.apis.outputs import find_runs, is_video_path, split_segments
 
 
 @pytest.mark.parametrize('items, processes', [(7, 2), (7, 3), (2, 5), (0, 2)])
 def test_shares_are_successive_and_whole(monkeypatch, items, processes):
     shares = []
     for rank in range(processes):
-        monkeypatch.setattr(shards, 'get_dist_info', lambda: (rank, processes))
-        shares.append(shards.own_share(range(items)))
+        monkeypatch.setattr(processes, 'get_dist_info', lambda:
+                            (rank, processes))
+        shares.append(processes.own_share(range(items)))
     assert sum(shares, []) == list(range(items))
     sizes = [len(share) for share in shares]
     assert max(sizes) - min(sizes) <= 1
@@ -20,11 +21,11 @@ def test_shares_are_successive_and_whole(monkeypatch, items, processes):
 
 def test_alone(monkeypatch):
     monkeypatch.delenv('WORLD_SIZE', raising=False)
-    shards.join_processes()
+    processes.join_processes()
     assert not torch.distributed.is_initialized()
-    assert shards.is_first() and shards.from_first('a') == 'a'
-    assert shards.own_share('abc') == ['a', 'b', 'c']
-    shards.wait_for_all()
+    assert processes.is_first() and processes.from_first('a') == 'a'
+    assert processes.own_share('abc') == ['a', 'b', 'c']
+    processes.wait_for_all()
 
 
 def test_all_raise_the_first_ones_error(monkeypatch):
@@ -33,27 +34,27 @@ def test_all_raise_the_first_ones_error(monkeypatch):
         raise ValueError('found it')
 
     with pytest.raises(ValueError, match='found it'):
-        shards.done_first(fail)
-    assert shards.done_first(lambda: 3) == 3
+        processes.done_first(fail)
+    assert processes.done_first(lambda: 3) == 3
     # another process, told the first one's error, then its result
-    monkeypatch.setattr(shards, 'get_dist_info', lambda: (1, 2))
+    monkeypatch.setattr(processes, 'get_dist_info', lambda: (1, 2))
     told = [ValueError('of the first'), None, 5]
-    monkeypatch.setattr(shards, 'from_first', lambda value: told.pop(0))
+    monkeypatch.setattr(processes, 'from_first', lambda value: told.pop(0))
     with pytest.raises(ValueError, match='of the first'):
-        shards.done_first(fail)
-    assert shards.done_first(fail) == 5
+        processes.done_first(fail)
+    assert processes.done_first(fail) == 5
 
 
 def test_every_process_has_its_gpu(monkeypatch):
-    assert shards.own_device('cpu') == torch.device('cpu')
+    assert processes.own_device('cpu') == torch.device('cpu')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     monkeypatch.setenv('LOCAL_RANK', '1')
-    assert shards.own_device() == torch.device('cuda', 1)
-    assert shards.own_device('cuda:0') == torch.device('cuda', 0)
+    assert processes.own_device() == torch.device('cuda', 1)
+    assert processes.own_device('cuda:0') == torch.device('cuda', 0)
     monkeypatch.setenv('LOCAL_RANK', '2')
     with pytest.raises(ValueError, match='number of GPUs, 2, found process 3'):
-        shards.own_device('cuda')
+        processes.own_device('cuda')
 
 
 def test_segments_and_runs():

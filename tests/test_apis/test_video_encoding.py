@@ -12,11 +12,13 @@ import pytest
 from raw_material import make_frames
 from video_files import read_all, write_clip
 
-from dksan_mm.apis.video_encoding import SegmentWriter
-from dksan_mm.apis.video_io import (EncoderOptions, check_encoder, probe,
-                                    read_frames, write_frame, write_segment)
-from dksan_mm.apis.video_joining import count_frames
-from dksan_mm.datasets.storage import OutputError
+from dksan_mm.utils.files import OutputError
+from dksan_mm.video.encoding import SegmentWriter, check_encoder, write_segment
+from dksan_mm.video.images import write_frame
+from dksan_mm.video.joining import count_frames
+from dksan_mm.video.options import EncoderOptions
+from dksan_mm.video.probing import probe
+from dksan_mm.video.reader import read_frames
 
 LOSSLESS = EncoderOptions(lossless=True)
 

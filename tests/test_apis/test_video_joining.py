@@ -9,10 +9,12 @@ import pytest
 from raw_material import make_frames, write_folder
 from video_files import MS, packets_of, read_all, write_clip
 
-from dksan_mm.apis.video_io import (EncoderOptions, check_container,
-                                    join_segments, probe, read_frames,
-                                    write_segment)
-from dksan_mm.datasets.storage import OutputError
+from dksan_mm.utils.files import OutputError
+from dksan_mm.video.encoding import write_segment
+from dksan_mm.video.joining import check_container, join_segments
+from dksan_mm.video.options import EncoderOptions
+from dksan_mm.video.probing import probe
+from dksan_mm.video.reader import read_frames
 
 LOSSLESS = EncoderOptions(lossless=True)
 YUV = dict(codec='libx264', pix_fmt='yuv420p')

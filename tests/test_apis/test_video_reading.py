@@ -10,8 +10,10 @@ from PIL import Image
 from raw_material import make_frames, write_folder, write_sound
 from video_files import MS, read_all, write_clip
 
-from dksan_mm.apis import video_reading
-from dksan_mm.apis.video_io import probe, read_frames, turn_upright
+from dksan_mm.video import reader
+from dksan_mm.video.probing import probe
+from dksan_mm.video.reader import read_frames
+from dksan_mm.video.source import turn_upright
 
 YUV = dict(codec='libx264', pix_fmt='yuv420p')
 # name of the file, how it is written: open and closed groups of pictures,
@@ -241,7 +243,7 @@ def test_damaged_frames_are_told(tmp_path, monkeypatch):
         pix_fmt='yuv420p',
         options=dict(g='6'))
     told = []
-    monkeypatch.setattr(video_reading, 'print_log',
+    monkeypatch.setattr(reader, 'print_log',
                         lambda text, *args: told.append(text))
     assert len(list(read_frames(probe(path)))) == 17 and not told
 

@@ -174,7 +174,7 @@ def test_gap_in_encoded_sound_is_silence(tmp_path):
 
 
 def test_a_refused_packet_is_not_a_full_disk(tmp_path, monkeypatch):
-    from dksan_mm.apis import video_joining
+    from dksan_mm.video import joining
     source = write_clip(tmp_path / 'in.mp4', sound='aac')
 
     def twice(source, info, pairs, name, mended):
@@ -184,7 +184,7 @@ def test_a_refused_packet_is_not_a_full_disk(tmp_path, monkeypatch):
                     packet.stream, packet.dts, packet.pts = copy, 7, 9
                     yield packet
 
-    monkeypatch.setattr(video_joining, 'copy_packets', twice)
+    monkeypatch.setattr(joining, 'copy_packets', twice)
     with pytest.raises(
             ValueError,
             match='mp4 must take all packets of .*in'

@@ -7,11 +7,11 @@ import torch
 from test_scene_cuts import scene
 from torch import nn
 
-from dksan_mm._benchmark import peak_allocation
 from dksan_mm.apis.window_restorer import WindowRestorer
 from dksan_mm.models import (BicubicUpsampler, DKSANNet,
                              ExtremeBasicVSRPlusPlusNet, ExtremeEDVRNet,
                              SelfEnsemble)
+from dksan_mm.utils.benchmark import peak_allocation
 
 SIZE = (18, 22)
 

@@ -16,14 +16,17 @@ from conftest import ROOT
 from raw_material import (make_frames, scene, write_folder, write_image,
                           write_video)
 
-from dksan_mm.datasets import conversion, storage
+from dksan_mm.datasets import conversion
 from dksan_mm.datasets.conversion import convert
 from dksan_mm.datasets.layout import Settings, to_json
 from dksan_mm.datasets.reduction import reduce_frame
-from dksan_mm.datasets.sources import Clip, read_image
 from dksan_mm.datasets.splits import Entry, named_splits
-from dksan_mm.datasets.storage import OutputError, read_frame
 from dksan_mm.datasets.verification import verify
+from dksan_mm.utils.files import OutputError
+from dksan_mm.video import storage
+from dksan_mm.video.clips import Clip
+from dksan_mm.video.folders import read_image
+from dksan_mm.video.storage import read_frame
 
 
 def matlab_imresize(image, scale):
@@ -329,7 +332,7 @@ SCRIPT = '''
 import sys
 from dksan_mm.datasets.conversion import convert
 from dksan_mm.datasets.layout import Settings
-from dksan_mm.datasets.sources import Clip
+from dksan_mm.video.clips import Clip
 convert(sys.argv[1], dict(train=dict(a=Clip(sys.argv[2]),
                                      b=Clip(sys.argv[3]))),
         Settings('tiny', 4, storage=sys.argv[4]))

@@ -11,11 +11,11 @@ from raw_material import (make_frames, scene, turn_video, write_folder,
 from video_files import write_clip
 
 from dksan_mm.apis import probe, read_frames
-from dksan_mm.apis.video_source import turn_upright
-from dksan_mm.datasets import sources
-from dksan_mm.datasets.sources import (Clip, find_numbered_sequences,
-                                       list_frames, list_sources, read_clip,
-                                       read_image, stem_of)
+from dksan_mm.video import clips
+from dksan_mm.video.clips import (Clip, find_numbered_sequences, list_sources,
+                                  read_clip, stem_of)
+from dksan_mm.video.folders import list_frames, read_image
+from dksan_mm.video.source import turn_upright
 
 
 def read(path, *span):
@@ -308,7 +308,7 @@ def test_what_is_left_out_is_named(tmp_path, monkeypatch):
     write_video(tmp_path / 'a.mp4', make_frames())
     (tmp_path / 'notes.txt').write_text('just a note')
     said = []
-    monkeypatch.setattr(sources, 'print_log',
+    monkeypatch.setattr(clips, 'print_log',
                         lambda text, *args: said.append(text))
     list_sources(str(tmp_path), tell=True)
     assert len(said) == 1 and said[0].endswith('folders of frames: notes.txt')

@@ -5,10 +5,10 @@ import pytest
 from conftest import ROOT
 from raw_material import make_frames, write_folder, write_video
 
-from dksan_mm.datasets.sources import Clip
 from dksan_mm.datasets.splits import (Entry, expand, limit, named_splits,
                                       numbered_splits, read_split,
                                       split_by_file, split_by_ratio)
+from dksan_mm.video.clips import Clip
 
 
 @pytest.mark.parametrize('name, first, last, span', [

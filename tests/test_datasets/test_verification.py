@@ -9,9 +9,9 @@ from raw_material import make_frames, write_folder, write_image
 
 from dksan_mm.datasets.conversion import convert
 from dksan_mm.datasets.layout import Settings
-from dksan_mm.datasets.sources import read_image
 from dksan_mm.datasets.splits import expand, split_by_ratio
 from dksan_mm.datasets.verification import verify
+from dksan_mm.video.folders import read_image
 
 
 def make_set(folder, storage='png'):

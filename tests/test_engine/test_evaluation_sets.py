@@ -6,10 +6,9 @@ import pytest
 from mmagic.engine.runner.loop_utils import is_evaluator
 from mmengine.config import Config
 
-from dksan_mm.engine.evaluation_sets import (add_metric, choose_test_sets,
-                                             drop_metric, name_of,
-                                             read_test_sets, sets_of_loop,
-                                             write_test_sets)
+from dksan_mm.evaluation.sets import (add_metric, choose_test_sets,
+                                      drop_metric, name_of, read_test_sets,
+                                      sets_of_loop, write_test_sets)
 
 
 def loader(name):

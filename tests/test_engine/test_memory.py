@@ -7,7 +7,7 @@ import pytest
 
 MEASURE = '''
 import torch
-from dksan_mm.engine.memory import keep_freed_memory
+from dksan_mm.utils.memory import keep_freed_memory
 
 def resident():
     with open('/proc/self/status') as file:

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from result_files import make_result
 
-from dksan_mm.evaluation.paired import compare_pair, pair_results
-from dksan_mm.evaluation.tables_formats import paired_markdown
+from dksan_mm.results.paired import compare_pair, pair_results
+from dksan_mm.results.tables_formats import paired_markdown
 
 
 def pair(gains, noise=0., frames=5, seed=0):
@@ -116,7 +116,7 @@ def test_unlike_results_are_refused():
 
 def test_many_clips(monkeypatch):
     """Drawn piece by piece; no row for each."""
-    monkeypatch.setattr('dksan_mm.evaluation.paired._CHUNK', 1000)
+    monkeypatch.setattr('dksan_mm.results.paired._CHUNK', 1000)
     results = pair([.1] * 300, frames=1)
     found = compare_pair(*results, draws=20)
     assert found.difference == pytest.approx(.1)

@@ -10,7 +10,7 @@ from mmagic.evaluation.metrics.ssim import ssim as mmagic_ssim
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from dksan_mm.evaluation.quality import luma, psnr, ssim
+from dksan_mm.utils.quality import luma, psnr, ssim
 
 # installed with scikit-image, photographs of 512x512, 300x451 and 400x600
 PHOTOGRAPHS = ('astronaut', 'chelsea', 'coffee')

@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 from result_files import make_result
 
-from dksan_mm.datasets.storage import OutputError
-from dksan_mm.evaluation.report import render, write_report
-from dksan_mm.evaluation.report_data import (TRUTH, View, compared, make_view,
-                                             shared_frames)
-from dksan_mm.evaluation.report_figures import captions, figure
-from dksan_mm.evaluation.report_frames import (Box, choose_frames, crop_side,
-                                               data_uri, find_places,
-                                               read_truth)
-from dksan_mm.evaluation.report_summary import summary, system_names
+from dksan_mm.results.report import render, write_report
+from dksan_mm.results.report_data import (TRUTH, View, compared, make_view,
+                                          shared_frames)
+from dksan_mm.results.report_figures import captions, figure
+from dksan_mm.results.report_frames import (Box, choose_frames, crop_side,
+                                            data_uri, find_places, read_truth)
+from dksan_mm.results.report_summary import summary, system_names
+from dksan_mm.utils.files import OutputError
 
 
 def picture(height, width, seed=0):
@@ -244,7 +243,7 @@ def test_disk_that_is_full_is_told_with_the_report(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    monkeypatch.setattr('dksan_mm.evaluation.report._build', full)
+    monkeypatch.setattr('dksan_mm.results.report._build', full)
     out = str(tmp_path / 'report')
     with pytest.raises(OutputError, match=f'{out} could.*free disk space, th'):
         write_report([], out)

@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from dksan_mm.datasets.storage import OutputError
-from dksan_mm.evaluation.averages import average_frames
-from dksan_mm.evaluation.results import (check_same_data, read_result,
-                                         read_results, write_result)
+from dksan_mm.results.averages import average_frames
+from dksan_mm.results.files import (check_same_data, read_result, read_results,
+                                    write_result)
+from dksan_mm.utils.files import OutputError
 
 
 def make_result(name='vid3oc', **others):

@@ -6,12 +6,11 @@ from statistics import fmean
 import pytest
 from result_files import make_result
 
-from dksan_mm.evaluation import paper
-from dksan_mm.evaluation.tables import make_tables
-from dksan_mm.evaluation.tables_columns import (column_of, show_count,
-                                                show_seconds)
-from dksan_mm.evaluation.tables_formats import (escape_latex, escape_markdown,
-                                                latex, markdown)
+from dksan_mm.results import paper
+from dksan_mm.results.tables import make_tables
+from dksan_mm.results.tables_columns import column_of, show_count, show_seconds
+from dksan_mm.results.tables_formats import (escape_latex, escape_markdown,
+                                             latex, markdown)
 
 
 def papers_result(table, gain=0., **others):

@@ -6,10 +6,10 @@ import pytest
 import yaml
 from result_files import make_result
 
-from dksan_mm.evaluation.public import (PUBLIC_SETS, describe_suffix,
-                                        protocol_metric)
-from dksan_mm.evaluation.tables_formats import latex, markdown
-from dksan_mm.evaluation.tables_public import make_public_table
+from dksan_mm.results.public import (PUBLIC_SETS, describe_suffix,
+                                     protocol_metric)
+from dksan_mm.results.tables_formats import latex, markdown
+from dksan_mm.results.tables_public import make_public_table
 
 CONFIGS = osp.join(osp.dirname(mmagic.__file__), '.mim', 'configs')
 ROWS = [(name, row) for name, public in PUBLIC_SETS.items()

@@ -12,7 +12,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
 from dksan_mm.models import ExtremeBasicVSRPlusPlusNet
-from dksan_mm.models.basicvsr_pp import FlowGuidedDeformConv
+from dksan_mm.models.baselines.basicvsr_pp import FlowGuidedDeformConv
 
 SHARED = dict(mid_channels=8, num_blocks=1)
 TINY = dict(SHARED, num_frames=3)

@@ -13,8 +13,9 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 
-from dksan_mm.engine.checkpoint import CheckpointMismatchError
-from dksan_mm.models import ExtremeEDVRNet, edvr_net
+from dksan_mm.models import ExtremeEDVRNet
+from dksan_mm.models.baselines import edvr_net
+from dksan_mm.utils.faults import CheckpointMismatchError
 
 SHARED = dict(
     in_channels=3,

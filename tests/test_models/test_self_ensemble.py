@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dksan_mm._benchmark import peak_allocation
-from dksan_mm.engine import SelfEnsembleHook
+from dksan_mm.evaluation import SelfEnsembleHook
 from dksan_mm.models import BicubicUpsampler, DKSANNet, SelfEnsemble
+from dksan_mm.utils.benchmark import peak_allocation
 
 SYMMETRIES = [
     lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.transpose(-2, -1),

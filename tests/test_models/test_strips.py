@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dksan_mm._benchmark import peak_allocation
 from dksan_mm.models import (DKSANNet, ExtremeBasicVSRPlusPlusNet,
                              ExtremeEDVRNet)
 from dksan_mm.models.strips import (MIN_STRIP_ROWS, in_strips, row_strips,
                                     strip_bytes)
+from dksan_mm.utils.benchmark import peak_allocation
 
 
 def randomise(net):

@@ -12,11 +12,11 @@ import torch
 from conftest import ROOT
 from torch import nn
 
-from dksan_mm import _benchmark as bench
 from dksan_mm import cli
 from dksan_mm.engine import complexity
 from dksan_mm.models.blocks import PointwiseConv2d
 from dksan_mm.ops import DeformKernelConv2d, backends
+from dksan_mm.utils import benchmark as bench
 
 sys.path.insert(0, osp.join(ROOT, 'tools'))
 import benchmark_model  # noqa: E402

@@ -14,7 +14,7 @@ from raw_material import make_frames, write_folder, write_video
 from test_tools.test_train_test import run
 
 from dksan_mm.datasets.splits import read_split
-from dksan_mm.datasets.storage import read_frame
+from dksan_mm.video.storage import read_frame
 
 CONVERTERS = 'tools/dataset_converters'
 VID3OC = f'{CONVERTERS}/vid3oc/preprocess_vid3oc_dataset.py'

@@ -11,14 +11,14 @@ from test_tools.test_train_test import run
 from torch import nn
 
 from dksan_mm.cli import export as export_command
-from dksan_mm.datasets.storage import OutputError
-from dksan_mm.engine import onnx_export
-from dksan_mm.models.modulated_deform_conv import modulated_deform_conv2d
+from dksan_mm.export import onnx_export
 from dksan_mm.ops import DeformKernelConv2dPack, deform_kernel_conv2d
+from dksan_mm.ops.modulated_deform_conv import modulated_deform_conv2d
+from dksan_mm.utils.files import OutputError
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
-onnx_ops = pytest.importorskip('dksan_mm.engine.onnx_ops')
+onnx_ops = pytest.importorskip('dksan_mm.export.onnx_ops')
 
 CONFIG = '''
 _base_ = '{root}/configs/dksan_vid3oc_x16.py'

@@ -7,9 +7,9 @@ import pytest
 from conftest import ROOT
 from test_tools.test_train_test import run
 
-from dksan_mm import precision
 from dksan_mm.cli import check
-from dksan_mm.precision import SelfTest
+from dksan_mm.utils import precision
+from dksan_mm.utils.precision import SelfTest
 
 CONVERTER = 'tools/dataset_converters/videos/preprocess_videos.py'
 

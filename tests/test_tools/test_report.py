@@ -10,8 +10,8 @@ from result_files import (EVIL, SIZES, make_folders, make_result, payload,
                           save_frame, smooth_frame, write)
 
 from dksan_mm.cli import run_tool
-from dksan_mm.evaluation.report import MARK, write_report
-from dksan_mm.evaluation.results import read_results
+from dksan_mm.results.files import read_results
+from dksan_mm.results.report import MARK, write_report
 
 sys.path.insert(0, osp.join(ROOT, 'tools'))
 import report as report_tool  # noqa: E402

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 from result_files import EVIL, make_folders, payload
 
-from dksan_mm.evaluation.report import write_report
-from dksan_mm.evaluation.results import read_results
+from dksan_mm.results.files import read_results
+from dksan_mm.results.report import write_report
 
 FLAGS = ('--headless', '--no-sandbox', '--disable-gpu', '--disable-quic',
          '--no-first-run', '--disable-background-networking',

@@ -15,9 +15,8 @@ from mmengine.config import Config
 from test_tools.test_train_test import run
 
 from dksan_mm.cli import test as test_command
-from dksan_mm.evaluation.results import (check_same_data, read_result,
-                                         read_results)
 from dksan_mm.models import BicubicUpsampler
+from dksan_mm.results.files import check_same_data, read_result, read_results
 
 # two data sets, the second of which calls itself "clips"
 SETS = '''

@@ -24,10 +24,10 @@ from mmagic.registry import DATASETS
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from dksan_mm._benchmark import (alternate, hardware, make_table, number,
-                                 show_hardware, summary, write_json)
 from dksan_mm.engine.cli import use_data_root
 from dksan_mm.engine.config import merge_options, naming_config, read_config
+from dksan_mm.utils.benchmark import (alternate, hardware, make_table, number,
+                                      show_hardware, summary, write_json)
 
 
 def parse_args() -> argparse.Namespace:

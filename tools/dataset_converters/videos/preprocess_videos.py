@@ -11,9 +11,9 @@ import os.path as osp
 
 from dksan_mm.cli import run_tool
 from dksan_mm.cli.convert import add_arguments, convert_or_check
-from dksan_mm.datasets.sources import Clip
 from dksan_mm.datasets.splits import (Splits, expand, limit, named_splits,
                                       split_by_file, split_by_ratio)
+from dksan_mm.video.clips import Clip
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,0 +1,266 @@
+"""A network, run on windows of frames: whole or in tiles, at any precision.
+"""
+from contextlib import ExitStack, contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Optional
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dksan_mm.models.strips import strip_bytes
+from dksan_mm.utils.precision import DTYPES, has_short_copy, short_copy
+from . import scene_cuts, tiles
+from .windows import Frame
+
+# strips of features that are there at once, at most
+STRIPS = 6
+# of a result that are made integers at a time
+_ROWS = 128
+# frames that memory is measured with; the second pair for networks that
+# enlarge small frames
+_PROBES = (((16, 16), (32, 32)), ((64, 64), (64, 96)))
+
+
+class WindowNetwork:
+    """What restores the middle frames of windows.
+
+    Args:
+        generator (nn.Module): Of :func:`find_generator`; it is moved to
+            ``device`` and set to evaluate. One of its features is kept where
+            it has ``extract_features`` and ``restore_features``.
+        device (torch.device): Where to run.
+        dtype (str): A key of ``DTYPES``. But for 'fp32' a copy of the network
+            runs, with its convolutions in that dtype
+            (:func:`dksan_mm.utils.precision.short_copy`), or else autocast.
+        compile (bool): Whether to run by ``torch.compile``.
+        strip (int): Bytes of the strips of large features
+            (:func:`dksan_mm.models.strips.strip_bytes`).
+
+    Attributes:
+        scale (int): The result's size divided by the source's.
+        num_frames (int): Frames of a window.
+        multiple (int): Divides the positions of tiles.
+    """
+
+    def __init__(self, generator: nn.Module, device: torch.device, dtype: str,
+                 compile: bool, strip: int) -> None:
+        inner = unwrap(generator)
+        self.scale: int = inner.scale
+        self.num_frames: int = getattr(inner, 'num_frames', 1)
+        self.multiple: int = getattr(inner, 'feature_stride', 1)
+        self._generator = generator.to(device).eval()
+        self._autocast = DTYPES[dtype]
+        if self._autocast is not None and has_short_copy(generator):
+            self._generator = short_copy(generator, self._autocast)
+            self._autocast = None
+        self._keeps_features = hasattr(generator, 'extract_features')
+        self._probes = _PROBES[not hasattr(inner, 'extract_features')]
+        self._device = device
+        self._compiled: Optional[Dict[str, Callable]] = {} if compile else None
+        self._strip = strip
+
+    def prepare(self, array: np.ndarray, number: int) -> Frame:
+        """Return a frame as the network takes it, with its features.
+
+        Args:
+            array (np.ndarray): RGB, (H, W, 3), of a dtype and range of
+                :func:`.scene_cuts.full_scale`.
+            number (int): Of the frame.
+        """
+        frame = Frame(number, to_image(array, self._device), array.dtype)
+        if self._keeps_features:
+            with self._settings():
+                frame.features = self._call('extract_features', frame.image)
+        return frame
+
+    def restore(self,
+                windows: List[List[Frame]],
+                tile: Optional[int] = None,
+                overlap: int = 0) -> List[np.ndarray]:
+        """Return the restored middle frames of windows.
+
+        Args:
+            windows (list[list[Frame]]): N windows of ``num_frames`` frames.
+            tile (int, optional): Side of tiles. Default: None, whole frames.
+            overlap (int): What neighbouring tiles share. Default: 0.
+
+        Returns:
+            list[np.ndarray]: (scale * H, scale * W, 3) each, in the source's
+            dtype and range, integers rounded.
+
+        Raises:
+            ValueError: A result is not finite.
+        """
+        middle = self.num_frames // 2
+        with self._settings():
+            out = self._run(windows, tile, overlap)
+            return [
+                to_array(image, window[middle])
+                for image, window in zip(out, windows)
+            ]
+
+    def frame_bytes(self, height: int, width: int) -> int:
+        """Return the bytes that a frame and what is kept of it take.
+
+        Args:
+            height (int): Of a source frame.
+            width (int): Of a source frame.
+        """
+        side = self._probes[0][0]
+        frame = self.prepare(np.zeros((side, side, 3), np.uint8), 0)
+        maps = [frame.image]
+        if self._keeps_features:
+            _each(frame.features, maps.append)
+        held = sum(x.numel() * x.element_size() for x in maps)
+        return -(-held * height * width // side**2)
+
+    def measure_memory(self, batch: int) -> tiles.MemoryModel:
+        """Return how much memory restoring whole frames takes, from what
+        small frames take in strips as small as can be.
+
+        Args:
+            batch (int): Windows at once.
+        """
+
+        count = self.num_frames
+
+        def run(*size: int) -> Tensor:
+            grey = np.full((*size, 3), 128, np.uint8)
+            with self._settings(1):
+                frames = [self.prepare(grey, 0) for _ in range(count)]
+                return self._run([frames] * batch, None, 0)
+
+        # what larger strips take is known
+        return tiles.MemoryModel(run, self._device, self._probes,
+                                 STRIPS * self._strip)
+
+    def _run(self, windows: List[List[Frame]], tile: Optional[int],
+             overlap: int) -> Tensor:
+        """Return the restored middle frames, (N, 3, scale * H, scale * W)."""
+        images = [
+            torch.cat([frame.image for frame in frames])
+            for frames in zip(*windows)
+        ]
+        size = tuple(images[0].shape[2:])
+        features = None
+        if self._keeps_features:
+            features = [
+                _join([frame.features for frame in frames])
+                for frames in zip(*windows)
+            ]
+        if tile is None or tile >= max(size):
+            return self._run_part(images, features)
+        grid = tiles.plan(size, tile, overlap, self.scale, self.multiple)
+
+        def run(part: tiles.Tile) -> Tensor:
+            cut = [tiles.crop(image, part, size) for image in images]
+            if features is None:
+                return self._run_part(cut, None)
+            return self._run_part(cut, [
+                _each(maps, lambda x: tiles.crop(x, part, size, self.multiple))
+                for maps in features
+            ])
+
+        return tiles.assemble(grid, size, self.scale, run)
+
+    def _run_part(self, images: List[Tensor],
+                  features: Optional[List[Any]]) -> Tensor:
+        """Run the network on T images, (N, 3, H, W), and their features."""
+        if features is None:
+            return self._call('forward', torch.stack(images, 1))
+        return self._call('restore_features', features,
+                          images[self.num_frames // 2])
+
+    def _call(self, name: str, *args: Any) -> Any:
+        """Call a method of the network, compiled if so wished."""
+        if name == 'forward':
+            method = self._generator
+        else:
+            method = getattr(self._generator, name)
+        if self._compiled is None:
+            return method(*args)
+        if name not in self._compiled:
+            self._compiled[name] = torch.compile(method)
+        return self._compiled[name](*args)
+
+    @contextmanager
+    def _settings(self, strip: Optional[int] = None) -> Iterator[None]:
+        """Set what the network runs with."""
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            stack.enter_context(strip_bytes(strip or self._strip))
+            if self._autocast is not None:
+                stack.enter_context(
+                    torch.autocast(self._device.type, dtype=self._autocast))
+            yield
+
+
+def _each(maps: Any, change: Any) -> Any:
+    """Return features, one tensor or several, changed."""
+    if isinstance(maps, Tensor):
+        return change(maps)
+    return [change(x) for x in maps]
+
+
+def _join(features: List[Any]) -> Any:
+    """Return the features of N frames as those of a batch."""
+    if isinstance(features[0], Tensor):
+        return torch.cat(features)
+    return [torch.cat(maps) for maps in zip(*features)]
+
+
+def to_image(array: np.ndarray, device: torch.device) -> Tensor:
+    """Return (H, W, 3) of any dtype of :func:`.scene_cuts.full_scale` as
+    (1, 3, H, W) in [0, 1], float32."""
+    image = torch.from_numpy(array.astype(np.float32)).to(device)
+    image = image.div_(scene_cuts.full_scale(array)).permute(2, 0, 1)
+    return image[None].contiguous()
+
+
+def to_array(image: Tensor, source: Frame) -> np.ndarray:
+    """Return (3, H, W) in [0, 1] as (H, W, 3) of its source's dtype.
+
+    Raises:
+        ValueError: A value is not finite.
+    """
+    white = scene_cuts.full_scale(np.empty(0, source.dtype))
+    # NumPy's uint16 PyTorch hardly knows
+    kind = torch.uint8 if white == 255 else torch.int16
+    _, height, width = image.shape
+    out = np.empty((height, width, 3), source.dtype)
+    # few rows at a time stay in the cache
+    rows = _ROWS if image.device.type == 'cpu' else height
+    for top in range(0, height, rows):
+        part = image[:, top:top + rows].float()
+        if not part.sum().isfinite():
+            raise ValueError(
+                'the result must be finite, found NaN or infinity in frame '
+                f'{source.number}: weights are damaged, or too large for '
+                'float16; with --dtype fp16 use fp32 or bf16 instead')
+        levels = part.clamp(0, 1)
+        if white > 1:
+            levels = levels.mul_(white).round_().to(kind)
+        cv2.merge([*levels.cpu().numpy().view(source.dtype)],
+                  out[top:top + rows])
+    return out
+
+
+def unwrap(generator: nn.Module) -> nn.Module:
+    """Return the network itself, without self-ensemble around it."""
+    return getattr(generator, 'generator', generator)
+
+
+def find_generator(model: nn.Module) -> nn.Module:
+    """Return the network of a restorer.
+
+    Raises:
+        ValueError: It has none that tells its scale.
+    """
+    generator = getattr(model, 'generator', None)
+    if not hasattr(unwrap(generator), 'scale'):
+        raise ValueError(
+            'model must have a generator that tells its scale, as those of '
+            f'dksan_mm do, got {type(model).__name__} with '
+            f'{type(generator).__name__}')
+    return generator

@@ -1,0 +1,116 @@
+"""Decoding, restoring and encoding, each in a thread, frame by frame."""
+from collections import deque
+from itertools import islice, starmap
+from typing import Callable, Deque, Iterator, List, NamedTuple, Tuple
+
+import numpy as np
+
+from dksan_mm.video.reader import read_frames
+from dksan_mm.video.source import SourceInfo
+from .job import Job
+from .outputs import Segment, Target, find_runs
+from .threads import Channel, Crew
+
+# frames that wait for the network, and restored ones that wait for an
+# encoder: enough for an even flow, few enough for frames of any size
+SOURCE_QUEUE, RESULT_QUEUE = 8, 2
+
+# a frame of the source, and what became of it
+Pair = Tuple[np.ndarray, np.ndarray]
+
+
+class Span(NamedTuple):
+    """Frames ``start`` to before ``stop`` to restore in one go, which takes
+    frames ``first`` to before ``end``."""
+    start: int
+    stop: int
+    first: int
+    end: int
+
+
+def restore_segments(job: Job, segments: List[Segment],
+                     count_frame: Callable[[], None]) -> None:
+    """Restore segments and write them.
+
+    A thread decodes, one for each target encodes, and this one restores. The
+    first error of any of them ends all, and is raised.
+
+    Args:
+        job (Job): What to restore, and where to.
+        segments (list[Segment]): In order. Those that follow each other are
+            restored in one go: no frame is decoded twice for them.
+        count_frame (Callable): Called after each restored frame.
+    """
+    if not segments:
+        return
+    spans = _find_spans(segments, job.info.num_frames, job.restorer.context)
+    with Crew() as crew:
+        source = crew.channel(SOURCE_QUEUE)
+        crew.start(_decode, job.info, spans, source)
+        results = [crew.channel(RESULT_QUEUE) for _ in job.targets]
+        for target, result in zip(job.targets, results):
+            crew.start(_encode, target, segments, result)
+        frames = iter(source)
+        for span in spans:
+            for pair in _restore(job, span, frames):
+                for result in results:
+                    result.put(pair)
+                count_frame()
+
+
+def _find_spans(segments: List[Segment], total: int,
+                context: int) -> List[Span]:
+    """Return what to restore in one go. A frame more than the context, at
+    either side, tells whether there is a cut."""
+    spans = []
+    for run in find_runs(segments):
+        start, stop = run[0].start, run[-1].stop
+        spans.append(
+            Span(start, stop, max(start - context - 1, 0),
+                 min(stop + context + 1, total)))
+    return spans
+
+
+def _decode(info: SourceInfo, spans: List[Span], channel: Channel) -> None:
+    for span in spans:
+        for frame in read_frames(info, span.first, span.end, channel.check):
+            channel.put(frame)
+    channel.close()
+
+
+def _encode(target: Target, segments: List[Segment], channel: Channel) -> None:
+    frames = starmap(target.draw, channel)
+    for segment in segments:
+        target.write(segment, islice(frames, segment.stop - segment.start))
+
+
+def _restore(job: Job, span: Span,
+             frames: Iterator[np.ndarray]) -> Iterator[Pair]:
+    """Yield the frames of a span with what became of them.
+
+    Raises:
+        ValueError: The source ended early.
+    """
+    recent: Deque[Tuple[int, np.ndarray]] = deque()
+
+    def remember() -> Iterator[np.ndarray]:
+        for number in range(span.first, span.end):
+            frame = next(frames, None)
+            if frame is None:
+                raise ValueError(
+                    f'{job.info.path} must hold the {job.info.num_frames} '
+                    f'frames that it tells of, found {number}; copy or '
+                    'convert it again')
+            recent.append((number, frame))
+            yield frame
+            del frame  # or it would live until the next one is there
+
+    window = remember()
+    restored = job.restorer.restore(window, span.start, span.stop,
+                                    job.info.num_frames, span.first)
+    for number, result in enumerate(restored, span.start):
+        while recent[0][0] < number:
+            recent.popleft()
+        yield recent[0][1], result
+        del result
+    deque(window, maxlen=0)  # the next span begins after this one's last

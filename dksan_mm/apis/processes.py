@@ -1,0 +1,87 @@
+"""Several processes, or GPUs, for one video: ``torchrun``.
+
+They share the segments out among themselves, and nothing else: no process
+group of the GPUs is needed, only one to wait for each other.
+"""
+import datetime
+import os
+from typing import Callable, List, Optional, Sequence, TypeVar
+
+import torch
+import torch.distributed as dist
+from mmengine.dist import barrier, broadcast_object_list, get_dist_info
+
+from dksan_mm.utils.benchmark import pick_device
+
+T = TypeVar('T')
+# one process may be done days before another, on another kind of GPU
+_PATIENCE = datetime.timedelta(days=30)
+
+
+def join_processes() -> None:
+    """Join the other processes if this one was started by ``torchrun``; end
+    with :func:`dksan_mm.engine.finish_launcher`."""
+    if int(os.environ.get('WORLD_SIZE', 1)) > 1 and not dist.is_initialized():
+        dist.init_process_group('gloo', timeout=_PATIENCE)
+
+
+def own_device(name: Optional[str] = None) -> torch.device:
+    """Return this process's device: of several GPUs each has its own.
+
+    Args:
+        name (str, optional): ``cpu``, ``cuda`` or ``cuda:N``. Default: None,
+            a GPU if there is one.
+
+    Raises:
+        ValueError: There is no GPU, or fewer than processes.
+    """
+    device = pick_device(name)
+    if device.type != 'cuda' or device.index is not None:
+        return device
+    rank = int(os.environ.get('LOCAL_RANK', 0))
+    if rank >= torch.cuda.device_count():
+        raise ValueError(
+            '--nproc_per_node must be at most the number of GPUs, '
+            f'{torch.cuda.device_count()}, found process {rank + 1}; start '
+            'fewer, or use --device cpu')
+    return torch.device('cuda', rank)
+
+
+def is_first() -> bool:
+    """Return whether this process is the one that prepares and joins."""
+    return get_dist_info()[0] == 0
+
+
+def from_first(value: Optional[T]) -> T:
+    """Return the first process's value, in every process."""
+    values = [value]
+    broadcast_object_list(values)
+    return values[0]
+
+
+def done_first(work: Callable[[], T]) -> T:
+    """Return what ``work`` returns in the first process, in every process;
+    an error of the input or the output is raised in every one."""
+    result, error = None, None
+    if is_first():
+        try:
+            result = work()
+        except (OSError, ValueError) as found:
+            error = found
+    told = from_first(error)
+    if told is not None:
+        raise error or told
+    return from_first(result)
+
+
+def own_share(items: Sequence[T]) -> List[T]:
+    """Return this process's part: successive items, so that few windows
+    reach into another's part. The first process has one if any has."""
+    rank, count = get_dist_info()
+    begin, end = (-(-edge * len(items) // count) for edge in (rank, rank + 1))
+    return list(items[begin:end])
+
+
+def wait_for_all() -> None:
+    """Wait until every process is here."""
+    barrier()

@@ -1,0 +1,1 @@
+"""MMagic's networks for larger scales, to compare with."""

@@ -1,0 +1,199 @@
+"""Tables 1 to 3 of the paper, from result files, beside its own numbers."""
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from .averages import rows_of
+from .files import check_same_data
+from .paper import ABLATION, COMPARISON, HARDWARE, TABLES, PaperTable
+from .tables_columns import (CONFIGS, Column, column_of, config_stem,
+                             describe_data, our_column, paper_column, unit)
+
+
+@dataclass
+class Table:
+    """One table: what a format needs to write it.
+
+    Attributes:
+        title (str): Caption.
+        metric (str): Key of the results, such as 'PSNR'.
+        scale (int): Scaling factor.
+        sequences (list[str]): Rows, in order.
+        columns (list[Column]): Those of one system stand together.
+        notes (list[str]): Lines to go below.
+    """
+
+    title: str
+    metric: str
+    scale: int
+    sequences: List[str]
+    columns: List[Column]
+    notes: List[str]
+
+
+def make_tables(
+        results: Sequence[dict],
+        metric: str = 'PSNR',
+        names: Optional[Dict[str,
+                             str]] = None) -> Tuple[List[Table], List[str]]:
+    """Return the paper's tables, ours beside the paper's numbers.
+
+    Data other than the paper's (another name, scale, sequences or numbers of
+    frames) give tables that say so in their title, without its numbers.
+
+    Args:
+        results (Sequence[dict]): As :func:`read_results` returns them.
+        metric (str): Key of the results. Default: 'PSNR'.
+        names (dict, optional): System name or config stem to column.
+
+    Returns:
+        tuple[list[Table], list[str]]: Tables 1 to 3, then those of other
+        data; and a line for each table of the paper that is left out,
+        where some result is of the paper's data.
+
+    Raises:
+        ValueError: Results of one data set are of different data, two
+            results claim one column, or none holds the metric.
+    """
+    check_same_data(results)
+    check_metric(results, metric)
+    groups: Dict[str, List[dict]] = {}
+    for result in results:
+        name = result['dataset']['name']
+        groups.setdefault(name.casefold(), []).append(result)
+    tables, left_out = [], []
+    on_papers_data = not groups.keys().isdisjoint(t.dataset for t in TABLES)
+    for paper in TABLES:
+        columns = assign(groups.get(paper.dataset, []), paper.columns, names)
+        if any(column in columns for column in paper.columns):
+            tables.append(_table(columns, paper.columns, paper, metric))
+        elif on_papers_data:
+            left_out.append(
+                f'Table {paper.number} is left out: no result of '
+                f'{", ".join(paper.columns)} on {paper.dataset}. Write them '
+                'with tools/test.py CONFIG CHECKPOINT --result-dir DIR.')
+    published = {(paper.dataset, paper.columns) for paper in TABLES}
+    for name, group in groups.items():
+        for layout in (COMPARISON, ABLATION):
+            if (name, layout) in published:
+                continue
+            columns = assign(group, layout, names)
+            # DKSAN alone, which the comparison has, is no ablation
+            if set(columns) - ({'DKSAN'} if layout is ABLATION else set()):
+                tables.append(_table(columns, layout, None, metric))
+    return tables, left_out
+
+
+def check_metric(results: Sequence[dict], metric: str) -> None:
+    """Refuse a metric that no result has."""
+    known = sorted({key for result in results for key in result['metrics']})
+    if metric not in known:
+        raise ValueError(f'metric must be one of {known}, the keys of the '
+                         f'results, found {metric!r}')
+
+
+def assign(group: Sequence[dict], layout: Sequence[str],
+           names: Optional[Dict[str, str]]) -> Dict[str, dict]:
+    """Return column to result for one layout; systems that are in neither
+    layout are further columns of the comparison."""
+    columns: Dict[str, dict] = {}
+    others = set(ABLATION) - set(COMPARISON)
+    for result in group:
+        column = column_of(result, names)
+        further = layout is COMPARISON and column not in others
+        if column not in layout and not further:
+            continue
+        if column in columns:
+            first, second = (f'{r["system"]} ({config_stem(r)})'
+                             for r in (columns[column], result))
+            raise ValueError(
+                f'one result must go in the column {column!r} of '
+                f'{result["dataset"]["name"]}, found {first} and {second}; '
+                'leave one out or rename it with --system NAME=COLUMN')
+        columns[column] = result
+    ordered = [*layout, *(c for c in columns if c not in layout)]
+    return {c: columns[c] for c in ordered if c in columns}
+
+
+def _table(columns: Dict[str, dict], layout: Sequence[str],
+           paper: Optional[PaperTable], metric: str) -> Table:
+    """Return one table; ``paper`` is the one it stands for, if any."""
+    any_result = next(iter(columns.values()))
+    what = describe_data(any_result)
+    theirs = paper is not None and _is_papers(any_result, paper)
+    notes = [provenance(c, result) for c, result in columns.items()]
+    kind = 'Ablation studies' if layout is ABLATION else 'Comparison'
+    title = f'{kind}, not the paper\'s data: {what}'
+    if paper:
+        title = (f'Table {paper.number}. {paper.title}' if theirs else
+                 f'Table {paper.number}, not the paper\'s data: {what}. The '
+                 f'paper: {len(paper.psnr)} sequences of {paper.frames} '
+                 f'frames, x{paper.scale}')
+        notes += _missing(columns, layout, paper.dataset)
+    shown: List[Column] = []
+    for name in dict.fromkeys([*(layout if paper else ()), *columns]):
+        if theirs and metric.startswith('PSNR') and name in layout:
+            shown.append(paper_column(paper, name))
+        shown.append(our_column(columns.get(name), name, metric))
+    if theirs:
+        notes += _paper_notes(paper, columns, metric)
+    return Table(f'{title} ({metric}{unit(metric)})',
+                 metric, any_result['scale'],
+                 sorted(rows_of(any_result['sequences'])), shown, notes)
+
+
+def _is_papers(result: dict, paper: PaperTable) -> bool:
+    """Return whether sequences, their lengths and scale are the paper's."""
+    lengths = {name: len(f) for name, f in result['frames'].items()}
+    return (result['scale'] == paper.scale and lengths == {
+        name: paper.frames
+        for name in paper.psnr
+    })
+
+
+def provenance(column: str, result: dict) -> str:
+    """Return the note that says where a column of ours comes from."""
+    parts = [config_stem(result)]
+    parts.append(result['checkpoint'] or 'no checkpoint')
+    if result['iterations'] is not None:
+        parts.append(f'{result["iterations"]} iterations')
+    if result.get('self_ensemble'):
+        reversal = result['self_ensemble'].get('temporal')
+        parts.append(f'self-ensemble x{result["self_ensemble"]["spatial"]}' +
+                     (' and temporal reversal' if reversal else ''))
+    return f'{column}, ours: {", ".join(parts)}.'
+
+
+def _missing(columns: Dict[str, dict], layout: Sequence[str],
+             dataset: str) -> List[str]:
+    """Return a note for each result that a table lacks."""
+    return [
+        f'{name}, ours: no result on {dataset}; it comes from tools/test.py '
+        f'configs/{CONFIGS[name]}_vid3oc_x16.py with --result-dir.'
+        for name in layout if name not in columns
+    ]
+
+
+def _paper_notes(paper: PaperTable, columns: Dict[str, dict],
+                 metric: str) -> List[str]:
+    """Return what a reader must know to compare with the paper."""
+    if not metric.startswith('PSNR'):
+        return ['The paper gives PSNR only.']
+    notes = [
+        '"paper" is what the paper prints, "ours" was measured with this '
+        'repository (the paper\'s own heading is "DKSAN (ours)").',
+        'The paper does not say in which colour space, nor with which border '
+        f'crop, it measures PSNR. It names its hardware ({HARDWARE}) for '
+        'training, and none for its seconds per frame.'
+    ]
+    bicubic = columns.get('Bicubic')
+    if bicubic and 'Bicubic' in paper.columns:
+        index = paper.columns.index('Bicubic')
+        gap = bicubic['metrics'][metric] - paper.average[index]
+        notes.append(
+            'Sequences, their lengths and scale are the paper\'s; whether '
+            'the frames are, bicubic tells, which needs no training: ours '
+            f'minus paper\'s {gap:+.2f} dB.')
+    if paper.number == 3:
+        notes.append('The paper\'s ten videos of "w/o DKSA" average 31.34, '
+                     'where it prints 31.32.')
+    return notes

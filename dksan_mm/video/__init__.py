@@ -1,0 +1,1 @@
+"""Videos and folders of frames, in and out. Needs NumPy and PyAV alone."""

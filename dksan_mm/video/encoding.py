@@ -1,0 +1,270 @@
+"""Encoding of frames: segments of a video."""
+import os
+import os.path as osp
+from contextlib import contextmanager
+from fractions import Fraction
+from io import BytesIO
+from typing import BinaryIO, Iterable, Iterator, Optional, Union
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, VideoReformatter
+
+from dksan_mm.utils.files import OutputError, output_error, sync
+from .options import EncoderOptions
+from .reader import ACCURATE, rgb_format
+from .source import MATRICES, TAG_ERRORS, SourceInfo, is_grey, local_name
+
+# In the file of a segment frame n is at n * TICK: frames are told by their
+# numbers there, and get their times when segments are joined.
+TICK = Fraction(1, 25)
+# frames that packets may come before their own: more than any encoder's
+_EARLY = 1000
+# which encoders take that take any
+_EASY_SIZE = (256, 256)
+
+
+def check_encoder(info: SourceInfo, scale: int,
+                  options: EncoderOptions) -> None:
+    """Raise ValueError unless the encoder takes frames of this size and
+    format; it is opened for that."""
+    width, height = info.width * scale, info.height * scale
+    error = _try_encoder(info, width, height, options)
+    if error is None:
+        return
+    coder = f'{options.codec} in {options.pixel_format(info.bit_depth)}'
+    if _try_encoder(info, *_EASY_SIZE, options) is not None:
+        raise ValueError(
+            f'the options of {coder} must be such as its encoder takes, '
+            f'found: {error}; choose others of codec, preset, crf, pix_fmt '
+            'or extra') from error
+    raise ValueError(
+        f'frames of {width}x{height} ({info.path} is {info.width}x'
+        f'{info.height}, at scale {scale}) must be taken by the encoder of '
+        f'{coder}, found: {error}; choose a smaller source or scale, another '
+        'codec or pix_fmt (yuv444p for odd sizes), or write a folder of frames'
+    ) from error
+
+
+def _try_encoder(info: SourceInfo, width: int, height: int,
+                 options: EncoderOptions) -> Optional[Exception]:
+    """Return why an encoder cannot be opened, None if it can."""
+    try:
+        with told_reasons(), create(BytesIO(), 'matroska') as container:
+            stream = add_video_stream(container, info, width, height, options)
+            container.start_encoding()
+    except (av.error.FFmpegError, ValueError) as error:
+        return error
+    # what it knew it has taken out
+    unknown = sorted(stream.codec_context.options)
+    if unknown:
+        return ValueError(f'it has no option {", ".join(unknown)}')
+    return None
+
+
+@contextmanager
+def told_reasons() -> Iterator[None]:
+    """Have PyAV's errors say what FFmpeg logged last."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture():
+            yield
+    finally:
+        av.logging.set_level(level)
+
+
+def create(path: Union[str, BinaryIO],
+           name: str,
+           any_sound: bool = False) -> av.container.OutputContainer:
+    """Open an output of a format; nothing in it depends on when it is written
+    or by what version.
+
+    ``any_sound`` is for Matroska, which can hold sound of any codec by the
+    names that WAV files have for them. PyAV asks FFmpeg for less; so its
+    ``tee`` is asked, which hands all on to Matroska. It drops chapters.
+    """
+    if any_sound and name == 'matroska':
+        place = local_name(path) if isinstance(path, str) else os.devnull
+        for special in "\\'|":
+            place = place.replace(special, f'\\{special}')
+        path, name = f'[f=matroska]{place}', 'tee'
+    elif isinstance(path, str):
+        path = local_name(path)
+    container = av.open(path, 'w', format=name, metadata_errors=TAG_ERRORS)
+    container.flags |= av.container.Flags.bitexact.value
+    return container
+
+
+def add_video_stream(container: av.container.OutputContainer, info: SourceInfo,
+                     width: int, height: int,
+                     options: EncoderOptions) -> av.video.stream.VideoStream:
+    """Add the restored video to an output, to be encoded."""
+    encoder, settings = options.encoder(info.bit_depth)
+    if encoder == 'libsvtav1':  # else it prints all that it does
+        os.environ.setdefault('SVT_LOG', '1')
+    pix_fmt = av.VideoFormat(options.pixel_format(info.bit_depth))
+    # as swscale makes it; AV1 and VP9 have no word for it
+    if pix_fmt.chroma_height(2) < 2:
+        settings.setdefault('chroma_sample_location', 'center')
+    stream = container.add_stream(encoder, rate=info.rate, options=settings)
+    stream.width, stream.height = width, height
+    stream.pix_fmt = pix_fmt.name
+    stream.sample_aspect_ratio = info.sample_aspect_ratio
+    stream.thread_count = options.threads
+    stream.thread_type = 'FRAME'  # libx264's slices would cost quality
+    stream.color_range, stream.colorspace = output_colors(info, options)
+    stream.color_primaries, stream.color_trc = info.primaries, info.trc
+    return stream
+
+
+def output_colors(info: SourceInfo, options: EncoderOptions) -> tuple:
+    """Return range (AVColorRange) and matrix (H.273) of the output: the
+    source's, but for RGB, and for grey, which swscale makes full range."""
+    pix_fmt = av.VideoFormat(options.pixel_format(info.bit_depth))
+    if pix_fmt.is_rgb:
+        return ColorRange.JPEG.value, 0
+    if is_grey(pix_fmt):
+        return ColorRange.JPEG.value, info.colorspace
+    return info.color_range, info.colorspace
+
+
+class SegmentWriter:
+    """Encodes a segment, which gets its name when it is whole.
+
+    Args:
+        path (str): A Matroska file, whatever its name.
+        info (SourceInfo): The source.
+        scale (int): How much larger than the source frames are.
+        options (EncoderOptions): Codec and quality.
+
+    Raises:
+        OutputError: The disk is full, the folder read-only, ...
+    """
+
+    def __init__(self, path: str, info: SourceInfo, scale: int,
+                 options: EncoderOptions) -> None:
+        self.path = path
+        self.partial = f'{path}.partial'
+        self.count = self._packets = 0
+        self._rate, self._bit_depth = info.rate, info.bit_depth
+        self._range, matrix = output_colors(info, options)
+        self._matrix = MATRICES.get(matrix)
+        self._size = (info.width * scale, info.height * scale)
+        self._reformatter = VideoReformatter()
+        with writing(path):
+            os.makedirs(osp.dirname(path) or '.', exist_ok=True)
+            self._container = create(self.partial, 'matroska')
+            self._stream = add_video_stream(self._container, info, *self._size,
+                                            options)
+
+    def write(self, frame: np.ndarray) -> None:
+        """Encode the next frame, (scale * H, scale * W, 3) RGB, uint8, or
+        uint16 with 0 to 1023 for a source of 10 bits.
+
+        Raises:
+            ValueError: It has another size or type.
+            OutputError: The disk is full, ...
+        """
+        dtype = np.uint8 if self._bit_depth == 8 else np.uint16
+        shape = (*self._size[::-1], 3)
+        if frame.shape != shape or frame.dtype != dtype:
+            raise ValueError(
+                f'frames of {self.path} must be {shape} {dtype.__name__}, got '
+                f'{frame.shape} {frame.dtype}; give the scale that they have')
+        coded = self._convert(frame)
+        coded.pts, coded.time_base = self.count, 1 / self._rate
+        self.count += 1
+        with writing(self.path):
+            self._mux(coded)
+
+    def _convert(self, frame: np.ndarray) -> av.VideoFrame:
+        source = av.VideoFrame.from_ndarray(
+            np.ascontiguousarray(frame), format=rgb_format(self._bit_depth))
+        return self._reformatter.reformat(
+            source,
+            format=self._stream.pix_fmt,
+            dst_colorspace=self._matrix,
+            dst_color_range=self._range,
+            interpolation=ACCURATE,
+            threads=1)
+
+    def _mux(self, frame: Optional[av.VideoFrame]) -> None:
+        for packet in self._stream.encode(frame):
+            packet.time_base = TICK
+            # the file does not hold it, and of one or two frames x265's is
+            # what memory held
+            packet.dts = self._packets - _EARLY
+            self._packets += 1
+            self._container.mux(packet)
+
+    def close(self) -> int:
+        """Give the file its name; return the number of frames.
+
+        Raises:
+            OutputError: The disk is full, ...
+        """
+        with writing(self.path):
+            self._mux(None)
+            self._container.close()
+            sync(self.partial)
+            os.replace(self.partial, self.path)
+        return self.count
+
+    def abort(self) -> None:
+        """Remove what is written."""
+        try:
+            self._container.close()
+        except (av.error.FFmpegError, OSError):
+            pass  # what is wrong is being reported already
+        if osp.lexists(self.partial):
+            os.remove(self.partial)
+
+
+@contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Tell errors of the system or an encoder as an OutputError of a file.
+    """
+    try:
+        yield
+    except OutputError:
+        raise
+    except (OSError, av.error.FFmpegError) as error:
+        raise output_error(
+            path, error,
+            'then go on with --resume: what is finished is kept') from error
+
+
+def write_segment(path: str, frames: Iterable[np.ndarray], info: SourceInfo,
+                  start: int, scale: int, options: EncoderOptions) -> int:
+    """Encode a segment of a video, a closed group of pictures of its own.
+
+    Args:
+        path (str): The segment's file, of Matroska's format; written beside
+            as ``path.partial``, it gets its name when it is whole.
+        frames (Iterable[ndarray]): (scale * H, scale * W, 3) RGB, uint8, or
+            uint16 with 0 to 1023 for a source of 10 bits.
+        info (SourceInfo): The source.
+        start (int): Number of the first frame in the video.
+        scale (int): How much larger than the source frames are.
+        options (EncoderOptions): Codec and quality.
+
+    Returns:
+        int: Number of frames.
+
+    Raises:
+        ValueError: There is no frame, or more than the source has.
+        OutputError: The disk is full, the folder read-only, ...
+    """
+    writer = SegmentWriter(path, info, scale, options)
+    try:
+        for frame in frames:
+            writer.write(frame)
+        if not 0 < writer.count <= info.num_frames - start:
+            raise ValueError(
+                f'{path} must hold 1 to {info.num_frames - start} frames of '
+                f'{info.path}, from number {start} on, got {writer.count}')
+        return writer.close()
+    except BaseException:
+        writer.abort()
+        raise

@@ -1,0 +1,204 @@
+"""What becomes of the streams beside a source's video, tried against the real
+container: a copy, or for sound that it cannot hold another coding."""
+from contextlib import ExitStack
+from io import BytesIO
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+import av
+
+from .encoding import create, told_reasons
+from .options import EncoderOptions
+from .source import (TAG_ERRORS, SourceInfo, describe_stream, encrypted,
+                     open_video)
+from .streams import Pairs, TimesMended, copy_packets, copy_stream, is_copied
+
+_ENCODERS = dict(aac='aac', flac='flac')
+
+
+class Plan(NamedTuple):
+    """What is done to get a source's streams into an output.
+
+    Attributes:
+        encoders (dict[int, str]): Of a sound stream that is not copied, by
+            its number, the encoder.
+        lines (list[str]): What to tell of it.
+        any_sound (bool): For :func:`~.video_encoding.create`.
+    """
+    encoders: Dict[int, str]
+    lines: List[str]
+    any_sound: bool
+
+
+class _Nowhere:
+    """A file that forgets what is written to it, to try a container with."""
+
+    def __init__(self) -> None:
+        self.position = self.end = 0
+
+    def write(self, data: bytes) -> int:
+        """Count some bytes."""
+        self.position += len(data)
+        self.end = max(self.end, self.position)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a position; return it."""
+        self.position = offset + (0, self.position, self.end)[whence]
+        return self.position
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self.position
+
+
+def plan_streams(info: SourceInfo, name: str, options: EncoderOptions) -> Plan:
+    """Try a source's streams against the real container, all their packets
+    with their times, and plan what is done with each.
+
+    Args:
+        info (SourceInfo): The source, a video.
+        name (str): Format of the output.
+        options (EncoderOptions): What to leave out, and what to do with
+            sound.
+
+    Raises:
+        ValueError: The container cannot hold a stream, and it is none that
+            may be encoded anew.
+    """
+    refused, mended, any_sound = _try_streams(info, name, options)
+    encoders, lines = {}, []
+    with open_video(info.path) as source:
+        for stream in source.streams:
+            what = f'{describe_stream(stream)} of {info.path}'
+            if stream.index in mended:
+                count, example = mended[stream.index]
+                lines.append(
+                    f'{what}: the times of {count} of its packets do not '
+                    f'ascend, first at {example:.3f} s; each of them is '
+                    'played a tick later')
+            reason = refused.get(stream.index)
+            wanted = options.audio in _ENCODERS and stream.type == 'audio'
+            if not is_copied(source, stream, name, info, options):
+                continue
+            if reason is None and not wanted:
+                continue
+            encoders[stream.index] = coder = _choose(stream, what, name,
+                                                     reason, options)
+            why = 'as asked' if reason is None else (
+                f'{name} cannot hold it as it is ({reason})')
+            lines.append(f'{what} is encoded anew, as {coder}: {why}')
+    return Plan(encoders, lines, any_sound)
+
+
+def _choose(stream: av.stream.Stream, what: str, name: str,
+            reason: Optional[str], options: EncoderOptions) -> str:
+    """Return the encoder for a stream that is not copied."""
+    cure = f'leave it out (--leave-out {stream.type}, leave_out)'
+    if stream.type != 'audio':
+        raise ValueError(
+            f'{what} must be one that {name} can hold, found: {reason}; '
+            f'choose .mkv (or .mp4 for its own kinds), or {cure}')
+    if options.audio == 'copy':
+        raise ValueError(f'{what} must be one that {name} can hold, found: '
+                         f'{reason}; choose .mkv, --audio aac, or {cure}')
+    if stream.codec_context is None:
+        raise ValueError(f'{what} must be one that {name} can hold or that '
+                         f'can be decoded, found neither; {cure}')
+    if options.audio is not None:
+        return _ENCODERS[options.audio]
+    if name == 'webm':
+        return 'libopus'
+    lossless = stream.codec_context.codec.lossless
+    return 'flac' if lossless and name == 'matroska' else 'aac'
+
+
+def _try_streams(info: SourceInfo, name: str,
+                 options: EncoderOptions) -> tuple:
+    """Return why a container refuses streams, by their numbers, of which
+    times have to be mended, and whether there is sound of a codec that has no
+    name of its own in Matroska."""
+    refused: Dict[int, str] = {}
+    mended: TimesMended = {}
+    any_sound = False
+    with ExitStack() as stack:
+        stack.enter_context(told_reasons())
+        source = stack.enter_context(open_video(info.path))
+        pairs: Pairs = []
+        for stream in source.streams:
+            if stream.type not in ('audio', 'subtitle', 'video') or (
+                    not is_copied(source, stream, name, info, options)):
+                continue
+            try:
+                copy, special = _try_stream(stack, stream, name)
+                pairs.append((stream, copy))
+                any_sound |= special
+            except (av.error.FFmpegError, ValueError) as error:
+                refused[stream.index] = short_reason(error)
+        numbers = {id(copy): stream.index for stream, copy in pairs}
+        for packet in copy_packets(source, info, pairs, name, mended):
+            number = numbers[id(packet.stream)]
+            if packet.has_sidedata('encryption_info'):
+                raise encrypted(info.path, source.streams[number])
+            if number in refused:
+                continue
+            try:
+                packet.stream.container.mux(packet)
+            except (av.error.FFmpegError, ValueError) as error:
+                refused[number] = short_reason(error)
+        for stream, copy in pairs:
+            try:
+                copy.container.close()
+            except (av.error.FFmpegError, ValueError) as error:
+                refused.setdefault(stream.index, short_reason(error))
+    return refused, mended, any_sound
+
+
+def _try_stream(stack: ExitStack, stream: av.stream.Stream,
+                name: str) -> Tuple[av.stream.Stream, bool]:
+    """Return a copy of a stream in a container of its own, and whether that
+    took ``any_sound``."""
+    special = False
+    container = create(_Nowhere(), name)
+    try:
+        copy = copy_stream(container, name, stream)
+    except ValueError:
+        if name != 'matroska' or stream.type != 'audio':
+            raise
+        special, container = True, create(_Nowhere(), name, True)
+        copy = copy_stream(container, name, stream)
+    stack.callback(close_quietly, container)
+    container.start_encoding()
+    return copy, special
+
+
+def find_lost_tags(tags: Dict[str, str], name: str) -> List[str]:
+    """Return those of a file's tags that a format does not hold: its own
+    reader does not find them in what its writer made of them."""
+    if name in ('matroska', 'webm'):  # which hold any
+        return []
+    if not tags or name == 'mpegts':  # which holds none
+        return sorted(tags)
+    file = BytesIO()
+    with create(file, name) as container:
+        container.add_mux_stream('mpeg4', 25, width=16, height=16)
+        container.metadata.update(tags)
+        container.start_encoding()
+    file.seek(0)
+    with av.open(file, metadata_errors=TAG_ERRORS) as container:
+        holders = (container, *container.streams)
+        kept = {key.lower() for holder in holders for key in holder.metadata}
+    return sorted(key for key in tags if key.lower() not in kept)
+
+
+def close_quietly(container: av.container.OutputContainer) -> None:
+    """Close an output that was to try something alone."""
+    try:
+        container.close()
+    except (av.error.FFmpegError, ValueError):
+        pass  # it is known already
+
+
+def short_reason(error: Exception) -> str:
+    """Return what FFmpeg logged for an error, else what it says itself."""
+    text = str(error.__cause__ or error)
+    return text.split('last error log: ')[-1].strip()

@@ -1,0 +1,253 @@
+"""Reading what a source of frames is, with the exact times of its frames."""
+import logging
+import os.path as osp
+from fractions import Fraction
+from typing import Any, Dict, List, Optional, Tuple
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type
+from av.video.reformatter import ColorRange
+
+from dksan_mm.utils.faults import told
+from dksan_mm.utils.log import print_log
+from .folders import IMAGE_SUFFIXES, check_exists, list_frames, read_image
+from .scanning import Scan, first_frame, scan_frames, scan_packets
+from .source import (BT709, CURE, MATRICES, SMPTE170M, UNSPECIFIED, SourceInfo,
+                     find_video_stream, open_video)
+
+# Of these formats a seek leads to a key frame at or before what is sought.
+_SEEKABLE = ('mov', 'matroska')
+# Of a frame: what encoders here are not told.
+_NOT_KEPT = ('A53_CC', 'AMBIENT_VIEWING_ENVIRONMENT', 'CONTENT_LIGHT_LEVEL',
+             'DOVI_METADATA', 'DOVI_RPU_BUFFER', 'DYNAMIC_HDR_PLUS',
+             'DYNAMIC_HDR_VIVID', 'ICC_PROFILE', 'MASTERING_DISPLAY_METADATA',
+             'SPHERICAL', 'STEREO3D')
+_LAYER = 'matroska_block_additional'
+# of frames per second; what damaged files tell is beyond it
+_MOST_RATE = Fraction(10**6)
+# Of these a packet may hold no frame that is shown.
+_FRAMELESS = ('vp8', 'mpeg4', 'msmpeg4', 'h263', 'flv')
+
+
+@told('path')
+def probe(path: str,
+          rate: Fraction = Fraction(25),
+          strict: bool = False,
+          video_stream: Optional[int] = None) -> SourceInfo:
+    """Return what a video file or a folder of frames is.
+
+    The frames of a video are counted from its packets, without decoding, but
+    where these do not tell (AVI, bare H.264, VP8, MPEG-4 part 2, interlaced
+    H.264, pictures before the first key frame, frames at the same time, ...);
+    then it is decoded once. The images of a folder are all read once. Of
+    several videos in a file :func:`find_video_stream` chooses. What is
+    damaged is told, and is what its decoder makes of it; a clock that jumps
+    goes on. Of an AVI file the first frame counts as shown at the time of the
+    first packet.
+
+    Args:
+        path (str): The file or folder.
+        rate (Fraction): Frames per second of a folder.
+        strict (bool): Whether to refuse what is damaged.
+        video_stream (int, optional): Number of the video among the streams.
+
+    Raises:
+        FileNotFoundError: There is nothing there.
+        ValueError: There is no video or no frame; the file is damaged or ends
+            early; times do not ascend; it is transparent; frames of a folder
+            differ in size, or a number is missing.
+    """
+    check_exists(path)
+    if osp.isdir(path):
+        return _probe_folder(path, Fraction(rate))
+    index = find_video_stream(path, video_stream)
+    packets = scan = scan_packets(path, index, strict)
+    scan.first = first_frame(path, index) if scan.timed else None
+    if (scan.damaged or scan.jumps or scan.first is None
+            or scan.first.pts != scan.times[0]
+            or scan.codec.startswith(_FRAMELESS)
+            or scan.codec == 'h264' and scan.first.interlaced_frame):
+        scan = scan_frames(path, index)
+        scan.damaged = max(scan.damaged, packets.damaged)
+        scan.jumps = packets.jumps
+    if scan.damaged and strict:
+        raise ValueError(
+            f'{path} must be undamaged (strict, --strict), found '
+            f'{scan.damaged} packets that cannot be decoded; {CURE}')
+    places = scan.damaged + len(scan.jumps)
+    if places:
+        print_log(
+            f'{path} is damaged in {places} places: {scan.damaged} broken '
+            f'packets, {len(scan.jumps)} jumps of its clock; what its decoder '
+            'makes of it is used (--strict refuses it)', 'current',
+            logging.WARNING)
+    if scan.first.interlaced_frame:
+        print_log(
+            f'{path} is interlaced: its two fields are taken as one picture, '
+            'combs where things move included; deinterlace it first',
+            'current', logging.WARNING)
+    return _describe(path, scan, index, strict)
+
+
+def _probe_folder(path: str, rate: Fraction) -> SourceInfo:
+    if rate <= 0:
+        raise ValueError(f'rate must be positive, got {rate}')
+    names = list_frames(path)
+    if not names:
+        raise ValueError(
+            f'{path} must be a video or a folder of frames, found no image '
+            f'in it; supported: {", ".join(IMAGE_SUFFIXES)}')
+    size = None
+    for name in names:
+        other = read_image(osp.join(path, name)).shape[1::-1]
+        size = size or other
+        if other != size:
+            raise ValueError(
+                f'{osp.join(path, name)} must be as large as the frames '
+                f'before it, {size[0]}x{size[1]}, found {other[0]}x{other[1]}'
+                '; split the folder there')
+    return SourceInfo(
+        path=path,
+        kind='frames',
+        width=size[0],
+        height=size[1],
+        num_frames=len(names),
+        times=tuple(range(len(names))),
+        last_duration=1,
+        time_base=1 / rate,
+        rate=rate,
+        names=tuple(names))
+
+
+def _describe(path: str, scan: Scan, index: int, strict: bool) -> SourceInfo:
+    with open_video(path) as container:
+        stream = container.streams[index]
+        if _has_alpha_layer(path, stream):
+            raise ValueError(f'{path} must be opaque, found an alpha layer; '
+                             'draw it on a background first')
+        start = Fraction(0)
+        if container.format.flags & av.format.Flags.ts_discont.value:
+            start = Fraction(container.start_time or 0, av.time_base)
+        return SourceInfo(
+            path=path,
+            kind='video',
+            num_frames=len(scan.times),
+            times=tuple(scan.times),
+            last_duration=scan.last_duration,
+            time_base=stream.time_base,
+            rate=_average_rate(stream, scan.times),
+            sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
+            stream_index=stream.index,
+            start=start,
+            timed=scan.timed,
+            damaged=scan.damaged,
+            jumps=tuple(scan.jumps),
+            strict=strict,
+            seekable=scan.timed and not scan.damaged
+            and container.format.name.startswith(_SEEKABLE),
+            **_describe_frame(path, scan.first))
+
+
+def _has_alpha_layer(path: str, stream: av.video.stream.VideoStream) -> bool:
+    """Return whether a video is transparent somewhere in the other layer that
+    VP8 and VP9 keep it in. Browsers state one, and write none."""
+    if not any(key.lower() == 'alpha_mode' and value == '1'
+               for key, value in stream.metadata.items()):
+        return False
+    decoder = av.CodecContext.create(stream.name, 'r')
+    with open_video(path) as container:
+        for packet in container.demux(container.streams[stream.index]):
+            if not packet.has_sidedata(_LAYER):
+                continue
+            # after the 8 bytes of its number
+            data = bytes(packet.get_sidedata(_LAYER))[8:]
+            for frame in decoder.decode(av.Packet(data)):
+                # losses of the codec are no transparency
+                if frame.to_ndarray()[:frame.height, :frame.width].min() < 250:
+                    return True
+    return False
+
+
+def _describe_frame(path: str, frame: av.VideoFrame) -> Dict[str, Any]:
+    rotation, mirrored = _orientation(frame)
+    return dict(
+        width=frame.width,
+        height=frame.height,
+        bit_depth=10 if _depth(frame) > 8 else 8,
+        pix_fmt=frame.format.name,
+        color_range=_range(frame),
+        colorspace=_matrix(path, frame),
+        primaries=frame.color_primaries,
+        trc=frame.color_trc,
+        rotation=rotation,
+        mirrored=mirrored,
+        has_alpha=frame.format.name == 'pal8'
+        or any(part.is_alpha for part in frame.format.components),
+        interlaced=frame.interlaced_frame,
+        side_data=tuple(
+            sorted(data.type.name for data in frame.side_data
+                   if data.type.name in _NOT_KEPT)))
+
+
+def _depth(frame: av.VideoFrame) -> int:
+    return max(part.bits for part in frame.format.components)
+
+
+def _average_rate(stream: av.video.stream.VideoStream,
+                  times: List[int]) -> Fraction:
+    """Return the header's rate if frames' times bear it out, else theirs."""
+    stated = stream.average_rate
+    if len(times) < 2:
+        return stated or Fraction(25)
+    found = (len(times) - 1) / ((times[-1] - times[0]) * stream.time_base)
+    if stated and abs(stated / found - 1) < Fraction(1, 1000):
+        return stated
+    return simple_rate(found)
+
+
+def simple_rate(rate: Fraction) -> Fraction:
+    """Return the nearest rate that is a fraction of small numbers, or one
+    frame in such a number of seconds, within what FFmpeg takes."""
+    rate = min(max(rate, 1 / _MOST_RATE), _MOST_RATE)
+    if rate < 1:
+        return 1 / (1 / rate).limit_denominator(1001)
+    return rate.limit_denominator(1001)
+
+
+def _range(frame: av.VideoFrame) -> int:
+    """Return the range of the output's colours: an RGB source has none."""
+    stated = None if frame.format.is_rgb else frame.color_range
+    return stated or ColorRange.MPEG.value
+
+
+def _matrix(path: str, frame: av.VideoFrame) -> int:
+    """Return the matrix of a frame's colours, by the rule of
+    :class:`SourceInfo`.
+
+    Raises:
+        ValueError: It is one that cannot be converted.
+    """
+    if frame.format.is_rgb:
+        return BT709
+    if frame.colorspace in MATRICES:
+        return frame.colorspace
+    if frame.colorspace not in (0, UNSPECIFIED, 3):  # RGB, ..., reserved
+        raise ValueError(
+            f"{path} must have a colour matrix of H.273's numbers "
+            f'{sorted(MATRICES)}, found {frame.colorspace}; convert it to '
+            'BT.709')
+    large = frame.width >= 1280 or frame.height > 576
+    return BT709 if large else SMPTE170M
+
+
+def _orientation(frame: av.VideoFrame) -> Tuple[int, bool]:
+    """Return degrees counter-clockwise, by quarters, and whether mirrored
+    after turning."""
+    side_data = frame.side_data.get(Type.DISPLAYMATRIX)
+    if side_data is None:
+        return 0, False
+    a, b, _, c, d = np.frombuffer(side_data, np.int32)[:5].astype(float)
+    mirrored = a * d - b * c < 0
+    angle = np.degrees(np.arctan2(-b, -a if mirrored else a))
+    return round(angle / 90) % 4 * 90, bool(mirrored)

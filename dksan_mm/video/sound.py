@@ -1,0 +1,119 @@
+"""Encoding a source's sound anew."""
+import logging
+from typing import Iterator
+
+import av
+
+from dksan_mm.utils.log import print_log
+from .source import Clock, SourceInfo, describe_stream, open_video
+
+
+def add_sound(container: av.container.OutputContainer,
+              stream: av.audio.stream.AudioStream,
+              encoder: str) -> av.audio.stream.AudioStream:
+    """Add a stream to an output that holds another's sound, encoded anew."""
+    coder = av.codec.Codec(encoder, 'w')
+    context = stream.codec_context
+    rates = coder.audio_rates
+    rate = context.sample_rate
+    if rates and rate not in rates:  # the next one up that there is, or most
+        rate = min((r for r in rates if r >= rate), default=max(rates))
+    sound = container.add_stream(encoder, rate=rate)
+    sound.codec_context.layout = _layout(context.layout)
+    deep = context.format is not None and context.format.bytes > 2
+    formats = [form.name for form in coder.audio_formats]
+    sound.codec_context.format = formats[-1] if deep else formats[0]
+    if encoder != 'flac':
+        channels = context.layout.nb_channels
+        sound.codec_context.bit_rate = 96000 * max(1, channels)
+    sound.metadata.update(stream.metadata)
+    sound.disposition = stream.disposition
+    return sound
+
+
+def _layout(layout: av.AudioLayout) -> av.AudioLayout:
+    """Return the usual layout of as many channels where none is stated."""
+    usual = ('mono', 'stereo', '2.1', '4.0', '5.0', '5.1', '6.1', '7.1')
+    if not layout.name.endswith('channels'):
+        return layout
+    return av.AudioLayout(usual[min(layout.nb_channels, len(usual)) - 1])
+
+
+def encode_packets(info: SourceInfo, number: int,
+                   sound: av.audio.stream.AudioStream) -> Iterator[av.Packet]:
+    """Yield the packets of a source's sound, encoded anew for ``sound``; gaps
+    are filled with silence, so that it stays with the pictures."""
+    context = sound.codec_context
+    with open_video(info.path) as source:
+        stream = source.streams[number]
+        graph = None
+        for frame in _decode_sound(source, stream, info):
+            if not _is_inside(frame, info):
+                continue
+            if graph is None:
+                graph = _graph(frame, context)
+            frame.pts = None if frame.pts is None else (
+                frame.pts - round(info.start / frame.time_base))
+            graph.push(frame)
+            yield from _encode(graph, sound)
+        if graph is None:
+            return
+        graph.push(None)
+        yield from _encode(graph, sound)
+        yield from sound.encode(None)
+
+
+def _is_inside(frame: av.AudioFrame, info: SourceInfo) -> bool:
+    """Return whether sound begins in what is restored of a source."""
+    if info.span is None or frame.pts is None:
+        return True
+    return info.span[0] <= frame.pts * frame.time_base < info.span[1]
+
+
+def _decode_sound(source: av.container.InputContainer,
+                  stream: av.audio.stream.AudioStream,
+                  info: SourceInfo) -> Iterator[av.AudioFrame]:
+    broken, clock = 0, Clock(source, info.jumps)
+    for packet in source.demux(stream):
+        clock.mend(packet)
+        try:
+            yield from packet.decode()
+        except av.error.FFmpegError:
+            broken += 1
+    if broken:
+        print_log(
+            f'{broken} packets of {describe_stream(stream)} of {source.name} '
+            'are damaged; there is silence in their place', 'current',
+            logging.WARNING)
+
+
+def _graph(
+        frame: av.AudioFrame,
+        context: av.audio.codeccontext.AudioCodecContext) -> av.filter.Graph:
+    graph = av.filter.Graph()
+    source = graph.add_abuffer(
+        sample_rate=frame.sample_rate,
+        format=frame.format.name,
+        layout=_layout(frame.layout).name,
+        time_base=frame.time_base)
+    steps = [
+        source,
+        graph.add('aresample', f'{context.sample_rate}:async=1'),
+        graph.add(
+            'aformat', f'sample_fmts={context.format.name}:sample_rates='
+            f'{context.sample_rate}:channel_layouts={context.layout.name}'),
+        graph.add('abuffersink')
+    ]
+    graph.link_nodes(*steps).configure()
+    return graph
+
+
+def _encode(graph: av.filter.Graph,
+            sound: av.audio.stream.AudioStream) -> Iterator[av.Packet]:
+    """Yield what an encoder makes of a graph's frames."""
+    while True:
+        try:
+            frame = graph.pull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+        yield from sound.encode(frame)

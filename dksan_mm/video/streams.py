@@ -1,0 +1,320 @@
+"""What is copied from a source beside its video, as it is: sound, subtitles,
+further videos, cover pictures, attachments, chapters and tags."""
+import math
+import os.path as osp
+from fractions import Fraction
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+import av
+
+from .options import EncoderOptions
+from .sound import add_sound
+from .source import Clock, SourceInfo, describe_stream, is_cover, open_video
+
+Pairs = List[Tuple[av.stream.Stream, av.stream.Stream]]
+# of a stream, by its number: packets whose times were mended, and the time of
+# the first in seconds
+TimesMended = Dict[int, Tuple[int, float]]
+# Formats that hold the time of every frame.
+_FORMATS = {
+    '.mp4': 'mp4',
+    '.m4v': 'mp4',
+    '.mov': 'mov',
+    '.mkv': 'matroska',
+    '.webm': 'webm',
+    '.ts': 'mpegts',
+}
+_TS_SOUND = ('aac', 'aac_latm', 'ac3', 'dca', 'eac3', 'mp2', 'mp3', 'mp3float',
+             'opus', 'truehd')
+# Tags that tell of the source's file or coded pictures, not of what they show.
+_FILE_TAGS = ('major_brand', 'minor_version', 'compatible_brands', 'encoder',
+              'software')
+_CODED_TAGS = ('encoder', 'DURATION', 'BPS', 'NUMBER_OF_', '_STATISTICS_',
+               'SOURCE_ID')
+
+
+def output_format(output: str) -> str:
+    """Return FFmpeg's name of the format of an output, by its suffix.
+
+    Raises:
+        ValueError: There is none, or it cannot hold the time of every frame.
+    """
+    suffix = osp.splitext(output)[1].lower()
+    if suffix not in _FORMATS:
+        raise ValueError(
+            f'{output} must end in {", ".join(_FORMATS)}, formats that hold '
+            f'the time of every frame, found {suffix!r}; choose one of them')
+    return _FORMATS[suffix]
+
+
+OUTPUT_SUFFIXES = tuple(_FORMATS)
+
+
+def _why_left_out(stream: av.stream.Stream, name: str, info: SourceInfo,
+                  options: EncoderOptions) -> Optional[str]:
+    """Return why a stream is not copied, None if it is."""
+    if stream.type in options.leave_out or (stream.type == 'audio'
+                                            and options.audio == 'none'):
+        return 'as asked'
+    if info.span is not None and stream.type == 'video' and not is_cover(
+            stream):
+        return 'of a part of a video its first stream alone is kept'
+    if stream.type in ('data', 'unknown'):
+        return 'telemetry and other data are not copied'
+    if stream.type == 'attachment' and name != 'matroska':
+        return f'{name} holds no attachments'
+    if is_cover(stream) and name not in ('mp4', 'mov', 'matroska'):
+        return f'{name} holds no cover pictures'
+    return None
+
+
+def _left_out(stream: av.stream.Stream, info: SourceInfo, reason: str) -> str:
+    return f'{describe_stream(stream)} of {info.path} is left out: {reason}'
+
+
+def list_other_streams(info: SourceInfo) -> List[str]:
+    """Return what a folder of frames does not get of a video, a line each."""
+    with open_video(info.path) as source:
+        return [
+            _left_out(stream, info, 'a folder holds pictures alone')
+            for stream in source.streams if stream.index != info.stream_index
+        ]
+
+
+def _is_kept_otherwise(source: av.container.InputContainer,
+                       stream: av.stream.Stream, info: SourceInfo) -> bool:
+    """Return whether a data stream is what chapters were read from, or the
+    time code that is among the video's tags, from which MP4 and MOV get one.
+    """
+    if stream.type != 'data':
+        return False
+    code = stream.metadata.get('timecode')
+    tags = source.streams[info.stream_index].metadata
+    return bool(source.chapters()) if stream.name == 'bin_data' else (
+        code is not None and code == tags.get('timecode'))
+
+
+def list_left_out(source: av.container.InputContainer, name: str,
+                  info: SourceInfo, options: EncoderOptions) -> List[str]:
+    """Return the streams that are not copied to a format, a line each with
+    the reason."""
+    reasons = [(stream, _why_left_out(stream, name, info, options))
+               for stream in source.streams
+               if stream.index != info.stream_index
+               and not _is_kept_otherwise(source, stream, info)]
+    lines = [
+        _left_out(stream, info, reason) for stream, reason in reasons if reason
+    ]
+    if name == 'mpegts' and source.chapters():
+        lines.append(f'chapters of {info.path} are left out: {name} holds '
+                     'none')
+    return lines
+
+
+def is_copied(source: av.container.InputContainer, stream: av.stream.Stream,
+              name: str, info: SourceInfo, options: EncoderOptions) -> bool:
+    """Return whether a stream of a source gets to an output, with packets of
+    its own."""
+    return (stream.index != info.stream_index and stream.type != 'attachment'
+            and not _why_left_out(stream, name, info, options)
+            and not (is_cover(stream) and name == 'matroska'))
+
+
+def copy_streams(source: av.container.InputContainer,
+                 container: av.container.OutputContainer, name: str,
+                 info: SourceInfo, options: EncoderOptions,
+                 encoders: Dict[int, str]) -> Pairs:
+    """Add a source's streams, chapters and tags to an output; return pairs of
+    streams of the source and of the output. Those with a number in
+    ``encoders`` are encoded anew, of the others the packets are to be copied.
+
+    Raises:
+        ValueError: The format cannot hold a stream.
+    """
+    pairs = []
+    for stream in source.streams:
+        if is_copied(source, stream, name, info, options):
+            encoder = encoders.get(stream.index)
+            pairs.append((stream, add_sound(container, stream, encoder) if
+                          encoder else copy_stream(container, name, stream)))
+        elif is_cover(stream) and name == 'matroska' and (not _why_left_out(
+                stream, name, info, options)):
+            _attach_cover(container, info, stream)
+        elif stream.type == 'attachment' and not _why_left_out(
+                stream, name, info, options):
+            copy_stream(container, name, stream)
+    container.set_chapters(_chapters(source, info))
+    container.metadata.update(file_tags(source))
+    return pairs
+
+
+def file_tags(source: av.container.InputContainer) -> Dict[str, str]:
+    """Return the tags of a source that hold for its copy."""
+    return {
+        key: value
+        for key, value in source.metadata.items()
+        if key.lower() not in _FILE_TAGS
+    }
+
+
+def _chapters(source: av.container.InputContainer,
+              info: SourceInfo) -> List[Dict[str, Any]]:
+    """Return the chapters of what is restored of a source."""
+    chapters = source.chapters()
+    if info.span is None:
+        return chapters
+    begin, end = info.span
+    inside = []
+    for chapter in chapters:
+        unit = chapter['time_base']
+        first = max(chapter['start'] * unit, begin)
+        last = min(chapter['end'] * unit, end)
+        if first < last:
+            inside.append({
+                **chapter, 'start': round((first - begin) / unit),
+                'end': round((last - begin) / unit)
+            })
+    return inside
+
+
+def copy_stream(container: av.container.OutputContainer, name: str,
+                stream: av.stream.Stream) -> av.stream.Stream:
+    """Add a stream like another one to an output of a format.
+
+    Raises:
+        ValueError: The format cannot hold it.
+    """
+    if name == 'mpegts' and stream.type == 'subtitle' and (
+            not stream.name.startswith('dvb')):
+        raise ValueError('its subtitles are dvb_subtitle and dvb_teletext')
+    if name == 'mpegts' and stream.type == 'audio' and (
+            stream.name not in _TS_SOUND):  # FFmpeg writes what nobody reads
+        raise ValueError(f'its sound is one of {", ".join(_TS_SOUND)}')
+    copy = container.add_stream_from_template(stream, opaque=True)
+    copy.metadata.update(stream.metadata)
+    copy.disposition = stream.disposition
+    return copy
+
+
+def _attach_cover(container: av.container.OutputContainer, info: SourceInfo,
+                  stream: av.video.stream.VideoStream) -> None:
+    """Add a cover picture as an attachment, as Matroska has them."""
+    kind = dict(mjpeg='jpeg').get(stream.name, stream.name)
+    file_name = stream.metadata.get('filename', f'cover.{kind}')
+    with open_video(info.path) as again:
+        data = next(again.demux(again.streams[stream.index]))
+        container.add_attachment(file_name, f'image/{kind}', bytes(data))
+
+
+def video_tags(source: av.container.InputContainer,
+               info: SourceInfo) -> Dict[str, str]:
+    """Return the tags of the source's video that hold for its copy."""
+    return {
+        key: value
+        for key, value in source.streams[info.stream_index].metadata.items()
+        if not key.startswith(_CODED_TAGS)
+    }
+
+
+def _is_gap(packet: av.Packet) -> bool:
+    """Return whether a packet is the empty text between two of MP4's
+    subtitles. Their writer makes it by itself."""
+    return packet.stream.name == 'mov_text' and bytes(packet) == b'\0\0'
+
+
+def _is_inside(packet: av.Packet, info: SourceInfo) -> bool:
+    """Return whether a packet begins in what is restored of a source."""
+    if info.span is None or is_cover(packet.stream):
+        return True
+    time = packet.dts if packet.pts is None else packet.pts
+    return info.span[0] <= time * packet.time_base < info.span[1]
+
+
+def copy_packets(source: av.container.InputContainer, info: SourceInfo,
+                 pairs: Pairs, name: str,
+                 mended: TimesMended) -> Iterator[av.Packet]:
+    """Yield the packets of a source's other streams as they are, for their
+    copies, whose headers are written. Where the time of a packet does not
+    come after the one before, which few containers take, it is set a tick
+    later; ``mended`` gets a note of it.
+
+    Packets that an MP4 file's edit list cuts off (also the priming of its
+    sound) are copied to MP4 and MOV alone: elsewhere they would be heard, and
+    delay all. Of a part of a source those that begin in it are copied.
+    """
+    if not pairs:
+        return
+    source.streams[info.stream_index].discard = av.stream.Discard.all
+    copies = {stream.index: copy for stream, copy in pairs}
+    into_mp4 = name in ('mp4', 'mov')
+    clocks = {stream.index: _Clock(copy) for stream, copy in pairs}
+    jumps = {number: Clock(source, info.jumps) for number in copies}
+    for packet in source.demux([stream for stream, _ in pairs]):
+        unknown = packet.dts is None and packet.pts is None
+        if unknown and not packet.size:  # the end, of no stream
+            continue
+        jumps[packet.stream_index].mend(packet)
+        if unknown:
+            # of a cover picture, or none is known: right after the one before
+            packet.pts = packet.dts = clocks[packet.stream_index].next(packet)
+        elif not _is_inside(packet, info):
+            continue
+        if into_mp4:
+            if _is_gap(packet):
+                continue
+        elif packet.is_discard:  # cut off by MP4's edit list
+            continue
+        shift = 0
+        if not is_cover(packet.stream):
+            shift = round(info.start / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts - shift
+        packet.dts = None if packet.dts is None else packet.dts - shift
+        number, time = packet.stream_index, _seconds(packet)
+        packet.stream = copies[number]
+        if clocks[number].set(packet):
+            count, first = mended.get(number, (0, time))
+            mended[number] = count + 1, first
+        yield packet
+
+
+def _seconds(packet: av.Packet) -> float:
+    time = packet.pts if packet.dts is None else packet.dts
+    return float(time * packet.time_base)
+
+
+class _Clock:
+    """Lets the packets of a stream ascend in time."""
+
+    def __init__(self, copy: av.stream.Stream) -> None:
+        self._copy = copy
+        may_equal = (
+            copy.container.format.flags & av.format.Flags.ts_nonstrict.value)
+        self._step = 0 if may_equal else 1  # ticks
+        self._last: Optional[int] = None  # in ticks of the copy
+        self._end: Optional[Fraction] = None  # of the last packet, seconds
+
+    def next(self, packet: av.Packet) -> int:
+        """Return when the last packet ends, in a packet's ticks; 0 at
+        first."""
+        return round((self._end or 0) / packet.time_base)
+
+    def set(self, packet: av.Packet) -> bool:
+        """Let a packet come after the one before; return whether it did not.
+        """
+        base, tick = packet.time_base, self._copy.time_base
+        if packet.dts is None:
+            packet.dts = packet.pts
+        self._end = (packet.dts + (packet.duration or 0)) * base
+        ticks = math.floor(packet.dts * base / tick + Fraction(1, 2))
+        late = self._last is not None and ticks < self._last + self._step
+        if late:
+            ticks = self._last + self._step
+            shown = (packet.dts if packet.pts is None else packet.pts) * base
+            packet.time_base = tick
+            packet.dts = ticks
+            packet.pts = max(ticks, round(shown / tick))
+        elif packet.pts is not None and packet.pts < packet.dts:
+            packet.pts = packet.dts
+            late = True
+        self._last = ticks
+        return late

@@ -1,0 +1,48 @@
+"""What a room must not load: the rooms of CONTRIBUTING.md."""
+import os.path as osp
+import subprocess
+import sys
+
+import pytest
+
+ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
+HEAVY = ('torch', 'mmengine', 'mmcv', 'mmagic')
+LIGHT = ('results.report', 'results.tables_public', 'results.tables_formats',
+         'results.paired', 'utils.files', 'utils.locking', 'utils.quality',
+         'video.clips', 'video.encoding', 'video.images', 'video.joining',
+         'video.reader', 'video.storage')
+
+
+def load(modules, without):
+    """Import modules of the package where others cannot be."""
+    code = ('import importlib, sys\n'
+            f'sys.modules.update(dict.fromkeys({without!r}))\n'
+            f'for name in {modules!r}:\n'
+            "    importlib.import_module('dksan_mm.' + name)\n")
+    return subprocess.run([sys.executable, '-c', code],
+                          cwd=ROOT,
+                          capture_output=True,
+                          text=True)
+
+
+def test_results_and_videos_need_no_pytorch():
+    result = load(LIGHT, HEAVY)
+    assert result.returncode == 0, result.stderr
+    # the same says no of one that does
+    assert 'torch' in load(('utils.precision', ), HEAVY).stderr
+
+
+def test_tables_need_no_pyav():
+    modules = [name for name in LIGHT if name.startswith(('results', 'utils'))]
+    result = load(modules, ('av', *HEAVY))
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize('without,modules', [
+    (('av', ), ('models', 'datasets', 'evaluation', 'engine',
+                'engine.training', 'engine.testing')),
+    (('dksan_mm.engine', ), ('models', )),
+])
+def test_training_needs_no_pyav_and_models_no_engine(without, modules):
+    result = load(modules, without)
+    assert result.returncode == 0, result.stderr
