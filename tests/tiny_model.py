@@ -8,8 +8,7 @@ from conftest import ROOT
 from mmagic.registry import MODELS
 from mmengine.config import Config
 
-from dksan_mm.apis import outputs as targets
-from dksan_mm.apis import probe, read_frames
+from dksan_mm.apis import outputs, probe, read_frames
 from dksan_mm.apis.restore_video import restore_video
 from dksan_mm.apis.window_restorer import WindowRestorer
 
@@ -54,8 +53,8 @@ def restore(model, source, output, **options):
 
 def restore_unjoined(monkeypatch, model, source, output):
     """Restore all segments, and stop before they are joined."""
-    kind = targets.VideoTarget if targets.is_video_path(
-        str(output)) else targets.FolderTarget
+    kind = outputs.VideoOutput if outputs.is_video_path(
+        str(output)) else outputs.FolderOutput
     with monkeypatch.context() as patch:
         patch.setattr(kind, 'join', lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):

@@ -14,12 +14,14 @@ from dksan_mm.video.source import SourceInfo  # noqa: E402
 from .estimate import estimate  # noqa: E402
 from .inferencer import DKSANVideoInferencer  # noqa: E402
 from .loading import load_model  # noqa: E402
+from .options import NetworkOptions, RestoreOptions  # noqa: E402
 from .restore_video import Summary, restore_video  # noqa: E402
 from .window_restorer import WindowRestorer  # noqa: E402
 
 __all__ = [
-    'DKSANVideoInferencer', 'EncoderOptions', 'SourceInfo', 'Summary',
-    'WindowRestorer', 'check_container', 'check_encoder', 'estimate',
-    'frame_name', 'join_segments', 'load_model', 'probe', 'read_frames',
-    'restore_video', 'write_frame', 'write_segment'
+    'DKSANVideoInferencer', 'EncoderOptions', 'NetworkOptions',
+    'RestoreOptions', 'SourceInfo', 'Summary', 'WindowRestorer',
+    'check_container', 'check_encoder', 'estimate', 'frame_name',
+    'join_segments', 'load_model', 'probe', 'read_frames', 'restore_video',
+    'write_frame', 'write_segment'
 ]

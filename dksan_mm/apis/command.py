@@ -1,42 +1,40 @@
 """What the command line asks of restoration."""
+from dataclasses import fields
 from typing import Any, Dict
 
 from .estimate import estimate
 from .job import check_places
 from .loading import load_model
+from .options import RestoreOptions
 from .processes import own_device
 from .restore_video import Summary, restore_video
 
 
-def restore(options: Dict[str, Any]) -> str:
-    """Restore as the options of :mod:`dksan_mm.cli.restore` say; with
+def restore(arguments: Dict[str, Any]) -> str:
+    """Restore as the arguments of :mod:`dksan_mm.cli.restore` say; with
     ``estimate`` see what that would take instead.
-
-    Args:
-        options (dict): It is emptied.
 
     Returns:
         str: What was done, or what it would take.
     """
-    for name in ('extra', 'leave_out'):
-        if name in options:
-            options[name] = tuple(options[name])
-    device = own_device(options.pop('device'))
-    check_places(options['input'], [options['output']])  # models are large
-    model = load_model(
-        options.pop('config'), options.pop('checkpoint'), device)
-    source, output = options.pop('input'), options.pop('output')
-    quiet = options.pop('quiet')
-    if options.pop('estimate'):
-        return str(estimate(model, source, output, device=device, **options))
-    return describe(
-        restore_video(
-            model,
-            source,
-            output,
-            device=device,
-            progress=not quiet,
-            **options))
+    source, output = arguments['input'], arguments['output']
+    device = own_device(arguments['device'])
+    options = options_of(arguments).updated(device=device)
+    check_places(source, [output])  # models are large
+    model = load_model(arguments['config'], arguments['checkpoint'], device)
+    if arguments['estimate']:
+        return str(estimate(model, source, output, options))
+    return describe(restore_video(model, source, output, options))
+
+
+def options_of(arguments: Dict[str, Any]) -> RestoreOptions:
+    """Return the options that the command line names."""
+    known = {field.name for field in fields(RestoreOptions)}
+    given = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in arguments.items() if name in known
+    }
+    return RestoreOptions(**given, progress=not arguments['quiet'])
 
 
 def describe(summary: Summary) -> str:

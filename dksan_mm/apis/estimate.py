@@ -3,7 +3,7 @@ import os.path as osp
 import sys
 import tempfile
 from fractions import Fraction
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 import torch
 from mmagic.models import BaseEditModel
@@ -11,6 +11,7 @@ from mmagic.models import BaseEditModel
 from dksan_mm.utils.faults import told
 from dksan_mm.video.source import cut_source
 from .job import choose_dtype, probe_source
+from .options import RestoreOptions
 from .outputs import is_video_path
 from .restore_video import restore_video
 
@@ -22,11 +23,8 @@ _FEW, _MORE = 2, 8
 def estimate(model: BaseEditModel,
              source: str,
              output: str,
-             *,
-             dtype: str = 'auto',
-             start: Union[Fraction, float] = 0,
-             duration: Union[Fraction, float, None] = None,
-             **options: Any) -> str:
+             options: RestoreOptions = RestoreOptions(),
+             **settings: Any) -> str:
     """Return a sentence: what time and memory restoring would take.
 
     Frames from the middle are restored and encoded into a temporary folder,
@@ -36,23 +34,20 @@ def estimate(model: BaseEditModel,
         model (BaseEditModel): Of :func:`load_model`.
         source (str or Path): Video, or folder of frames.
         output (str or Path): What would be written; its suffix counts.
-        dtype (str): As of :func:`restore_video`.
-        start (Fraction or float): The same.
-        duration (Fraction or float, optional): The same.
-        **options: Others of :func:`restore_video`, but for ``resume``,
-            ``overwrite`` and ``progress``, which don't matter.
+        options (RestoreOptions): As of :func:`restore_video`; ``resume``,
+            ``overwrite`` and ``progress`` don't matter.
+        **settings: As of :func:`restore_video`.
 
     Raises:
         FileNotFoundError, ValueError, OSError: As of :func:`restore_video`.
     """
-    for name in ('resume', 'overwrite', 'progress', 'quiet'):
-        options.pop(name, None)
-    if dtype == 'auto':  # once for both runs
-        dtype = choose_dtype(model, output, device=options.get('device'))
-    info = probe_source(source, options.get('fps'),
-                        options.get('strict', False),
-                        options.get('video_stream'))
-    whole = cut_source(info, start, duration)
+    options = options.updated(
+        **settings, resume=False, overwrite=False, progress=False)
+    if options.dtype == 'auto':  # once for both runs
+        options = options.updated(
+            dtype=choose_dtype(model, output, device=options.device))
+    start = Fraction(options.start)
+    whole = cut_source(probe_source(source, options), *options.part())
     total = whole.num_frames
     first = max(total - _MORE, 0) // 2
     times = [(time - whole.times[0]) * whole.time_base for time in whole.times]
@@ -65,15 +60,10 @@ def estimate(model: BaseEditModel,
             name = 'out'
             if is_video_path(output):
                 name += osp.splitext(output)[1]
-            return restore_video(
-                model,
-                source,
-                osp.join(folder, name),
-                dtype=dtype,
-                start=Fraction(start) + times[first],
-                duration=until - times[first],
-                progress=False,
-                **options).seconds
+            part = options.updated(
+                start=start + times[first], duration=until - times[first])
+            return restore_video(model, source, osp.join(folder, name),
+                                 part).seconds
 
     few, more = min(_FEW, total), min(_MORE, total)
     once = run(few)

@@ -2,11 +2,10 @@
 import hashlib
 import os
 import os.path as osp
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from fractions import Fraction
 from functools import cached_property
-from inspect import signature
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import av
 import numpy as np
@@ -19,15 +18,15 @@ import dksan_mm
 from dksan_mm.utils.files import file_sha256
 from dksan_mm.utils.precision import DTYPES, has_short_copy, self_test
 from dksan_mm.video.folders import check_exists
-from dksan_mm.video.options import EncoderOptions
 from dksan_mm.video.probing import probe, simple_rate
 from dksan_mm.video.source import SourceInfo, cut_source
 from .comparison import Comparison
 from .network import find_generator
-from .outputs import (FolderTarget, Segment, Target, VideoTarget,
+from .options import RestoreOptions
+from .outputs import (FolderOutput, Output, Segment, VideoOutput,
                       is_video_path, restored_frame, split_segments)
 from .resizing import Resizing
-from .resume_folder import PartialFolder
+from .resume_folder import ResumeFolder
 from .window_restorer import WindowRestorer
 
 # a millisecond, which Matroska rounds to
@@ -43,73 +42,59 @@ class Job:
     Attributes:
         info (SourceInfo): The source.
         restorer (WindowRestorer): What restores it.
-        targets (list[Target]): What is written: the output, and with
+        outputs (list[Output]): What is written: the output, and with
             ``compare`` the comparison.
         segments (list[Segment]): All there are.
         finished (bool): Whether the outputs are there.
         was_there (bool): Whether they were when the run began.
     """
 
-    def __init__(self,
-                 model: BaseEditModel,
-                 source: str,
-                 output: str,
-                 segment: int,
-                 compare: Optional[str],
-                 fps: Optional[Fraction],
-                 options: Mapping[str, Any],
-                 part: Tuple[Any, Any] = (0, None),
-                 size: Tuple[Optional[int], Optional[int]] = (None, None),
-                 strict: bool = False,
-                 video_stream: Optional[int] = None) -> None:
-        if segment < 1:
-            raise ValueError(
-                f'segment (--segment) must be at least 1, got {segment}')
+    def __init__(self, model: BaseEditModel, source: str, output: str,
+                 options: RestoreOptions) -> None:
         source, output = os.fspath(source), _real_place(os.fspath(output))
-        restoring, encoding = split_options(options)
-        if output.lower().endswith('.webm'):  # it holds no H.264
-            encoding.setdefault('codec', 'libvpx-vp9')
+        network = options.network()
         self.model = model
-        self.info = probe_source(source, fps, strict, video_stream)
-        if part != (0, None):
-            self.info = cut_source(self.info, *part)
-        self.restorer = WindowRestorer(model, **restoring)
+        self.options = options
+        self.info = probe_source(source, options)
+        if options.part() != (0, None):
+            self.info = cut_source(self.info, *options.part())
+        self.restorer = WindowRestorer(model, network)
         self._resizing = None
-        if size != (None, None):
-            self._resizing = Resizing(self.info, self.restorer.scale, *size)
+        if options.size() != (None, None):
+            self._resizing = Resizing(self.info, self.restorer.scale,
+                                      *options.size())
         # windows of a batch begin where a segment does, whatever is resumed
-        batch = restoring['batch']
-        segment = -(-segment // batch) * batch
+        segment = -(-options.segment // network.batch) * network.batch
         self.segments = split_segments(self.info.num_frames, segment)
         self.finished = self.was_there = False
-        self._partial = PartialFolder(output)
-        self._encoder = EncoderOptions(**encoding)
+        self._partial = ResumeFolder(output)
+        self._encoder = options.encoding(output)
         self._choices = {
-            **restoring,
+            **vars(network),
             'segment': segment,
-            'compare': compare,
-            'part': [str(value) for value in part],
-            'size': size,
+            'compare': options.compare,
+            'part': [str(value) for value in options.part()],
+            'size': options.size(),
             'device': None,  # its kind is among the hardware
             'tile': None  # as max_memory has chosen it, below
         }
-        self.targets = [self._target(output)]
-        if compare is not None:
-            self.targets.append(self._comparison(compare, output))
-        check_places(source, [target.output for target in self.targets])
+        self.outputs = [self._output(output)]
+        if options.compare is not None:
+            self.outputs.append(self._comparison(options.compare, output))
+        check_places(source, [output.path for output in self.outputs])
 
-    def _target(self, output: str) -> Target:
+    def _output(self, output: str) -> Output:
         if not is_video_path(output):
             _, _, draw = self._sized(self.info, restored_frame)
-            return FolderTarget(output, self._partial, self.info, draw)
+            return FolderOutput(output, self._partial, self.info, draw)
         return self._video(output, 'segment', self.info, restored_frame)
 
     def _video(self, output: str, name: str, info: SourceInfo,
-               draw: Callable) -> VideoTarget:
+               draw: Callable) -> VideoOutput:
         """Return a video of frames that ``draw`` makes, of ``info``'s size
         times the scale or reduced from that."""
         info, scale, draw = self._sized(info, draw)
-        return VideoTarget(output, self._partial, name, info, scale,
+        return VideoOutput(output, self._partial, name, info, scale,
                            self._encoder, draw)
 
     def _sized(self, info: SourceInfo,
@@ -127,7 +112,7 @@ class Job:
 
         return smaller, 1, draw_smaller
 
-    def _comparison(self, mode: str, output: str) -> Target:
+    def _comparison(self, mode: str, output: str) -> Output:
         stem, suffix = osp.splitext(osp.normpath(output))
         if not is_video_path(output):
             stem, suffix = osp.normpath(output), '.mkv'
@@ -137,10 +122,11 @@ class Job:
         return self._video(f'{stem}_compare{suffix}', 'compare',
                            comparison.info, comparison.draw)
 
-    def begin(self, resume: bool, overwrite: bool) -> List[Segment]:
+    def begin(self) -> List[Segment]:
         """Prepare the folder of segments; return those to restore."""
-        for target in self.targets:
-            target.check()
+        resume, overwrite = self.options.resume, self.options.overwrite
+        for output in self.outputs:
+            output.check()
         self._partial.lock()
         if resume and self._partial.finish(self._settings):
             self.finished = True
@@ -157,7 +143,7 @@ class Job:
                       'current')
         return [
             segment for segment in self.segments
-            if not all(target.has(segment) for target in self.targets)
+            if not all(output.has(segment) for output in self.outputs)
         ]
 
     def join(self) -> None:
@@ -173,16 +159,16 @@ class Job:
                 or they are something else.
         """
         there = [
-            target for target in self.targets if osp.isfile(target.output)
-            or osp.isdir(target.output) and os.listdir(target.output)
+            output for output in self.outputs if osp.isfile(output.path)
+            or osp.isdir(output.path) and os.listdir(output.path)
         ]
         if there and not (resume and not self._partial.has_work()
-                          and len(there) == len(self.targets)):
+                          and len(there) == len(self.outputs)):
             raise ValueError(
-                f'{there[0].output} must not exist, found it; choose another '
+                f'{there[0].path} must not exist, found it; choose another '
                 'output, or replace it with --overwrite (overwrite=True)')
-        for target in there:
-            target.check_whole()
+        for output in there:
+            output.check_whole()
         return bool(there)
 
     def tile(self) -> Optional[int]:
@@ -192,8 +178,8 @@ class Job:
     def publish(self) -> None:
         """Make the outputs of the segments, and give them their names."""
         # the main one last: where it is, all are
-        made = [(target.join(self.segments), target.output)
-                for target in reversed(self.targets)]
+        made = [(output.join(self.segments), output.path)
+                for output in reversed(self.outputs)]
         self._partial.publish(made, self._settings)
         self.finished = True
 
@@ -245,7 +231,7 @@ def choose_dtype(model: nn.Module,
         device (torch.device or str, optional): Default: where the model is.
     """
     if resume:
-        begun = PartialFolder(_real_place(os.fspath(output))).begun_with()
+        begun = ResumeFolder(_real_place(os.fspath(output))).begun_with()
         dtype = begun.get('options', {}).get('dtype')
         if dtype in DTYPES:
             print_log(f'{output}: goes on with dtype {dtype}', 'current')
@@ -259,36 +245,12 @@ def choose_dtype(model: nn.Module,
     return found.dtype
 
 
-def _defaults() -> Dict[str, Any]:
-    """Return the options of WindowRestorer with their defaults."""
-    parameters = dict(signature(WindowRestorer).parameters)
-    parameters.pop('model')
-    return {name: entry.default for name, entry in parameters.items()}
-
-
-def split_options(options: Mapping[str, Any]) -> Tuple[dict, dict]:
-    """Return the options of WindowRestorer, defaults filled in, and those of
-    EncoderOptions that are given.
-
-    Raises:
-        TypeError: One is of neither.
-    """
-    restoring, encoding = _defaults(), {}
-    known = {field.name for field in fields(EncoderOptions)}
-    for name, value in options.items():
-        if name not in known and name not in restoring:
-            raise TypeError(f'options of restore_video must be of '
-                            f'{sorted({*restoring, *known})}, got {name!r}')
-        (encoding if name in known else restoring)[name] = value
-    return restoring, encoding
-
-
-def probe_source(source: str, fps: Optional[Fraction], strict: bool,
-                 video_stream: Optional[int]) -> SourceInfo:
-    """Return what a source is, by the arguments of
-    :func:`dksan_mm.apis.restore_video`."""
+def probe_source(source: str, options: RestoreOptions) -> SourceInfo:
+    """Return what a source is."""
+    fps = options.fps
     if fps is None:
-        return probe(source, strict=strict, video_stream=video_stream)
+        return probe(
+            source, strict=options.strict, video_stream=options.video_stream)
     try:
         rate = Fraction(fps)
     except (ValueError, OverflowError, ZeroDivisionError):

@@ -17,7 +17,7 @@ from dksan_mm.video.options import EncoderOptions
 from dksan_mm.video.probing import probe
 from dksan_mm.video.source import SourceInfo
 from dksan_mm.video.streams import OUTPUT_SUFFIXES, list_other_streams
-from .resume_folder import PartialFolder
+from .resume_folder import ResumeFolder
 
 # frame_name's
 _FRAME = re.compile(r'\d{8,}\.png')
@@ -31,9 +31,9 @@ class Segment(NamedTuple):
     stop: int
 
 
-class Target(Protocol):
+class Output(Protocol):
     """What a job writes to, segment by segment."""
-    output: str
+    path: str
 
     def check(self) -> None:
         """Raise ValueError if it cannot be written as asked for."""
@@ -60,30 +60,30 @@ def restored_frame(source: np.ndarray, restored: np.ndarray) -> np.ndarray:
     return restored
 
 
-class VideoTarget:
+class VideoOutput:
     """A video file, of a file for each segment.
 
     Args:
-        output (str): Its suffix names the container.
-        partial (PartialFolder): For the segments.
+        path (str): Its suffix names the container.
+        partial (ResumeFolder): For the segments.
         name (str): Of the files in it.
         info (SourceInfo): The source.
         scale (int): How much larger than the source it is.
         options (EncoderOptions): Codec and quality.
-        draw (Callable): As :meth:`Target.draw`. Default: the restored frame.
+        draw (Callable): As :meth:`Output.draw`. Default: the restored frame.
     """
 
     def __init__(
         self,
-        output: str,
-        partial: PartialFolder,
+        path: str,
+        partial: ResumeFolder,
         name: str,
         info: SourceInfo,
         scale: int,
         options: EncoderOptions,
         draw: Callable[[np.ndarray, np.ndarray], np.ndarray] = restored_frame
     ) -> None:
-        self.output = output
+        self.path = path
         self._partial = partial
         self._name = name
         self._info = info
@@ -92,112 +92,111 @@ class VideoTarget:
         self.draw = draw
 
     def check(self) -> None:
-        """See :class:`Target`."""
-        if osp.isdir(self.output):
-            raise ValueError(f'{self.output} must not be a folder, as its '
+        """See :class:`Output`."""
+        if osp.isdir(self.path):
+            raise ValueError(f'{self.path} must not be a folder, as its '
                              'suffix is that of a video; choose another name')
-        for line in check_container(self._info, self.output, self._scale,
+        for line in check_container(self._info, self.path, self._scale,
                                     self._options):
-            print_log(f'{self.output}: {line}', 'current')
+            print_log(f'{self.path}: {line}', 'current')
 
     def _path(self, segment: Segment) -> str:
         return self._partial.file(f'{self._name}_{segment.index:05d}.mkv')
 
     def has(self, segment: Segment) -> bool:
-        """See :class:`Target`."""
+        """See :class:`Output`."""
         return count_frames(self._path(segment)) == (
             segment.stop - segment.start)
 
     def write(self, segment: Segment, frames: Iterable[np.ndarray]) -> None:
-        """See :class:`Target`."""
+        """See :class:`Output`."""
         write_segment(
             self._path(segment), frames, self._info, segment.start,
             self._scale, self._options)
 
     def join(self, segments: Iterable[Segment]) -> str:
-        """See :class:`Target`."""
-        suffix = osp.splitext(self.output)[1]
+        """See :class:`Output`."""
+        suffix = osp.splitext(self.path)[1]
         joined = self._partial.file(f'{self._name}_joined{suffix}')
         join_segments([self._path(segment) for segment in segments],
                       self._info, joined, self._scale, self._options)
         return joined
 
     def check_whole(self) -> None:
-        """See :class:`Target`."""
-        found, info = probe(self.output), self._info
-        _check_equal(self.output,
-                     (found.num_frames, found.width, found.height),
+        """See :class:`Output`."""
+        found, info = probe(self.path), self._info
+        _check_equal(self.path, (found.num_frames, found.width, found.height),
                      (info.num_frames, info.width * self._scale,
                       info.height * self._scale))
 
 
-class FolderTarget:
+class FolderOutput:
     """A folder of PNGs, upright, called by their numbers from 0.
 
     Args:
-        output (str): The folder.
-        partial (PartialFolder): For its frames, until all are there.
+        path (str): The folder.
+        partial (ResumeFolder): For its frames, until all are there.
         info (SourceInfo): The source.
-        draw (Callable): As :meth:`Target.draw`. Default: the restored frame.
+        draw (Callable): As :meth:`Output.draw`. Default: the restored frame.
     """
 
     def __init__(
         self,
-        output: str,
-        partial: PartialFolder,
+        path: str,
+        partial: ResumeFolder,
         info: SourceInfo,
         draw: Callable[[np.ndarray, np.ndarray], np.ndarray] = restored_frame
     ) -> None:
-        self.output = output
+        self.path = path
         self._folder = partial.file('frames')
         self._info = info
         self.draw = draw
 
     def check(self) -> None:
-        """See :class:`Target`."""
+        """See :class:`Output`."""
         if self._info.kind == 'video':
             for line in list_other_streams(self._info):
-                print_log(f'{self.output}: {line}', 'current')
-        if osp.isfile(self.output):
-            raise ValueError(f'{self.output} must be a folder or not exist, '
+                print_log(f'{self.path}: {line}', 'current')
+        if osp.isfile(self.path):
+            raise ValueError(f'{self.path} must be a folder or not exist, '
                              'found a file; remove it, or choose another name')
-        if not osp.isdir(self.output):
+        if not osp.isdir(self.path):
             return
-        if osp.ismount(self.output):
+        if osp.ismount(self.path):
             raise ValueError(
-                f'{self.output} must not be where a file system is mounted, '
+                f'{self.path} must not be where a file system is mounted, '
                 'as the folder is made beside it and moved there; choose one '
-                f'in it, such as {osp.join(self.output, "frames")}')
+                f'in it, such as {osp.join(self.path, "frames")}')
         others = sorted(
-            name for name in os.listdir(self.output)
+            name for name in os.listdir(self.path)
             if not _FRAME.fullmatch(name))
         if others:
             raise ValueError(
-                f'{self.output} must hold nothing but the frames of an '
+                f'{self.path} must hold nothing but the frames of an '
                 f'earlier run to be replaced, found {others[0]}; choose '
                 'another folder, or empty it')
 
     def has(self, segment: Segment) -> bool:
-        """See :class:`Target`."""
+        """See :class:`Output`."""
         return all(
             is_whole_png(osp.join(self._folder, frame_name(index)))
             for index in range(segment.start, segment.stop))
 
     def write(self, segment: Segment, frames: Iterable[np.ndarray]) -> None:
-        """See :class:`Target`."""
+        """See :class:`Output`."""
         for index, frame in zip(count(segment.start), frames):
             write_frame(self._folder, index, frame, self._info)
 
     def join(self, segments: Iterable[Segment]) -> str:
-        """See :class:`Target`."""
+        """See :class:`Output`."""
         for name in os.listdir(self._folder):
             if not _FRAME.fullmatch(name):  # what a kill left of one
                 os.remove(osp.join(self._folder, name))
         return self._folder
 
     def check_whole(self) -> None:
-        """See :class:`Target`."""
-        _check_equal(self.output, len(os.listdir(self.output)),
+        """See :class:`Output`."""
+        _check_equal(self.path, len(os.listdir(self.path)),
                      self._info.num_frames)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from dksan_mm.video.reader import read_frames
 from dksan_mm.video.source import SourceInfo
 from .job import Job
-from .outputs import Segment, Target, find_runs
-from .threads import Channel, Crew
+from .outputs import Output, Segment, find_runs
+from .threads import Channel, Threads
 
 # frames that wait for the network, and restored ones that wait for an
 # encoder: enough for an even flow, few enough for frames of any size
@@ -32,7 +32,7 @@ def restore_segments(job: Job, segments: List[Segment],
                      count_frame: Callable[[], None]) -> None:
     """Restore segments and write them.
 
-    A thread decodes, one for each target encodes, and this one restores. The
+    A thread decodes, one for each output encodes, and this one restores. The
     first error of any of them ends all, and is raised.
 
     Args:
@@ -44,12 +44,12 @@ def restore_segments(job: Job, segments: List[Segment],
     if not segments:
         return
     spans = _find_spans(segments, job.info.num_frames, job.restorer.context)
-    with Crew() as crew:
-        source = crew.channel(SOURCE_QUEUE)
-        crew.start(_decode, job.info, spans, source)
-        results = [crew.channel(RESULT_QUEUE) for _ in job.targets]
-        for target, result in zip(job.targets, results):
-            crew.start(_encode, target, segments, result)
+    with Threads() as threads:
+        source = threads.channel(SOURCE_QUEUE)
+        threads.start(_decode, job.info, spans, source)
+        results = [threads.channel(RESULT_QUEUE) for _ in job.outputs]
+        for output, result in zip(job.outputs, results):
+            threads.start(_encode, output, segments, result)
         frames = iter(source)
         for span in spans:
             for pair in _restore(job, span, frames):
@@ -78,10 +78,10 @@ def _decode(info: SourceInfo, spans: List[Span], channel: Channel) -> None:
     channel.close()
 
 
-def _encode(target: Target, segments: List[Segment], channel: Channel) -> None:
-    frames = starmap(target.draw, channel)
+def _encode(output: Output, segments: List[Segment], channel: Channel) -> None:
+    frames = starmap(output.draw, channel)
     for segment in segments:
-        target.write(segment, islice(frames, segment.stop - segment.start))
+        output.write(segment, islice(frames, segment.stop - segment.start))
 
 
 def _restore(job: Job, span: Span,

@@ -2,8 +2,7 @@
 import contextlib
 import time
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, Iterable, List, Optional, Set, Tuple, Union
+from typing import Any, Iterable, List, Optional, Set, Tuple
 
 from mmagic.models import BaseEditModel
 from mmengine.dist import all_gather_object, get_dist_info
@@ -11,6 +10,7 @@ from mmengine.dist import all_gather_object, get_dist_info
 from dksan_mm.utils.faults import told
 from . import processes
 from .job import Job, choose_dtype
+from .options import RestoreOptions
 from .outputs import Segment
 from .pipeline import restore_segments
 from .progress import show_progress
@@ -50,21 +50,8 @@ class Summary:
 def restore_video(model: BaseEditModel,
                   source: str,
                   output: str,
-                  *,
-                  dtype: str = 'auto',
-                  segment: int = 48,
-                  resume: bool = False,
-                  overwrite: bool = False,
-                  compare: Optional[str] = None,
-                  fps: Union[Fraction, float, str, None] = None,
-                  start: Union[Fraction, float] = 0,
-                  duration: Union[Fraction, float, None] = None,
-                  height: Optional[int] = None,
-                  width: Optional[int] = None,
-                  progress: bool = True,
-                  strict: bool = False,
-                  video_stream: Optional[int] = None,
-                  **options: Any) -> Summary:
+                  options: RestoreOptions = RestoreOptions(),
+                  **settings: Any) -> Summary:
     """Restore a video, or a folder of frames, of any length.
 
     Frames are decoded and encoded in threads of their own, beside the
@@ -76,53 +63,17 @@ def restore_video(model: BaseEditModel,
     segment that it was at.
 
     In processes started by ``torchrun`` that have called
-    :func:`dksan_mm.apis.processes.join_processes`, each restores a part of the
-    segments; the result has the same bits.
+    :func:`dksan_mm.apis.processes.join_processes`, each restores a part of
+    the segments; the result has the same bits.
 
     Args:
         model (BaseEditModel): Of :func:`load_model`.
         source (str or Path): Video, or folder of frames.
         output (str or Path): Video, by its suffix, or folder, for a PNG each
             frame.
-        dtype (str): 'fp32', 'bf16' or 'fp16', of features and convolutions.
-            Default: 'auto': what a resumed run was begun with; else 'bf16'
-            where a self-test of some tenths of a second finds it 1.3 times
-            as fast as 'fp32', and right; else 'fp32'. A line says which.
-        segment (int): Frames of a segment, at least 1. More make a slightly
-            smaller file, fewer lose less. Default: 48.
-        resume (bool): Whether to go on with what a stopped run left, which
-            must have had the same settings. A finished output stays,
-            with whatever settings it was made.
-        overwrite (bool): Whether to replace an output, and to throw away
-            what a stopped run left.
-        compare (str, optional): ``'split'`` or ``'side'``: also write a video
-            that shows bicubic interpolation at left and the result at right,
-            to ``<output>_compare<suffix>``; for a folder,
-            ``<output>_compare.mkv``.
-        fps (Fraction, float or str, optional): Frames per second of a folder
-            of frames, such as ``'24000/1001'``. Default: 25. A video has its
-            own.
-        start (Fraction or float): Restore a part, from so many seconds on.
-            Windows do not reach over its ends. Of sound and subtitles what
-            begins in it is copied, of several videos the first.
-            Default: 0.
-        duration (Fraction or float, optional): Seconds of the part. Default:
-            to the end.
-        height (int, optional): Reduce the result to this height, in pixels,
-            by an antialiased bicubic filter. Default: as restored.
-        width (int, optional): The same. With one of the two the shape is
-            kept.
-        progress (bool): Whether to show frames per second and time left.
-        strict (bool): Whether to refuse a video that is damaged, or whose
-            frames change their size, instead of restoring what its decoder
-            makes of it.
-        video_stream (int, optional): Number of the video among the file's
-            streams, from 0. Default: as players choose.
-        **options: Those of :class:`WindowRestorer` (compile, batch, tile,
-            tile_overlap, max_memory in bytes, scene_threshold, ensemble,
-            device) and of :class:`EncoderOptions` (codec, crf,
-            preset, pix_fmt, lossless, threads, extra, leave_out). Default
-            codec: libx264, libvpx-vp9 for .webm.
+        options (RestoreOptions): How.
+        **settings: Fields of :class:`RestoreOptions`, such as
+            ``dtype='bf16'`` or ``crf=14``, in place of those of ``options``.
 
     Returns:
         Summary: What was done.
@@ -132,25 +83,27 @@ def restore_video(model: BaseEditModel,
         ValueError: The source is damaged or empty; the output exists, or
             cannot have this size, codec or sound; a stopped run had other
             settings; an option breaks its rule.
+        TypeError: There is no such option.
         OutputError: The output cannot be written (full disk, ...).
         OSError: The system refuses something else; the message names the file
             and the cure.
         KeyboardInterrupt: Of Ctrl-C; the state can be gone on with.
     """
     begun = time.perf_counter()
-    if dtype == 'auto':
-        dtype = processes.done_first(
-            lambda: choose_dtype(model, output, resume, options.get('device')))
-    options['dtype'] = dtype
-    job = Job(model, source, output, segment, compare, fps, options,
-              (start, duration), (height, width), strict, video_stream)
+    options = options.updated(**settings)
+    if options.dtype == 'auto':
+        dtype = processes.done_first(lambda: choose_dtype(
+            model, output, options.resume, options.device))
+        options = options.updated(dtype=dtype)
+    job = Job(model, source, output, options)
     try:
         # the first process looks what there is to do, and tells the others
-        todo = processes.done_first(lambda: job.begin(resume, overwrite))
+        todo = processes.done_first(job.begin)
         if todo:
             job.join()
         _check_tile(job)
-        cuts = _restore(job, processes.own_share(todo), todo, progress)
+        share = processes.own_share(todo)
+        cuts = _restore(job, share, todo, options.progress)
         processes.wait_for_all()
         if processes.is_first() and not job.finished:
             job.publish()
@@ -193,7 +146,7 @@ def _count(segments: Iterable[Segment]) -> int:
 def _summarise(job: Job, todo: List[Segment], cuts: Set[int],
                seconds: float) -> Summary:
     restored = _count(todo)
-    output, *others = (target.output for target in job.targets)
+    output, *others = (output.path for output in job.outputs)
     return Summary(
         output=output,
         comparison=others[0] if others else None,

@@ -19,7 +19,7 @@ _ANEW = (
     'of --resume')
 
 
-class PartialFolder:
+class ResumeFolder:
     """``OUTPUT.partial``: finished segments, and the settings they are of.
 
     Whatever moment a run, or the machine, is stopped at, the folder can be

@@ -8,7 +8,7 @@ class Stopped(Exception):
     """Another thread has failed: this one's work is not wanted any more."""
 
 
-class Crew:
+class Threads:
     """Threads of one job: the first error, of whichever thread, ends all.
 
     As a context manager it waits at its end for all threads, and raises the
@@ -51,7 +51,7 @@ class Crew:
                 self.error = error
             self._changed.notify_all()
 
-    def __enter__(self) -> 'Crew':
+    def __enter__(self) -> 'Threads':
         return self
 
     def __exit__(self, kind: Any, error: Optional[BaseException],
@@ -78,16 +78,16 @@ class Channel:
 
     Args:
         size (int): Most items in it, at least 1.
-        crew (Crew): Whose errors end the waiting.
-        changed (threading.Condition): The crew's.
+        threads (Threads): Whose errors end the waiting.
+        changed (threading.Condition): Theirs.
     """
 
-    def __init__(self, size: int, crew: Crew,
+    def __init__(self, size: int, threads: Threads,
                  changed: threading.Condition) -> None:
         if size < 1:
             raise ValueError(f'size must be at least 1, got {size}')
         self._size = size
-        self._crew = crew
+        self._threads = threads
         self._changed = changed
         self._items: Deque[Any] = deque()
         self._closed = False
@@ -130,12 +130,12 @@ class Channel:
 
     def check(self) -> None:
         """Raise :class:`Stopped` if a thread has failed."""
-        if self._crew.error is not None:
+        if self._threads.error is not None:
             raise Stopped()
 
     def _wait(self, ready: Callable[[], Any]) -> None:
         """Wait until ``ready`` (only this thread can undo it)."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._crew.error is not None or ready())
+                lambda: self._threads.error is not None or ready())
             self.check()

@@ -1,4 +1,5 @@
 """Restoration of a stream of frames, window by window."""
+from dataclasses import replace
 from typing import Any, Dict, Iterator, Optional, Set
 
 import numpy as np
@@ -7,16 +8,14 @@ from torch import nn
 
 from dksan_mm.models import SelfEnsemble
 from dksan_mm.models.strips import DEFAULT_STRIP_BYTES
-from dksan_mm.utils.precision import DTYPES
-from . import scene_cuts, tiles
+from . import tiles
 from .network import STRIPS, WindowNetwork, find_generator, unwrap
+from .options import NetworkOptions
 from .windows import WindowStream
 
 DEFAULT_OVERLAP = 16
 # of max_memory, strips may take one part in this many
 _STRIPS_PART = 8
-
-_LEAST_TILE = 8
 
 
 class WindowRestorer:
@@ -40,28 +39,9 @@ class WindowRestorer:
             frames in [0, 1] to frames, has a ``scale`` and, unless it needs
             one frame alone, ``num_frames``. It is moved to ``device`` and
             set to evaluate.
-        dtype (str): 'fp32', 'bf16' or 'fp16', of features and convolutions
-            (:func:`dksan_mm.utils.precision.short_copy`; of BasicVSR++, by
-            autocast). Images stay in float32. Default: 'fp32'.
-        compile (bool): Whether to run by ``torch.compile``. Default: False.
-        batch (int): Windows at once. Default: 1.
-        tile (int, optional): Longest side of tiles, in pixels of the source;
-            they are as small as their number and overlap allow.
-            Default: None, whole frames unless ``max_memory`` wants tiles.
-        tile_overlap (int, optional): What neighbouring tiles share at least,
-            at most half a tile; with ``tile`` or ``max_memory``. Default:
-            None, 16 or, if less, half of ``tile``.
-        max_memory (int, optional): Bytes that the network may take beyond
-            its weights; frames are restored whole if they fit, else in the
-            largest tiles that do. Not with ``tile``. Default: None, no limit.
-        scene_threshold (float, optional): Windows do not reach over a cut,
-            where :func:`.scene_cuts.difference` of two frames is larger than
-            this. Default: 0.5. None: no cuts are looked for.
-        ensemble (bool): Whether to average over eight flipped and transposed
-            views (:class:`SelfEnsemble`), which takes eight times as long;
-            features are not kept. Default: False.
-        device (torch.device or str, optional): Default: None, where the
-            model's weights are.
+        options (NetworkOptions): How it is run.
+        **settings: Fields of :class:`NetworkOptions`, in place of those of
+            ``options``.
 
     Attributes:
         scale (int): The result's size divided by the source's.
@@ -73,43 +53,35 @@ class WindowRestorer:
         ValueError: An argument breaks the rules above.
     """
 
-    def __init__(
-            self,
-            model: nn.Module,
-            *,
-            dtype: str = 'fp32',
-            compile: bool = False,
-            batch: int = 1,
-            tile: Optional[int] = None,
-            tile_overlap: Optional[int] = None,
-            max_memory: Optional[int] = None,
-            scene_threshold: Optional[float] = scene_cuts.DEFAULT_THRESHOLD,
-            ensemble: bool = False,
-            device: Any = None) -> None:
-        _check(dtype, batch, tile, tile_overlap, max_memory, scene_threshold)
+    def __init__(self,
+                 model: nn.Module,
+                 options: NetworkOptions = NetworkOptions(),
+                 **settings: Any) -> None:
+        options = replace(options, **settings)
+        tile, limit = options.tile, options.max_memory
         generator = find_generator(model)
-        if ensemble and unwrap(generator) is generator:
+        if options.ensemble and unwrap(generator) is generator:
             generator = SelfEnsemble(generator)
         weight = next(generator.parameters(), torch.empty(0))
         strip = DEFAULT_STRIP_BYTES
-        if max_memory is not None:
-            strip = min(strip, max_memory // (STRIPS * _STRIPS_PART))
-        self._network = WindowNetwork(generator,
-                                      torch.device(device or weight.device),
-                                      dtype, compile, max(strip, 1))
+        if limit is not None:
+            strip = min(strip, limit // (STRIPS * _STRIPS_PART))
+        self._network = WindowNetwork(
+            generator, torch.device(options.device or weight.device),
+            options.dtype, options.compile, max(strip, 1))
         self.scale = self._network.scale
         self.num_frames = self._network.num_frames
         self.context = self.num_frames // 2
         self.cuts: Set[int] = set()
-        self._batch = batch
-        self._threshold = scene_threshold
-        if tile_overlap is None:
-            tile_overlap = DEFAULT_OVERLAP
+        self._batch = options.batch
+        self._threshold = options.scene_threshold
+        overlap = options.tile_overlap
+        if overlap is None:
+            overlap = DEFAULT_OVERLAP
             if tile is not None:
-                tile_overlap = tiles.most_overlap(tile, self._network.multiple,
-                                                  DEFAULT_OVERLAP)
-        self._tile, self._overlap = tile, tile_overlap
-        self._limit = max_memory
+                overlap = tiles.most_overlap(tile, self._network.multiple,
+                                             DEFAULT_OVERLAP)
+        self._tile, self._overlap, self._limit = tile, overlap, limit
         self._tiles: Dict[tiles.Size, Optional[int]] = {}
         self._memory: Optional[tiles.MemoryModel] = None
 
@@ -192,34 +164,6 @@ class WindowRestorer:
         if self._memory is None:
             self._memory = self._network.measure_memory(self._batch)
         return self._memory(height, width)
-
-
-def _check(dtype: str, batch: int, tile: Optional[int], overlap: Optional[int],
-           limit: Optional[int], threshold: Optional[float]) -> None:
-    if dtype not in DTYPES:
-        raise ValueError(f'dtype must be one of {tuple(DTYPES)}, got '
-                         f'{dtype!r}')
-    for name, value in dict(batch=batch, tile=tile, max_memory=limit).items():
-        if value is not None and value < 1:
-            raise ValueError(f'{name} must be at least 1, got {value}')
-    if tile is not None and tile < _LEAST_TILE:
-        raise ValueError(
-            f'tile (--tile) must be at least {_LEAST_TILE} pixels, else the '
-            f'network is called for a few pixels each, got {tile}')
-    if overlap is not None and tile is None and limit is None:
-        raise ValueError('tile_overlap must go with tile or max_memory, got '
-                         f'{overlap} alone')
-    if tile is not None and limit is not None:
-        raise ValueError('tile (--tile) must not be given with max_memory '
-                         f'(--max-memory), got {tile} and {limit}; leave one '
-                         'out')
-    overlap = overlap or 0
-    if overlap < 0 or tile is not None and 2 * overlap > tile:
-        raise ValueError('tile_overlap must be from 0 to half of the tile, '
-                         f'{tile or "as chosen"}, got {overlap}')
-    if threshold is not None and not threshold >= 0:
-        raise ValueError('scene_threshold must be at least 0, or None for no '
-                         f'cuts, got {threshold}')
 
 
 def _check_range(start: int, stop: int, total: int, first: int,

@@ -28,7 +28,7 @@ import shlex
 import signal
 import sys
 from fractions import Fraction
-from typing import Any, Dict, Tuple
+from typing import Tuple
 
 from dksan_mm import weights
 from . import STOPPED, add_debug_argument
@@ -244,10 +244,8 @@ def main(args: argparse.Namespace) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     keep_freed_memory()
     join_processes()
-    options: Dict[str, Any] = dict(vars(args))
-    options.pop('debug')
     try:
-        text = restore(options)
+        text = restore(vars(args))
     except KeyboardInterrupt:
         if is_first():
             print(

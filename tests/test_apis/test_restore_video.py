@@ -16,9 +16,7 @@ from tiny_model import (LOSSLESS, data, decode, listing, restore,
 from tiny_video import SIZE, folder, model, source, undisturbed
 from video_files import write_clip
 
-from dksan_mm.apis import job
-from dksan_mm.apis import outputs as targets
-from dksan_mm.apis import pipeline, probe, read_frames
+from dksan_mm.apis import job, outputs, pipeline, probe, read_frames
 from dksan_mm.apis.loading import load_model
 from dksan_mm.apis.restore_video import restore_video
 from dksan_mm.apis.threads import Channel
@@ -213,7 +211,7 @@ def test_full_disk(tmp_path, model, source, undisturbed):
     """Space can be freed, and the run gone on with."""
     output = tmp_path / 'out.mkv'
 
-    class FullLater(targets.VideoTarget):
+    class FullLater(outputs.VideoOutput):
 
         def write(self, segment, frames):
             if segment.index == 2:
@@ -221,7 +219,7 @@ def test_full_disk(tmp_path, model, source, undisturbed):
             super().write(segment, frames)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, 'VideoTarget', FullLater)
+        patch.setattr(job, 'VideoOutput', FullLater)
         with pytest.raises(OutputError, match='No space left on device'):
             restore(model, source, output, overwrite=True)
     assert not output.exists()
@@ -403,7 +401,7 @@ def test_streams_that_a_folder_does_not_get_are_named(tmp_path, model,
                                                       monkeypatch):
     source = write_clip(tmp_path / 'a.mkv', sound='flac', subtitles='subrip')
     said = []
-    monkeypatch.setattr(targets, 'print_log',
+    monkeypatch.setattr(outputs, 'print_log',
                         lambda text, _: said.append(text))
     restore(model, source, tmp_path / 'out')
     assert [line.split(' of ')[0].split(': ')[1] for line in said
@@ -471,7 +469,7 @@ def test_ctrl_c_ends_what_skips_frames(tmp_path, model, monkeypatch):
 
     def interrupted(channel):
         if decoded:
-            channel._crew.stop(KeyboardInterrupt())
+            channel._threads.stop(KeyboardInterrupt())
         check(channel)
 
     monkeypatch.setattr(reader, '_decode', counted)

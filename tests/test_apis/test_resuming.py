@@ -12,8 +12,7 @@ from tiny_model import (data, decode, listing, restore, restore_at_once,
                         restore_unjoined)
 from tiny_video import SIZE, folder, model, source, undisturbed
 
-from dksan_mm.apis import outputs as targets
-from dksan_mm.apis import pipeline, read_frames
+from dksan_mm.apis import outputs, pipeline, read_frames
 from dksan_mm.apis.window_restorer import WindowRestorer
 
 

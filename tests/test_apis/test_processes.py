@@ -6,12 +6,11 @@ from dksan_mm.apis import processes, progress
 from dksan_mm.apis.outputs import find_runs, is_video_path, split_segments
 
 
-@pytest.mark.parametrize('items, processes', [(7, 2), (7, 3), (2, 5), (0, 2)])
-def test_shares_are_successive_and_whole(monkeypatch, items, processes):
+@pytest.mark.parametrize('items, count', [(7, 2), (7, 3), (2, 5), (0, 2)])
+def test_shares_are_successive_and_whole(monkeypatch, items, count):
     shares = []
-    for rank in range(processes):
-        monkeypatch.setattr(processes, 'get_dist_info', lambda:
-                            (rank, processes))
+    for rank in range(count):
+        monkeypatch.setattr(processes, 'get_dist_info', lambda: (rank, count))
         shares.append(processes.own_share(range(items)))
     assert sum(shares, []) == list(range(items))
     sizes = [len(share) for share in shares]

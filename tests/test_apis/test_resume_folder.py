@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from dksan_mm.apis import resume_folder as module
-from dksan_mm.apis.resume_folder import PartialFolder
+from dksan_mm.apis.resume_folder import ResumeFolder
 from dksan_mm.utils.files import OutputError
 
 SETTINGS = dict(source=dict(sha256='ab'), options=dict(crf=18, tile=(4, 5)))
@@ -18,7 +18,7 @@ def output(tmp_path):
 
 
 def begin(output, resume=False, overwrite=False, settings=SETTINGS):
-    folder = PartialFolder(str(output))
+    folder = ResumeFolder(str(output))
     folder.lock()
     try:
         folder.begin(settings, resume, overwrite)
@@ -58,9 +58,9 @@ def test_everything_is_on_the_disk_before_and_after_it_moves(
             lambda path, *args, _name=name, _do=original, **more:
             (calls.append(
                 (_name, os.path.basename(path))), _do(path, *args, **more)))
-    move = PartialFolder._move
+    move = ResumeFolder._move
     monkeypatch.setattr(
-        PartialFolder, '_move', lambda self, made, path: (calls.append(
+        ResumeFolder, '_move', lambda self, made, path: (calls.append(
             ('move', os.path.basename(path))), move(self, made, path)))
     folder = begin(output)
     calls.clear()
@@ -100,13 +100,13 @@ def test_finish_after_a_kill_between_moves(output, monkeypatch, moves):
         os.replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PartialFolder, '_move', move_or_die)
+        patch.setattr(ResumeFolder, '_move', move_or_die)
         if moves == 2:  # all is moved, and the rest is not yet removed
-            patch.setattr(PartialFolder, '_clear', lambda self: 1 / 0)
+            patch.setattr(ResumeFolder, '_clear', lambda self: 1 / 0)
         with pytest.raises((KeyboardInterrupt, ZeroDivisionError)):
             folder.publish(made, SETTINGS)
     folder.release()
-    folder = PartialFolder(str(output))
+    folder = ResumeFolder(str(output))
     folder.lock()
     assert folder.finish(SETTINGS)
     folder.release()
@@ -122,12 +122,12 @@ def test_finish_from_another_working_directory(output, monkeypatch):
     folder = begin('out.mkv')
     made = write(folder, 'a', 'ours')
     with monkeypatch.context() as patch:
-        patch.setattr(PartialFolder, '_move', lambda *args: 1 / 0)
+        patch.setattr(ResumeFolder, '_move', lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             folder.publish([(made, 'out.mkv')], SETTINGS)
     folder.release()
     monkeypatch.chdir(output.parent)
-    folder = PartialFolder('inner/out.mkv')
+    folder = ResumeFolder('inner/out.mkv')
     folder.lock()
     with pytest.raises(ValueError, match='options.crf 20 instead of 18'):
         folder.finish(dict(SETTINGS, options=dict(crf=20, tile=(4, 5))))
@@ -148,7 +148,7 @@ def test_a_foreign_output_is_not_taken_for_ours(output, monkeypatch):
     folder = begin(output)
     made = write(folder, 'a', 'ours')
     with monkeypatch.context() as patch:
-        patch.setattr(PartialFolder, 'finish', lambda *args: False)
+        patch.setattr(ResumeFolder, 'finish', lambda *args: False)
         with pytest.raises(OutputError, match='keeps files as they are'):
             folder.publish([(made, str(output))], SETTINGS)
     os.remove(made)
@@ -197,7 +197,7 @@ def test_other_settings_are_named(output):
 def test_what_nobody_would_miss(output, how, names):
     """A run that was stopped before it had anything done: the next one may
     be another, and leaves nothing if it does no better."""
-    folder = PartialFolder(str(output))
+    folder = ResumeFolder(str(output))
     os.mkdir(folder.path)
     for name in names:
         if name.endswith('/'):
@@ -230,10 +230,10 @@ def test_a_foreign_folder_is_left_alone(output, how):
 def test_one_run_at_a_time(output):
     """Also before the first has written anything; who is refused leaves all
     as it is."""
-    folder = PartialFolder(str(output))
+    folder = ResumeFolder(str(output))
     folder.lock()
     for _ in range(2):
-        other = PartialFolder(str(output))
+        other = ResumeFolder(str(output))
         with pytest.raises(
                 OutputError,
                 match=r'another run that works in it \(process '
@@ -246,7 +246,7 @@ def test_one_run_at_a_time(output):
 
 
 def test_no_run_beside_one_whose_first_process_was_killed(output):
-    first, other = PartialFolder(str(output)), PartialFolder(str(output))
+    first, other = ResumeFolder(str(output)), ResumeFolder(str(output))
     first.lock()
     first.begin(SETTINGS, False, False)
     write(first, 'segment_00000.mkv')
@@ -266,7 +266,7 @@ def test_a_killed_process_lets_go(output):
             'lock.join() if sys.argv[2] == "join" else lock.acquire()\n'
             'print("held", flush=True)\n'
             'time.sleep(60)\n')
-    folder = PartialFolder(str(output))
+    folder = ResumeFolder(str(output))
     os.mkdir(folder.path)
     others = []
     try:
@@ -296,7 +296,7 @@ def test_a_killed_process_lets_go(output):
 
 def test_a_place_that_cannot_be_written_to():
     with pytest.raises(OutputError, match='could not be made'):
-        PartialFolder('/proc/out.mkv').lock()
+        ResumeFolder('/proc/out.mkv').lock()
 
 
 def test_a_full_disk_is_said(output, monkeypatch):
@@ -312,7 +312,7 @@ def test_a_full_disk_is_said(output, monkeypatch):
 
 
 def test_what_only_joining_depends_on_is_no_other_setting(output):
-    partial = PartialFolder(output)
+    partial = ResumeFolder(output)
     partial.lock()
     partial.begin(
         dict(encoder=dict(crf=1, leave_out=[])), resume=False, overwrite=False)

@@ -69,8 +69,7 @@ ENCODE_FROM_GARBAGE = '''
 import ctypes
 import sys
 import numpy as np
-from dksan_mm.apis.video_io import (EncoderOptions, probe, read_frames,
-                                    write_segment)
+from dksan_mm.apis import EncoderOptions, probe, read_frames, write_segment
 
 source, folder = sys.argv[1:]
 info = probe(source)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from dksan_mm.apis.threads import Crew, Stopped
+from dksan_mm.apis.threads import Stopped, Threads
 
 
 def produce(channel, items):
@@ -14,19 +14,19 @@ def produce(channel, items):
 
 
 def test_order_is_kept_through_two_threads():
-    with Crew() as crew:
-        first, second = crew.channel(1), crew.channel(3)
-        crew.start(produce, first, range(50))
-        crew.start(lambda: produce(second, (2 * item for item in first)))
+    with Threads() as threads:
+        first, second = threads.channel(1), threads.channel(3)
+        threads.start(produce, first, range(50))
+        threads.start(lambda: produce(second, (2 * item for item in first)))
         found = list(second)
     assert found == [2 * item for item in range(50)]
 
 
 def test_a_channel_never_holds_more_than_its_size():
     most = 0
-    with Crew() as crew:
-        channel = crew.channel(3)
-        crew.start(produce, channel, range(40))
+    with Threads() as threads:
+        channel = threads.channel(3)
+        threads.start(produce, channel, range(40))
         for item in channel:
             if item < 5:
                 time.sleep(.01)  # the other is ahead
@@ -36,7 +36,7 @@ def test_a_channel_never_holds_more_than_its_size():
 
 def test_size_must_be_positive():
     with pytest.raises(ValueError, match='size must be at least 1, got 0'):
-        Crew().channel(0)
+        Threads().channel(0)
 
 
 def test_an_error_of_a_thread_ends_the_reader():
@@ -46,9 +46,9 @@ def test_an_error_of_a_thread_ends_the_reader():
         raise OSError('disk full')
 
     with pytest.raises(OSError, match='disk full') as caught:
-        with Crew() as crew:
-            channel = crew.channel(1)
-            crew.start(fail)
+        with Threads() as threads:
+            channel = threads.channel(1)
+            threads.start(fail)
             list(channel)
     # as it happened, not as something that happened while Stopped was raised
     assert caught.value.__suppress_context__
@@ -67,9 +67,9 @@ def test_an_error_of_the_reader_ends_the_writers():
             raise
 
     with pytest.raises(KeyboardInterrupt):
-        with Crew() as crew:
-            channel = crew.channel(1)
-            crew.start(write, channel)
+        with Threads() as threads:
+            channel = threads.channel(1)
+            threads.start(write, channel)
             next(iter(channel))
             raise KeyboardInterrupt
     assert stopped == [True]
@@ -90,10 +90,10 @@ def test_the_first_error_counts():
             raise ValueError('second') from None
 
     with pytest.raises(ValueError, match='first'):
-        with Crew() as crew:
-            channel = crew.channel(1)
-            crew.start(second, channel)
-            crew.start(first)
+        with Threads() as threads:
+            channel = threads.channel(1)
+            threads.start(second, channel)
+            threads.start(first)
             gate.set()
 
 
@@ -106,8 +106,8 @@ def test_error_after_the_body():
         raise OSError('late')
 
     with pytest.raises(OSError, match='late'):
-        with Crew() as crew:
-            crew.start(late)
+        with Threads() as threads:
+            threads.start(late)
             gate.set()
 
 
@@ -121,7 +121,7 @@ def test_ctrl_c_while_threads_finish(monkeypatch):
         gate.wait()
         done.append(True)
 
-    original = Crew._join
+    original = Threads._join
     calls = []
 
     def interrupted(self):
@@ -132,8 +132,8 @@ def test_ctrl_c_while_threads_finish(monkeypatch):
         gate.set()
         original(self)
 
-    monkeypatch.setattr(Crew, '_join', interrupted)
+    monkeypatch.setattr(Threads, '_join', interrupted)
     with pytest.raises(KeyboardInterrupt):
-        with Crew() as crew:
-            crew.start(work)
-    assert done == [True] and isinstance(crew.error, KeyboardInterrupt)
+        with Threads() as threads:
+            threads.start(work)
+    assert done == [True] and isinstance(threads.error, KeyboardInterrupt)
