@@ -166,8 +166,8 @@ class DKSANNet(BaseModule):
             ValueError: ``x`` has another shape than said.
         """
         x = self._check_input(x)
-        images = self._enlarge(
-            self.fuse_frames(x), x[:, self.num_frames // 2], return_levels)
+        middle = x[:, self.num_frames // 2]
+        images = self._enlarge(self.fuse_frames(x), middle)
         return tuple(images) if return_levels else images[-1]
 
     def extract_features(self, frames: Tensor) -> Tensor:
@@ -200,43 +200,6 @@ class DKSANNet(BaseModule):
         """
         return self._enlarge(self._fuse(features), image)[-1]
 
-    def _enlarge(self,
-                 features: Tensor,
-                 image: Tensor,
-                 keep: bool = False) -> List[Tensor]:
-        """Return the images of all levels, or the last, eqs. 5 to 8.
-
-        Args:
-            features (Tensor): F_fusion, (N, C, H, W).
-            image (Tensor): The middle frame, (N, in_channels, H, W).
-            keep (bool): Whether to return all.
-        """
-        images = [channels_last(image)]
-        for level, upscale in enumerate(self.upscale):
-            # no name for features of this level: each map is to be freed as
-            # soon as it can be
-            residual = self._run(
-                upscale,
-                self.reconstruct[level](self.extract_levels[level - 1](
-                    self._as_features(images[-1])) if level else features))
-            # over the enlarged image: the residual may be short
-            images.append(
-                add(
-                    residual,
-                    F.interpolate(
-                        images[-1],
-                        scale_factor=2,
-                        mode='bicubic',
-                        align_corners=False)))
-            del residual
-            if not keep or not level:
-                del images[0]
-        return images
-
-    def _as_features(self, image: Tensor) -> Tensor:
-        """Return an image in the dtype of the weights."""
-        return image.to(self.extract[0].weight.dtype)
-
     def fuse_frames(self, x: Tensor) -> Tensor:
         """Extract, align and fuse the frames, eqs. 2 to 4.
 
@@ -256,17 +219,41 @@ class DKSANNet(BaseModule):
         return self._fuse(features.unflatten(0, (self.num_frames, -1)))
 
     def _fuse(self, features: Iterable[Tensor]) -> Tensor:
-        """Align and fuse the features of T frames, (N, C, H, W) each."""
+        """Align the features of T frames, (N, C, H, W) each, with those of
+        the middle one, eq. 3, and fuse them, eq. 4."""
         features = list(features)
-        frames = self.num_frames
         if self.align is not None:
-            middle = frames // 2
+            frames, middle = self.num_frames, self.num_frames // 2
             reference = features.pop(middle)
             aligned = self._run(self.align, torch.cat(features),
                                 torch.cat([reference] * (frames - 1)))
             features = list(aligned.unflatten(0, (frames - 1, -1)).unbind())
             features.insert(middle, reference)
         return self.fuse(torch.cat(features, 1))
+
+    def _enlarge(self, features: Tensor, image: Tensor) -> List[Tensor]:
+        """Return the images of all levels, eqs. 5 to 8.
+
+        Args:
+            features (Tensor): F_fusion, (N, C, H, W).
+            image (Tensor): The middle frame, (N, in_channels, H, W).
+        """
+        images: List[Tensor] = []
+        image = channels_last(image)
+        for level, upscale in enumerate(self.upscale):
+            if level:
+                features = self.extract_levels[level - 1](
+                    self._as_features(image))
+            features = self.reconstruct[level](features)
+            residual = self._run(upscale, features)
+            # over the enlarged image: the residual may be short
+            image = add(residual, twice_as_large(image))
+            images.append(image)
+        return images
+
+    def _as_features(self, image: Tensor) -> Tensor:
+        """Return an image in the dtype of the weights."""
+        return image.to(self.extract[0].weight.dtype)
 
     def _run(self, module: nn.Module, *inputs: Tensor) -> Tensor:
         """Return what a part maps inputs to, recomputed if asked for."""
@@ -290,6 +277,12 @@ class DKSANNet(BaseModule):
 def channels_last(x: Tensor) -> Tensor:
     """Return (N, C, H, W) with the channels of a pixel side by side."""
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def twice_as_large(image: Tensor) -> Tensor:
+    """Return an image, (N, in_channels, H, W), at twice the size, bicubic."""
+    return F.interpolate(
+        image, scale_factor=2, mode='bicubic', align_corners=False)
 
 
 def _of_levels(name: str, value: Union[int, Sequence[int]],
