@@ -32,6 +32,20 @@ def test_results_and_videos_need_no_pytorch():
     assert 'torch' in load(('utils.precision', ), HEAVY).stderr
 
 
+@pytest.mark.parametrize('tool', ['report.py', 'benchmark_tables.py'])
+def test_report_and_tables_need_no_pytorch(tool):
+    code = ('import runpy, sys\n'
+            f"sys.modules.update(dict.fromkeys({('av', *HEAVY)!r}))\n"
+            f"sys.argv = ['tools/{tool}', 'none.json']\n"
+            f"runpy.run_path('tools/{tool}', run_name='__main__')\n")
+    result = subprocess.run([sys.executable, '-c', code],
+                            cwd=ROOT,
+                            capture_output=True,
+                            text=True)
+    assert result.returncode == 1
+    assert 'none.json does not exist' in result.stderr
+
+
 def test_tables_need_no_pyav():
     modules = [name for name in LIGHT if name.startswith(('results', 'utils'))]
     result = load(modules, ('av', *HEAVY))

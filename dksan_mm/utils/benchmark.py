@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import statistics
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -22,6 +23,8 @@ T = TypeVar('T')
 _CACHE_BYTES = 2**28
 # cycles, about a millisecond, in which the host gets ahead of the GPU
 _HEAD_START = 2_000_000
+# seconds without a word; characters of a line on a terminal
+_QUIET, _LINE = 2, 79
 
 
 def pick_device(name: Optional[str]) -> torch.device:
@@ -140,7 +143,7 @@ def alternate(runs: Dict[str, Run],
 
     Some rounds warm up. Then each round runs each contestant once, in order;
     one that would need more than ``budget`` runs less often, spread over the
-    rounds, but three times at least.
+    rounds, but three times at least. A terminal shows what is run.
 
     Args:
         runs (dict): Name to what to time.
@@ -155,8 +158,17 @@ def alternate(runs: Dict[str, Run],
         dict: Name to the times in milliseconds.
     """
     counts = dict.fromkeys(runs, repeat)
-    for _ in range(warmup):
+    begun = time.monotonic()
+
+    def tell(what: str = '') -> None:
+        # on a terminal, of what takes long; '' wipes the line
+        if sys.stderr.isatty() and time.monotonic() - begun > _QUIET:
+            sys.stderr.write(f'\r{what:<{_LINE}.{_LINE}}\r')
+            sys.stderr.flush()
+
+    for turn in range(warmup):
         for name, run in runs.items():
+            tell(f'warm-up {turn + 1} of {warmup}: {name}')
             if counts[name] < repeat:
                 continue  # slow: one warm-up is enough
             took = time_once(run, device, kernels_only) / 1e3
@@ -168,7 +180,9 @@ def alternate(runs: Dict[str, Run],
         for name, run in runs.items():
             count = counts[name]
             if (turn + 1) * count // repeat > turn * count // repeat:
+                tell(f'round {turn + 1} of {repeat}: {name}')
                 times[name].append(time_once(run, device, kernels_only))
+    tell()
     return times
 
 

@@ -1,4 +1,5 @@
 """The benchmarks: what they count and write, never how long things take."""
+import io
 import itertools
 import json
 import math
@@ -225,6 +226,22 @@ def test_refuses_arguments(tool, arguments, message, monkeypatch, capsys):
 
 
 # Helpers
+
+
+@pytest.mark.parametrize('is_terminal', [True, False])
+def test_long_benchmarks_say_where_they_are(monkeypatch, is_terminal):
+    shown = io.StringIO()
+    shown.isatty = lambda: is_terminal
+    monkeypatch.setattr(sys, 'stderr', shown)
+    monkeypatch.setattr(bench.time, 'monotonic',
+                        itertools.count(0, 5).__next__)
+    bench.alternate(
+        dict(a=int, b=int), torch.device('cpu'), repeat=2, warmup=1)
+    told = [line.strip() for line in shown.getvalue().split('\r')]
+    assert [line for line in told if line] == ([
+        'warm-up 1 of 1: a', 'warm-up 1 of 1: b', 'round 1 of 2: a',
+        'round 1 of 2: b', 'round 2 of 2: a', 'round 2 of 2: b'
+    ] if is_terminal else [])
 
 
 def test_alternate(monkeypatch):
