@@ -10,6 +10,7 @@ model = dict(
     data_preprocessor=dict(
         type='DataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.]))
 train_dataloader = val_dataloader = val_evaluator = val_cfg = None
+demo_pipeline = [*_base_.demo_pipeline[:2], _base_.clip_pipeline[-1]]
 # a sample is a sequence, or a clip of Vimeo-90K and its mirror image
 sequence_pipeline = [_base_.demo_pipeline[0], *_base_.clip_pipeline]
 clip_pipeline = [

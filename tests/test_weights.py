@@ -5,7 +5,6 @@ import os.path as osp
 import shutil
 import subprocess
 import sys
-import zipfile
 
 import pytest
 import torch
@@ -162,36 +161,3 @@ def run_publish(config, checkpoint, out, check=True):
                           check=check,
                           capture_output=True,
                           text=True)
-
-
-def test_in_a_wheel(tmp_path):
-    """Every file is in it; loading needs neither the clone nor MMagic."""
-    source = tmp_path / 'source'
-    shutil.copytree(
-        ROOT,
-        source,
-        ignore=shutil.ignore_patterns('.git', '.venv*', 'work_dirs*', '*.so',
-                                      'data', 'build', 'csrc'))
-    subprocess.run([
-        sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps',
-        '--no-build-isolation', '-w',
-        str(tmp_path),
-        str(source)
-    ],
-                   check=True)
-    wheel, = tmp_path.glob('*.whl')
-    with zipfile.ZipFile(wheel) as file:
-        file.extractall(tmp_path / 'installed')
-    code = ('from dksan_mm import weights; import sys; '
-            'print([(name, len(weights.read_state_dict(weights.path_of(name)))'
-            ') for name in weights.names()]); '
-            "assert 'mmagic' not in sys.modules; print(weights.FOLDER)")
-    found = subprocess.run([sys.executable, '-c', code],
-                           cwd=tmp_path / 'installed',
-                           env=dict(PATH='', PYTHONPATH=''),
-                           check=True,
-                           capture_output=True,
-                           text=True).stdout
-    assert str(tmp_path) in found
-    for name in weights.names():
-        assert f"('{name}', " in found

@@ -1,12 +1,18 @@
 """Restoration of videos the way MMagic's inferencers are used."""
+import logging
+import os.path as osp
 from dataclasses import asdict
 from typing import Any, Dict, List, Optional, Union
 
+import mmagic
 import torch
+import yaml
+from mmagic.apis import MMagicInferencer
 from mmagic.apis.inferencers.video_restoration_inferencer import \
     VideoRestorationInferencer
 from mmagic.utils import ConfigType
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from dksan_mm import weights
 from .loading import load_model, read_config
@@ -25,15 +31,17 @@ class DKSANVideoInferencer(VideoRestorationInferencer):
     whatever came in, and drops the sound; this one is
     :func:`dksan_mm.apis.restore_video`.
 
-    What MMagic lets a plug-in in to: ``MMagicInferencer(model_name='edvr',
-    model_config=CONFIG, model_ckpt=CHECKPOINT, extra_parameters=
-    dict(window_size=7)).infer(video=..., result_out_dir=...)`` runs the
-    configs of this package in MMagic's own VideoRestorationInferencer, with
-    its limits; ``edvr`` only names the task. What it does not let in:
-    ``model_name='dksan'``, as the list of names and the metafiles that it
-    reads are MMagic's own; and this class, as ``MMagicInferencer`` chooses
-    inferencers by a fixed list of tasks. So this class is used directly.
-    MMagic is not patched.
+    Importing :mod:`dksan_mm.apis` makes the trained networks known to
+    MMagic's own interface (:func:`register_with_mmagic`):
+
+        MMagicInferencer('dksan-lite_x4').infer(
+            video='in.mp4', result_out_dir='out.mp4')
+        MMagicInferencer(
+            'dksan', model_config=CONFIG, model_ckpt=CHECKPOINT).infer(...)
+
+    It restores by MMagic's VideoRestorationInferencer, with its limits:
+    ``MMagicInferencer`` chooses inferencers by a fixed list of tasks, so that
+    this class, which has none of them, is used directly.
 
     Args:
         config (str or ConfigType): A config, its path, or the name of a
@@ -123,3 +131,67 @@ class DKSANVideoInferencer(VideoRestorationInferencer):
                     imgs: Optional[List] = None) -> Dict[str, Any]:
         """Return what was done."""
         return preds
+
+
+def register_with_mmagic() -> None:
+    """Make the trained networks known to ``MMagicInferencer``: by the names
+    that they have in the metafile, and as settings 0, 1, ... of ``'dksan'``
+    those of DKSAN.
+
+    MMagic's list of names and its table of configs are attributes of the
+    class, meant for its own metafiles; entries are added to them, and nothing
+    is replaced. Without the configs, which every installation has, a warning
+    says what to do.
+    """
+    folder = _config_folder()
+    try:
+        with open(osp.join(folder, 'metafile.yml'), encoding='utf-8') as file:
+            models = yaml.safe_load(file)['Models']
+        trained = [
+            dict(
+                model,
+                Config=_seen_from_mmagic(
+                    osp.join(folder, osp.basename(model['Config']))),
+                Weights=model['Name']) for model in models
+            if weights.is_name(model['Name'])
+        ]
+    except (OSError, ValueError) as error:
+        print_log(
+            'MMagicInferencer does not know the networks of dksan_mm, as '
+            f'their configs cannot be read: {error}; install dksan_mm again, '
+            'on the drive that mmagic is on',
+            logger='current',
+            level=logging.WARNING)
+        return
+    MMagicInferencer.init_inference_supported_models_cfg()
+    known = {model['Name']: [model] for model in trained}
+    known['dksan'] = [m for m in trained if m['In Collection'] == 'DKSAN']
+    for name, settings in known.items():
+        if name not in MMagicInferencer.inference_supported_models:
+            MMagicInferencer.inference_supported_models.append(name)
+        MMagicInferencer.inference_supported_models_cfg[name] = dict(
+            task=settings[0]['Results'][0]['Task'], settings=settings)
+
+
+def _config_folder() -> str:
+    """Return the folder of this package's configs: of an installation, or
+    else of a clone."""
+    package = osp.dirname(osp.dirname(osp.abspath(__file__)))
+    installed = osp.join(package, '.mim', 'configs')
+    if osp.isdir(installed):
+        return installed
+    return osp.join(osp.dirname(package), 'configs')
+
+
+def _seen_from_mmagic(path: str) -> str:
+    """Return a path as MMagic's metafiles have it: relative to what holds
+    MMagic's configs, and beginning with ``configs``."""
+    package = osp.dirname(osp.abspath(mmagic.__file__))
+    folder = osp.join(osp.dirname(package), 'configs')
+    if not osp.exists(folder):
+        folder = osp.join(package, '.mim', 'configs')
+    relative = osp.relpath(osp.realpath(path), osp.realpath(folder))
+    return osp.join('configs', relative)
+
+
+register_with_mmagic()

@@ -4,7 +4,7 @@ from dksan_mm import _compat
 _compat.check_environment()
 
 # isort: split
-from .loading import CopyFrames, LoadFrames  # noqa: E402
+from .loading import CopyFrames, LoadFrames, PackClip  # noqa: E402
 from .photo_windows import PhotoWindowDataset  # noqa: E402
 from .samplers import SeededInfiniteSampler  # noqa: E402
 from .seeding import SeededConcatDataset  # noqa: E402
@@ -12,6 +12,7 @@ from .sequence_sampler import SequenceSampler  # noqa: E402
 from .video_sr_dataset import VideoSRDataset  # noqa: E402
 
 __all__ = [
-    'CopyFrames', 'LoadFrames', 'PhotoWindowDataset', 'SeededConcatDataset',
-    'SeededInfiniteSampler', 'SequenceSampler', 'VideoSRDataset'
+    'CopyFrames', 'LoadFrames', 'PackClip', 'PhotoWindowDataset',
+    'SeededConcatDataset', 'SeededInfiniteSampler', 'SequenceSampler',
+    'VideoSRDataset'
 ]

@@ -2,7 +2,7 @@
 from typing import List, Union
 
 import numpy as np
-from mmagic.datasets.transforms import LoadImageFromFile
+from mmagic.datasets.transforms import LoadImageFromFile, PackInputs
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
@@ -43,6 +43,23 @@ class LoadFrames(LoadImageFromFile):
                 f'{filename} must be a readable image, found: {fault}; '
                 'restore or convert the file again')
         return image
+
+
+@TRANSFORMS.register_module()
+class PackClip(PackInputs):
+    """:class:`mmagic.datasets.transforms.PackInputs` for MMagic's
+    VideoRestorationInferencer: ``inputs`` gets an axis in front, (1, T, 3, H,
+    W), so that the restorer is given the whole clip, and makes the windows
+    that its network needs. The inferencer's ``window_size`` stays 0."""
+
+    def transform(self, results: dict) -> dict:
+        """Pack the frames of a clip."""
+        results = super().transform(results)
+        frames = results['inputs']
+        if frames.dim() == 3:  # a single frame comes without its axis
+            frames = frames[None]
+        results['inputs'] = frames[None]
+        return results
 
 
 @TRANSFORMS.register_module()

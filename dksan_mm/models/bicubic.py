@@ -1,11 +1,14 @@
 """Bicubic interpolation as a restorer: the tables' baseline."""
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 import torch.nn.functional as F
 from mmagic.models import BaseEditModel
 from mmagic.registry import MODELS
+from mmagic.structures import DataSample
 from torch import Tensor, nn
+
+from .dksan import restore_clip
 
 
 @MODELS.register_module()
@@ -72,3 +75,13 @@ class Bicubic(BaseEditModel):
             generator=dict(type='BicubicUpsampler', scale=scale),
             pixel_loss=dict(type='L1Loss'),
             data_preprocessor=data_preprocessor)
+
+    def forward_tensor(self,
+                       inputs: Tensor,
+                       data_samples: Optional[DataSample] = None,
+                       **kwargs: Any) -> Tensor:
+        """Return enlarged frames: as :class:`.dksan.DKSAN` does, of windows
+        or of a clip."""
+        if inputs.dim() == 6:
+            return restore_clip(self.generator, inputs)
+        return super().forward_tensor(inputs, data_samples, **kwargs)

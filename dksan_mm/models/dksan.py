@@ -2,6 +2,7 @@
 from collections import Counter
 from typing import Any, Dict, Iterable, List, Mapping, Optional
 
+import torch
 import torch.nn.functional as F
 from mmagic.models import BaseEditModel
 from mmagic.registry import MODELS
@@ -56,6 +57,26 @@ class DKSAN(BaseEditModel):
         if strict_checkpoint:
             self.register_load_state_dict_pre_hook(refuse_other_variants)
 
+    def forward_tensor(self,
+                       inputs: Tensor,
+                       data_samples: Optional[DataSample] = None,
+                       **kwargs: Any) -> Tensor:
+        """Return restored frames.
+
+        Args:
+            inputs (Tensor): Windows, (N, T, 3, H, W), in [0, 1]; or a clip,
+                (1, 1, T, 3, H, W), as :class:`dksan_mm.datasets.PackClip`
+                gives it to MMagic's inferencer.
+            data_samples (DataSample): Not used.
+
+        Returns:
+            Tensor: (N, 3, scale * H, scale * W), or of a clip all frames,
+            (1, T, 3, scale * H, scale * W).
+        """
+        if inputs.dim() == 6:
+            return restore_clip(self.generator, inputs)
+        return super().forward_tensor(inputs, data_samples, **kwargs)
+
     def forward_train(self,
                       inputs: Tensor,
                       data_samples: Optional[DataSample] = None,
@@ -82,6 +103,35 @@ class DKSAN(BaseEditModel):
             loss_pixel=self.pixel_loss(restored, hr),
             loss_levels=self.level_loss_weight * sum(losses, hr.new_zeros(
                 ())) / max(len(losses), 1))
+
+
+def restore_clip(network: nn.Module, clip: Tensor) -> Tensor:
+    """Return all frames of a clip, restored window by window; windows are
+    mirrored at its ends.
+
+    Args:
+        network (nn.Module): Maps a window of ``num_frames`` frames, (1, T', 3,
+            H, W), to its middle frame, (1, 3, scale * H, scale * W).
+        clip (Tensor): (1, 1, T, 3, H, W), T at least 1.
+
+    Returns:
+        Tensor: (1, T, 3, scale * H, scale * W).
+
+    Raises:
+        ValueError: There are several clips.
+    """
+    if clip.shape[:2] != (1, 1):
+        raise ValueError('a clip must have shape (1, 1, T, C, H, W), got '
+                         f'{tuple(clip.shape)}; restore clips one by one')
+    clip = clip[0, 0]
+    reach, last = network.num_frames // 2, len(clip) - 1
+    restored = []
+    for centre in range(len(clip)):
+        around = torch.arange(centre - reach, centre + reach + 1)
+        around %= max(2 * last, 1)
+        window = clip[torch.minimum(around, 2 * last - around)]
+        restored.append(network(window[None]))
+    return torch.cat(restored)[None]
 
 
 def reduce_to(hr: Tensor, image: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 from .report_frames import (LOSSLESS_PIXELS, Box, choose_frames, crop_psnr,
                             crop_side, data_uri, find_places, frames_folder,
                             read_restored, read_truth, saved_frames)
-from .report_summary import about_data, series, summary, system_names
+from .report_summary import about_data, folded, series, summary, system_names
 from .tables_columns import describe_amount
 from .tables_formats import best_of, show_value
 
@@ -188,6 +188,7 @@ def make_group(results: Sequence[dict], gt_folder: str, max_frames: int,
         'about': about_data(results[0]),
         'systems': names,
         'summary': summary(results, names),
+        'folded': folded(results, names),
         'sequences': sequences,
         'notes': list(notes)
     }

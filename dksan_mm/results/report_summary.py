@@ -1,9 +1,12 @@
 """Names, tables and curves of the report: what needs no pictures."""
 import math
-from typing import List, Sequence
+from typing import List, Optional, Sequence
 
 from .tables_columns import column_of, config_stem, show_count, show_seconds
 from .tables_formats import best_of, show_value
+
+#: What the summary shows of the metrics; others fold away.
+SHOWN = ('PSNR', 'SSIM', 'LPIPS', 'tOF')
 
 
 def system_names(results: Sequence[dict]) -> List[str]:
@@ -26,27 +29,56 @@ def system_names(results: Sequence[dict]) -> List[str]:
 
 
 def summary(results: Sequence[dict], names: Sequence[str]) -> dict:
-    """Return the table of all systems and metrics, the best in bold."""
-    metrics = list(
-        dict.fromkeys(key for result in results for key in result['metrics']))
+    """Return the table of all systems that the report shows at first: those
+    of :data:`SHOWN` that were measured, the best in bold, parameters and
+    time."""
+    metrics = [metric for metric in SHOWN if metric in _measured(results)]
+    others = [[
+        show_count(result['parameters']),
+        show_seconds(result['seconds_per_frame'])
+    ] for result in results]
+    return _table(results, names, metrics, ['Parameters', 's/frame'], others)
+
+
+def folded(results: Sequence[dict], names: Sequence[str]) -> dict:
+    """Return what the summary leaves out, as tables by their titles: further
+    measures (luma, border crops), if there are any; hardware and weights."""
+    metrics = [m for m in _measured(results) if m not in SHOWN]
+    tables = {}
+    if metrics:
+        tables['Other measures'] = _table(results, names, metrics)
+    tables['Hardware and weights'] = _table(
+        results, names, [], ['Hardware', 'Weights'],
+        [[result['hardware'], _training(result)] for result in results])
+    return tables
+
+
+def _measured(results: Sequence[dict]) -> List[str]:
+    """Return the metrics that any of the results has."""
+    return list(dict.fromkeys(key for r in results for key in r['metrics']))
+
+
+def _table(results: Sequence[dict],
+           names: Sequence[str],
+           metrics: Sequence[str],
+           head: Sequence[str] = (),
+           others: Optional[Sequence[Sequence[str]]] = None) -> dict:
+    """Return a table of metrics, the best in bold, and of other texts."""
     columns = []
     for metric in metrics:
         texts = [show_value(r['metrics'].get(metric), metric) for r in results]
         columns.append(list(zip(texts, best_of(texts, metric))))
     rows = []
-    for i, (result, name) in enumerate(zip(results, names)):
+    for i, name in enumerate(names):
         cells = [column[i] for column in columns]
-        others = [
-            show_count(result['parameters']),
-            show_seconds(result['seconds_per_frame']), result['hardware'],
-            _training(result)
-        ]
+        texts = others[i] if others else []
         rows.append({
             'name': name,
-            'cells': [*cells, *((text, False) for text in others)]
+            'cells': [*cells, *((text, False) for text in texts)]
         })
-    head = ['System', *metrics, 'Parameters', 's/frame', 'Hardware', 'Weights']
-    return {'head': head, 'rows': rows}
+    # 'PSNR Y crop16' has places to break, 'PSNR_Y_crop16' has none
+    shown = [metric.replace('_', ' ') for metric in metrics]
+    return {'head': ['System', *shown, *head], 'rows': rows}
 
 
 def _training(result: dict) -> str:

@@ -13,7 +13,9 @@ from mmengine.config import Config
 from raw_material import make_frames, write_folder, write_video
 from tiny_model import LOSSLESS, decode, write_tiny
 
-from dksan_mm.apis.inferencer import DKSANVideoInferencer
+from dksan_mm import weights
+from dksan_mm.apis import inferencer
+from dksan_mm.apis.inferencer import DKSANVideoInferencer, register_with_mmagic
 from dksan_mm.apis.loading import load_model
 from dksan_mm.apis.restore_video import restore_video
 
@@ -76,42 +78,86 @@ def test_a_checkpoint_must_fit(folder, tmp_path):
         DKSANVideoInferencer(str(folder / 'tiny.py'), device='cpu')
 
 
-@pytest.mark.parametrize('name, window', [
-    ('dksan-small_quickstart_x16', 7),
-    ('edvr-small_quickstart_x16', 7),
-    ('bicubic_vid3oc_x16', 1),
+@pytest.mark.parametrize('name', [
+    'dksan-small_quickstart_x16', 'edvr-small_quickstart_x16',
+    'bicubic_vid3oc_x16'
 ])
-def test_mmagics_own_inferencer_takes_the_configs(name, window, folder,
-                                                  tmp_path):
-    """By another model's name; all frames but those at the ends, where
-    MMagic pads in another way, are ours."""
+def test_mmagics_own_inferencer_takes_the_configs(name, folder, tmp_path):
+    """All frames are ours."""
     config = osp.join(ROOT, 'configs', f'{name}.py')
     checkpoint = str(tmp_path / 'checkpoint.pth')
     model = MODELS.build(Config.fromfile(config).model)
     torch.save(dict(state_dict=model.state_dict()), checkpoint)
     frames = decode(folder / 'in.mp4')
     source = write_folder(tmp_path / 'in', frames, template='{:08d}.png')
-    inferencer = MMagicInferencer(
-        model_name='edvr',
-        model_config=config,
-        model_ckpt=checkpoint,
-        device='cpu',
-        extra_parameters=dict(window_size=window))
-    inferencer.infer(video=source, result_out_dir=str(tmp_path / 'mmagic'))
-    restore_video(
+    mmagics = MMagicInferencer(
+        'dksan', model_config=config, model_ckpt=checkpoint, device='cpu')
+    mmagics.infer(video=source, result_out_dir=str(tmp_path / 'mmagic'))
+    assert_ours(
         load_model(config, checkpoint if model.state_dict() else None, 'cpu'),
-        source,
+        source, tmp_path / 'mmagic', tmp_path)
+
+
+def assert_ours(model, source, restored, tmp_path):
+    """Compare what MMagic wrote with what restore_video writes."""
+    restore_video(
+        model,
+        str(source),
         str(tmp_path / 'ours'),
         dtype='fp32',
         progress=False,
         scene_threshold=None)
-    theirs, ours = decode(tmp_path / 'mmagic'), decode(tmp_path / 'ours')
-    ends = window // 2
-    assert len(theirs) == len(ours) == 9
-    np.testing.assert_array_equal(theirs[ends:9 - ends], ours[ends:9 - ends])
+    np.testing.assert_array_equal(decode(restored), decode(tmp_path / 'ours'))
 
 
-def test_mmagic_knows_no_other_names(folder):
-    with pytest.raises(ValueError, match='dksan is not supported'):
+class TestNames:
+    """The trained networks in MMagic's own interface."""
+
+    def test_video(self, folder, tmp_path):
+        """As in MMagic's documentation: a name, a video in, a video out."""
         MMagicInferencer(
-            model_name='dksan', model_config=str(folder / 'tiny.py'))
+            'dksan-lite_x4', device='cpu').infer(
+                video=str(folder / 'in.mp4'),
+                result_out_dir=str(tmp_path / 'out.mp4'))
+        assert decode(tmp_path / 'out.mp4').shape == (9, 64, 88, 3)
+
+    @pytest.mark.parametrize('count', [1, 7])
+    @pytest.mark.parametrize('name', weights.names())
+    def test_network(self, name, count, folder, tmp_path):
+        """With its weights and windows; a clip as long as a window is one,
+        too."""
+        source = write_folder(
+            tmp_path / 'in',
+            decode(folder / 'in.mp4')[:count],
+            template='{:08d}.png')
+        MMagicInferencer(
+            name, device='cpu').infer(
+                video=source, result_out_dir=str(tmp_path / 'mmagic'))
+        assert_ours(
+            load_model(name, device='cpu'), source, tmp_path / 'mmagic',
+            tmp_path)
+
+    def test_settings(self):
+        settings = MMagicInferencer.inference_supported_models_cfg['dksan']
+        assert [s['Name'] for s in settings['settings']
+                ] == ['dksan-lite_x4', 'dksan-lite_x16']
+        mmagics = MMagicInferencer('dksan', 1, device='cpu').inferencer
+        assert mmagics.inferencer.model.generator.scale == 16
+
+    def test_mmagics_own_names_stay(self):
+        names = MMagicInferencer.get_task_supported_models(
+            'Video Super-Resolution')
+        assert {'edvr', 'basicvsr', 'dksan', *weights.names()} <= {*names}
+        before = len(MMagicInferencer.inference_supported_models)
+        register_with_mmagic()
+        assert len(MMagicInferencer.inference_supported_models) == before
+
+    def test_without_configs(self, monkeypatch, tmp_path):
+        said = []
+        monkeypatch.setattr(inferencer, 'print_log',
+                            lambda text, **_: said.append(text))
+        monkeypatch.setattr(inferencer, '_config_folder',
+                            lambda: str(tmp_path))
+        register_with_mmagic()
+        assert 'metafile.yml' in said[0]
+        assert 'install dksan_mm again' in said[0]

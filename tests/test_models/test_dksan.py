@@ -8,6 +8,7 @@ from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from test_models.test_dksan_net import TINY
 
 from dksan_mm.models import DKSAN
+from dksan_mm.models.dksan import restore_clip
 
 
 def make_model(strict_checkpoint=True, level_loss_weight=0., **generator):
@@ -118,3 +119,9 @@ def test_starts_from_what_fits_if_told():
 
 def test_registered_by_name():
     assert MODELS.get('DKSAN') is DKSAN
+
+
+def test_clips_come_one_by_one():
+    network = torch.nn.Identity()
+    with pytest.raises(ValueError, match='one by one'):
+        restore_clip(network, torch.zeros(2, 1, 4, 3, 8, 8))

@@ -15,7 +15,7 @@ from dksan_mm.results.report_data import (TRUTH, View, compared, make_view,
 from dksan_mm.results.report_figures import captions, figure
 from dksan_mm.results.report_frames import (Box, choose_frames, crop_side,
                                             data_uri, find_places, read_truth)
-from dksan_mm.results.report_summary import summary, system_names
+from dksan_mm.results.report_summary import folded, summary, system_names
 from dksan_mm.utils.files import OutputError
 
 
@@ -198,17 +198,35 @@ def test_names_are_distinct():
 
 
 def test_summary_marks_the_best():
+    """What counts is shown, the rest folds away."""
     results = [
-        make_result({'a': {
-            'PSNR': [value],
-            'tOF': [value]
-        }}) for value in (20., 21.)
+        make_result({
+            'a': {
+                'PSNR_Y': [value],
+                'PSNR': [value],
+                'tOF': [value],
+                'SSIM_crop16': [value / 40]
+            }
+        }) for value in (20., 21.)
     ]
     table = summary(results, ['A', 'B'])
-    assert table['head'][:3] == ['System', 'PSNR', 'tOF']
+    assert table['head'] == ['System', 'PSNR', 'tOF', 'Parameters', 's/frame']
     cells = [row['cells'][:2] for row in table['rows']]
     assert cells == [[('20.00', False), ('20.0000', True)],
                      [('21.00', True), ('21.0000', False)]]
+    others, facts = folded(results, ['A', 'B']).values()
+    assert others['head'] == ['System', 'PSNR Y', 'SSIM crop16']
+    assert others['rows'][1] == dict(
+        name='B', cells=[('21.00', True), ('0.5250', True)])
+    assert facts['head'] == ['System', 'Hardware', 'Weights']
+    assert facts['rows'][0]['cells'] == [('NVIDIA H100', False),
+                                         ('iter_10.pth, 10 iterations', False)]
+
+
+def test_nothing_to_fold():
+    assert list(folded([make_result({'a': {
+        'PSNR': [20.]
+    }})], ['A'])) == ['Hardware and weights']
 
 
 # The page

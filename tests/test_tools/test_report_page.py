@@ -5,7 +5,7 @@ import shutil
 from contextlib import contextmanager
 
 import pytest
-from result_files import EVIL, make_folders, payload
+from result_files import EVIL, HARDWARE, make_folders, payload
 
 from dksan_mm.results.files import read_results
 from dksan_mm.results.report import write_report
@@ -266,3 +266,24 @@ def test_phone(report, tmp_path):
                 'touchPoints': points
             })
         assert clip(driver) == pytest.approx(25, abs=.5)
+
+
+def test_nothing_scrolls_sideways(report, tmp_path):
+    """In a window of 1280 pixels, with all that folds away unfolded; at first
+    only the summary's numbers are seen."""
+    with open_page(report, tmp_path, (1280, 900)) as driver:
+        head, = [
+            table.text.split() for table in find(driver, 'thead')
+            if table.is_displayed()
+        ]
+        assert head == [
+            'System', 'PSNR', 'SSIM', 'LPIPS', 'tOF', 'Parameters', 's/frame'
+        ]
+        driver.execute_script('document.querySelectorAll("details").forEach('
+                              '(details) => { details.open = true; })')
+        assert HARDWARE in find(driver, 'main')[0].text
+        widths = driver.execute_script(
+            'return [document.documentElement, ...document.querySelectorAll('
+            '".wide, .scroller")].map((x) => [x.scrollWidth, x.clientWidth])')
+        assert len(widths) > 4
+        assert all(needed <= there for needed, there in widths), widths

@@ -47,7 +47,7 @@ val_pipeline = [
 demo_pipeline = [
     dict(type='GenerateSegmentIndices', interval_list=[1]),
     dict(type='LoadImageFromFile', key='img', channel_order='rgb'),
-    dict(type='PackInputs')
+    dict(type='PackClip')
 ]
 
 train_dataloader = dict(

@@ -5,6 +5,14 @@ function aboutData(group) {
       el('dt', {}, name), el('dd', {}, text)])));
 }
 
+const rowsOf = (content) => content.rows.map((row) => [row.name, ...row.cells]);
+
+function foldedTables(group) {
+  return Object.entries(group.folded).map(([title, content]) => el('details', {},
+    el('summary', {}, title),
+    table(content.head, rowsOf(content), title === 'Hardware and weights' ? 1 : Infinity)));
+}
+
 function meansTable(group) {
   const rows = group.sequences.map((sequence) => [sequence.name, ...sequence.means]);
   return el('details', {}, el('summary', {}, 'PSNR by sequence, in dB'),
@@ -40,13 +48,11 @@ function makeGroup(group, number) {
     el('h2', {}, group.name),
     el('p', {class: 'soft'}, group.data),
     ...group.notes.map((note) => el('p', {class: 'note'}, note)),
-    table(group.summary.head,
-      group.summary.rows.map((row) => [row.name, ...row.cells]),
-      group.summary.head.length - 2),
+    table(group.summary.head, rowsOf(group.summary), Infinity),
     el('p', {class: 'hint'}, 'Averages: frames of a sequence first, then sequences ' +
-      'without weights. PSNR in dB; of tOF and LPIPS less is better. In bold: the best. ' +
+      'without weights. PSNR in dB; of tOF, LPIPS and NIQE less is better. In bold: the best. ' +
       's/frame: median time of the model for one frame.'),
-    meansTable(group), aboutData(group),
+    meansTable(group), ...foldedTables(group), aboutData(group),
     el('nav', {'aria-label': `Sequences of ${group.name}`},
       el('ul', {}, ...group.sequences.map((sequence, i) => el('li', {},
         el('a', {href: `#${id(i)}`}, sequence.name))))));
