@@ -4,6 +4,7 @@ from dksan_mm import _compat
 _compat.check_environment()
 
 # isort: split
+from .degradations import RandomH264Compression, RoundFrames  # noqa: E402
 from .loading import CopyFrames, LoadFrames  # noqa: E402
 from .photo_windows import PhotoWindowDataset  # noqa: E402
 from .samplers import SeededInfiniteSampler  # noqa: E402
@@ -12,6 +13,7 @@ from .sequence_sampler import SequenceSampler  # noqa: E402
 from .video_sr_dataset import VideoSRDataset  # noqa: E402
 
 __all__ = [
-    'CopyFrames', 'LoadFrames', 'PhotoWindowDataset', 'SeededConcatDataset',
-    'SeededInfiniteSampler', 'SequenceSampler', 'VideoSRDataset'
+    'CopyFrames', 'LoadFrames', 'PhotoWindowDataset', 'RandomH264Compression',
+    'RoundFrames', 'SeededConcatDataset', 'SeededInfiniteSampler',
+    'SequenceSampler', 'VideoSRDataset'
 ]
