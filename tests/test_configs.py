@@ -133,6 +133,27 @@ def test_lite_data_have_one_scale(scale):
         assert dataset.data_prefix.img.endswith(f'BIx{scale}')
 
 
+def test_real_video_has_the_network_and_data_of_dksan_lite():
+    plain, real = (
+        Config.fromfile(osp.join(ROOT, f'configs/{name}_x4.py'))
+        for name in ('dksan-lite', 'dksan-lite-real'))
+    assert plain.model == real.model
+    assert real.load_from == plain.experiment_name
+    for cfg in (plain, real):
+        cfg.sources = [(dataset.type, dataset.data_root)
+                       for dataset in cfg.train_dataloader.dataset.datasets]
+    assert plain.sources == real.sources
+    # windows of one scale, whatever their frames are made of
+    for dataset in real.train_dataloader.dataset.datasets:
+        assert dataset.scale == 1
+        sizes = next(step for step in dataset.pipeline
+                     if step.type == 'RandomChoice').transforms
+        assert sizes[0][0].output_shape == (32, 32)
+        assert sizes[1][0].params.target_size == (32, 32)
+    assert real.val_dataloader.dataset.data_root == 'data/clips-crf32_x4'
+    assert real.val_dataloader.dataset.scale == real.scale == 4
+
+
 def test_bases_own_disjoint_keys():
     """But for the models, of which a leaf takes one."""
     owners = {}

@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='a PNG a frame, or a memory map a sequence, which trains faster '
         'and takes 3 bytes a pixel. Default: %(default)s')
     parser.add_argument(
+        '--crf',
+        type=int,
+        help='make LR frames from HR frames compressed by H.264 at this '
+        'quality, 0 to 51 (libx264, medium); HR frames stay as they are. '
+        'Default: no compression')
+    parser.add_argument(
         '--workers', type=int, default=2, help='processes. Default: 2')
     parser.add_argument(
         '--check',
@@ -53,7 +59,7 @@ def convert_or_check(args: argparse.Namespace, out: str, name: str,
     if args.check:
         _check(out, args.workers)
         return
-    settings = Settings(name, args.scale, args.crop, args.storage)
+    settings = Settings(name, args.scale, args.crop, args.storage, args.crf)
     convert(out, make_splits(), settings, args.workers)
     print(f'{out}: complete')
 

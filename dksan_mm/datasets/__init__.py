@@ -4,6 +4,7 @@ from dksan_mm import _compat
 _compat.check_environment()
 
 # isort: split
+from .degradations import RandomH264Compression, RoundFrames  # noqa: E402
 from .loading import CopyFrames, LoadFrames, PackClip  # noqa: E402
 from .photo_windows import PhotoWindowDataset  # noqa: E402
 from .samplers import SeededInfiniteSampler  # noqa: E402
@@ -13,6 +14,6 @@ from .video_sr_dataset import VideoSRDataset  # noqa: E402
 
 __all__ = [
     'CopyFrames', 'LoadFrames', 'PackClip', 'PhotoWindowDataset',
-    'SeededConcatDataset', 'SeededInfiniteSampler', 'SequenceSampler',
-    'VideoSRDataset'
+    'RandomH264Compression', 'RoundFrames', 'SeededConcatDataset',
+    'SeededInfiniteSampler', 'SequenceSampler', 'VideoSRDataset'
 ]

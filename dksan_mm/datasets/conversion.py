@@ -8,8 +8,10 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import tee
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
 
+import numpy as np
 from mmengine.logging import print_log
 from mmengine.utils import ProgressBar, track_progress
 
@@ -18,6 +20,7 @@ from dksan_mm.utils.faults import told
 from dksan_mm.utils.files import OutputError, output_error, write_whole
 from dksan_mm.utils.locking import RunLock
 from dksan_mm.video.clips import Clip, read_clip
+from dksan_mm.video.compression import compress
 from dksan_mm.video.storage import (WRITERS, list_sequence, memmap_path,
                                     sequence_digest)
 from .layout import Settings, lr_folder, read_json, read_metadata, to_json
@@ -327,17 +330,15 @@ class _Convert:
 
     def _write(self, task: _Task, writers: List[Any]) -> Sequence[int]:
         """Write the frames; return the HR frames' shape."""
-        scale = task.settings.scale
+        settings = task.settings
         path, start = task.clip.path, task.clip.start
-        least = MIN_LR_SIZE * scale
-        for frame in read_clip(task.clip):
-            height, width = frame.shape[:2]
-            if min(height, width) < least:
-                raise ValueError(
-                    f'{path} must be at least {least} pixels wide and high, '
-                    f'found {width}x{height}; use a larger video')
-            hr = crop_frame(frame, scale, task.settings.crop)
-            for writer, image in zip(writers, (hr, reduce_frame(hr, scale))):
+        frames, reduced = tee(self._read(task))
+        if settings.crf is not None:
+            reduced = compress(reduced, settings.crf)
+        # the compressed ones lag behind: they are asked for first
+        for source, hr in zip(reduced, frames):
+            for writer, image in zip(
+                    writers, (hr, reduce_frame(source, settings.scale))):
                 writer.write(image)
         count = writers[0].count
         if count < self.min_frames and not task.clip.exact:
@@ -346,6 +347,18 @@ class _Convert:
                 f'window, from number {start} on, found {count}; use a '
                 'longer video')
         return hr.shape
+
+    @staticmethod
+    def _read(task: _Task) -> Iterator[np.ndarray]:
+        """Yield the HR frames, cropped."""
+        scale, least = task.settings.scale, MIN_LR_SIZE * task.settings.scale
+        for frame in read_clip(task.clip):
+            height, width = frame.shape[:2]
+            if min(height, width) < least:
+                raise ValueError(
+                    f'{task.clip.path} must be at least {least} pixels wide '
+                    f'and high, found {width}x{height}; use a larger video')
+            yield crop_frame(frame, scale, task.settings.crop)
 
 
 def _finish(out: str, splits: Splits, folders: Dict[str, str],

@@ -28,6 +28,8 @@ def reduce_frame(hr: np.ndarray, scale: int) -> np.ndarray:
         raise ValueError(
             f'hr must have sides that are multiples of scale = {scale}, got '
             f'{width}x{height}; crop it first (crop_frame)')
+    if scale == 1:
+        return hr.copy()
     # (H', H) x (H, W, 3), then (H', W, 3) x (W, W')
     lr = np.tensordot(_matrix(height, scale), hr.astype(np.float64), 1)
     lr = np.tensordot(lr, _matrix(width, scale), (1, 1)).transpose(0, 2, 1)

@@ -7,7 +7,8 @@ import numpy as np
 from mmengine.utils import track_parallel_progress, track_progress
 
 from dksan_mm.utils.faults import told
-from dksan_mm.video.storage import Listing, list_sequence, read_frame
+from dksan_mm.video.storage import (Listing, list_sequence, read_frame,
+                                    sequence_digest)
 from .layout import lr_folder, read_metadata
 from .reduction import reduce_frame
 
@@ -18,6 +19,7 @@ class _Task(NamedTuple):
     sequence: str
     scale: int
     record: Dict[str, Any]
+    compressed: bool
 
     def folder_of(self, kind: str) -> str:
         return osp.join(self.root, self.folder, kind)
@@ -26,8 +28,9 @@ class _Task(NamedTuple):
 @told('root')
 def verify(root: str, workers: int = 1) -> List[str]:
     """Verify a data set that the converter wrote: the number and names of
-    frames, their sizes, every LR frame against its HR frame, the annotations,
-    and that nothing else lies there.
+    frames, their sizes, every LR frame against its HR frame (with HR frames
+    compressed before, all files against their SHA-256), the annotations, and
+    that nothing else lies there.
 
     Args:
         root (str): The data set's folder.
@@ -46,7 +49,8 @@ def verify(root: str, workers: int = 1) -> List[str]:
             f'{root} must be a finished data set, found no metadata.json in '
             'it; run the converter (again)')
     tasks = [
-        _Task(root, *key.split('/', 1), metadata['scale'], record)
+        _Task(root, *key.split('/', 1), metadata['scale'], record,
+              bool(metadata.get('compression')))
         for key, record in metadata['sequences'].items()
     ]
     faults = _verify_names(root, metadata)
@@ -106,7 +110,20 @@ def _verify_sequence(task: _Task) -> List[str]:
         faults += [f'{osp.join(listing.path, n)}: too much' for n in extra]
     for name in sorted(common):
         faults += _verify_frame(task, name[:-4])
+    if task.compressed and not faults:
+        faults += _verify_digests(task)
     return faults
+
+
+def _verify_digests(task: _Task) -> List[str]:
+    """Check a sequence's files against what the converter wrote: another
+    version of x264 may compress otherwise."""
+    return [
+        f'{osp.join(task.folder_of(kind), task.sequence)}: not as the '
+        'converter wrote it, by the SHA-256 of its files'
+        for kind, digest in task.record['sha256'].items()
+        if sequence_digest(task.folder_of(kind), task.sequence) != digest
+    ]
 
 
 def _verify_frame(task: _Task, frame: str) -> List[str]:
@@ -131,6 +148,8 @@ def _verify_frame(task: _Task, frame: str) -> List[str]:
             f'{name}: {found.shape[1]}x{found.shape[0]} instead of '
             f'{expected.shape[1]}x{expected.shape[0]}'
         ]
+    if task.compressed:
+        return []
     difference = np.abs(found.astype(int) - expected).max()
     if difference:
         return [

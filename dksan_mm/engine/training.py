@@ -1,12 +1,14 @@
 """Training a model, from the command line's arguments on."""
 import argparse
 import logging
+from typing import Optional
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from .checkpoint_hook import find_checkpoint
 from .cli import load_config, naming_files, prepare
 from .config import TRAINING, check_config
 from .distributed import finish_launcher
@@ -48,6 +50,20 @@ def use_whole_checkpoints(cfg: Config) -> None:
         hook.type = 'WholeCheckpointHook'
 
 
+def resume(cfg: Config, args: argparse.Namespace) -> Optional[str]:
+    """Let a training go on, and return the checkpoint that it goes on from:
+    the one that the command line names as ``load_from``, else the newest of
+    the work folder. Without any, it begins as the config says, and the result
+    is None."""
+    if 'load_from' not in (args.cfg_options or {}):
+        found = find_checkpoint(cfg.work_dir)
+        if found is None:
+            return None
+        cfg.load_from = found
+    cfg.resume = True
+    return cfg.load_from
+
+
 def train(args: argparse.Namespace) -> None:
     """Train as the arguments of :mod:`dksan_mm.cli.train` say."""
     # its time begins here: slots of a cluster count the start as well
@@ -61,11 +77,9 @@ def train(args: argparse.Namespace) -> None:
         enable_amp(cfg)
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
-    if args.resume:
-        cfg.resume = True
+    found = resume(cfg, args) if args.resume else None
     use_whole_checkpoints(cfg)
     prepare(cfg)
-    found = cfg.load_from
     with naming_files(cfg):
         runner = Runner.from_cfg(cfg)
         if max_time is not None:

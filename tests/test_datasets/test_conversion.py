@@ -25,6 +25,7 @@ from dksan_mm.datasets.verification import verify
 from dksan_mm.utils.files import OutputError
 from dksan_mm.video import storage
 from dksan_mm.video.clips import Clip
+from dksan_mm.video.compression import compress
 from dksan_mm.video.folders import read_image
 from dksan_mm.video.storage import read_frame
 
@@ -408,6 +409,37 @@ def test_full_disk(tmp_path, kind, path):
     assert not (out / path).exists()
     assert not os.path.lexists(partial)
     assert files_below(make_set(out, splits, storage=kind)) == expected
+
+
+@pytest.mark.parametrize('kind', ['png', 'memmap'])
+def test_frames_compressed_before_they_are_reduced(tmp_path, kind):
+    """All frames as one video, cropped before; GT is as without."""
+    frames = make_frames(9, (70, 67))
+    splits = splits_of(val=[write_folder(tmp_path / 'v', frames)])
+    out = make_set(tmp_path / 'out', splits, storage=kind, crf=33)
+    plain = make_set(tmp_path / 'plain', splits, storage=kind)
+    hr = np.ascontiguousarray(frames[:, :68, :64])
+    for index, compressed in enumerate(compress(hr, 33)):
+        name = 'v', f'{index:08d}'
+        np.testing.assert_array_equal(
+            read_frame(str(out / 'val/GT'), *name), hr[index])
+        lr = read_frame(str(out / 'val/BIx4'), *name)
+        np.testing.assert_array_equal(lr, reduce_frame(compressed, 4))
+        assert (lr != read_frame(str(plain / 'val/BIx4'), *name)).any()
+    assert index == 8
+    metadata = json.loads((out / 'metadata.json').read_text())
+    assert 'crf 33' in metadata['compression']
+    # neither taken for the other
+    for settings in ({}, dict(crf=32)):
+        with pytest.raises(FileExistsError, match='same settings.*crf 33'):
+            make_set(out, splits, storage=kind, **settings)
+    before = files_below(out)
+    assert files_below(make_set(out, splits, storage=kind, crf=33)) == before
+
+
+def test_crf_exception(tmp_path):
+    with pytest.raises(ValueError, match='crf must be from 0 to 51, got 52'):
+        make_set(tmp_path / 'out', {}, crf=52)
 
 
 def test_read_only_target(tmp_path, monkeypatch):

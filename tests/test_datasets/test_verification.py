@@ -14,12 +14,12 @@ from dksan_mm.datasets.verification import verify
 from dksan_mm.video.folders import read_image
 
 
-def make_set(folder, storage='png'):
+def make_set(folder, storage='png', crf=None):
     for seed, name in enumerate('abc'):
         write_folder(folder / 'raw' / name, make_frames(8, seed=seed))
     out = str(folder / 'out')
     convert(out, split_by_ratio(expand([str(folder / 'raw')])),
-            Settings('tiny', 4, storage=storage))
+            Settings('tiny', 4, storage=storage, crf=crf))
     return out
 
 
@@ -91,6 +91,23 @@ def test_faults_of_memory_maps(tmp_path):
     assert len(faults) == 2
     assert 'BIx4/a/00000003: not the reduction' in faults[0]
     assert 'b.npy must be a whole .npy file' in faults[1]
+
+
+@pytest.mark.parametrize('storage', ['png', 'memmap'])
+def test_compressed_set(tmp_path, storage):
+    """LR frames are not what HR frames reduce to; a change is found."""
+    data = make_set(tmp_path, storage, crf=30)
+    assert verify(data) == verify(data, workers=2) == []
+    if storage == 'png':
+        edit(osp.join(data, 'train/BIx4/a/00000002.png'), brighten)
+    else:
+        frames = np.load(osp.join(data, 'train/BIx4/a.npy'))
+        frames[3, 0, 0, 0] ^= 1
+        np.save(osp.join(data, 'train/BIx4/a.npy'), frames)
+    assert verify(data) == [
+        f'{data}/train/BIx4/a: not as the converter wrote it, by the SHA-256 '
+        'of its files'
+    ]
 
 
 def test_unfinished_set(tmp_path):

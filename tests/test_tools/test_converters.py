@@ -164,6 +164,7 @@ def test_any_folder_of_videos(tmp_path):
     assert np.load(out / 'train/BIx2/a.npy').shape == (7, 33, 34, 3)
     metadata = json.loads((out / 'metadata.json').read_text())
     assert metadata['name'] == 'mine' and metadata['storage'] == 'memmap'
+    assert metadata['compression'] is None
     # the same once more, then with a fault
     convert(VIDEOS, out, '--name', 'mine', '--videos', tmp_path / 'raw',
             '--scale', 2, '--max-frames', 7, '--storage', 'memmap')

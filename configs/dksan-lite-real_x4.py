@@ -1,0 +1,17 @@
+# dksan-lite_x4 for real video: its network, and from its weights, trained on
+# frames that are blurred, noisy and compressed (H.264, JPEG).
+# python tools/train.py configs/dksan-lite-real_x4.py --amp
+_base_ = [
+    '_base_/models/dksan-lite_x4.py',
+    '_base_/datasets/photographs-real_x4.py',
+    '_base_/schedules/adam_lite.py',
+    '_base_/default_runtime.py',
+]
+experiment_name = 'dksan-lite-real_x4'
+work_dir = f'./work_dirs/{experiment_name}'
+load_from = 'dksan-lite_x4'
+
+# from trained weights: a lower rate
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
+default_hooks = dict(
+    logger=dict(interval=50), checkpoint=dict(interval=250, max_keep_ckpts=2))

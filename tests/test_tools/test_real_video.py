@@ -1,0 +1,52 @@
+"""dksan-lite-real_x4, trained as a user does on a few frames."""
+import numpy as np
+import torch
+from conftest import ROOT, write_dataset
+from PIL import Image
+from test_datasets.test_photo_windows import photograph
+from test_tools.test_train_test import assert_same, logged, train, weights
+
+from dksan_mm.engine.checkpoint import load_checkpoint_file
+
+CONFIG = '''
+_base_ = '{root}/configs/dksan-lite-real_x4.py'
+train_dataloader = _base_.train_dataloader
+train_dataloader.update(num_workers=0, persistent_workers=False, batch_size=1)
+train_dataloader['dataset']['datasets'][0]['data_root'] = '{folder}/photos'
+train_dataloader['dataset']['datasets'][1]['data_root'] = '{folder}'
+val_dataloader = dict(num_workers=0, dataset=dict(data_root='{folder}'))
+test_dataloader = [val_dataloader]
+train_cfg = dict(max_iters=3, val_interval=100, val_begin=100)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
+'''
+
+
+def test_trains_from_dksan_lite_and_goes_on_from_its_own(tmp_path):
+    """Resumed, it starts from its newest checkpoint, not from dksan-lite_x4
+    anew, and ends with the bits of an undisturbed training."""
+    (tmp_path / 'photos').mkdir()
+    Image.fromarray(photograph()[:200, :300]).save(tmp_path / 'photos/a.png')
+    write_dataset(
+        tmp_path, dict(train={'a': 7}, val={'b': 7}), scale=4, size=(36, 40))
+    config = tmp_path / 'real.py'
+    config.write_text(CONFIG.format(root=ROOT, folder=tmp_path))
+    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+    train(config, whole)
+    losses = logged(whole, 'loss')
+    assert len(losses) == 3 and np.isfinite(losses).all()
+    start = load_checkpoint_file('dksan-lite_x4')['state_dict']
+    first = load_checkpoint_file(str(whole / 'iter_2.pth'))['state_dict']
+    for name, value in start.items():
+        # two iterations of the warm-up, and averaged weights
+        torch.testing.assert_close(
+            first[name], value.float(), rtol=0, atol=1e-3)
+    options = '--resume', '--cfg-options', 'train_cfg.max_iters='
+    result = train(config, parts, *options[:2], options[2] + '2')
+    assert 'found no checkpoint' in result.stdout + result.stderr
+    result = train(config, parts, *options[:2], options[2] + '3')
+    assert 'resumed epoch: 0, iter: 2' in result.stdout + result.stderr
+    assert_same(
+        weights(parts / 'iter_3.pth'),
+        weights(whole / 'iter_3.pth'),
+        rtol=0,
+        atol=0)
