@@ -96,7 +96,8 @@ class WindowRestorer:
             strip = min(strip, max_memory // (STRIPS * _STRIPS_PART))
         self._network = WindowNetwork(generator,
                                       torch.device(device or weight.device),
-                                      dtype, compile, max(strip, 1))
+                                      dtype, compile, max(strip, 1),
+                                      max_memory is None)
         self.scale = self._network.scale
         self.num_frames = self._network.num_frames
         self.context = self.num_frames // 2
