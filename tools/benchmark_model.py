@@ -13,6 +13,9 @@ at least, so that nothing is trivial.
 
 With --train a run is a forward and a backward pass, and its memory holds the
 gradients: compare with --cfg-options model.generator.with_cp=True.
+
+With --accelerate each network runs as it is, its modulated deformable
+convolutions on mmcv's kernel, and after dksan_mm.ops.accelerate as well.
 """
 # First: it hides the warnings of what is imported next.
 from dksan_mm.cli import DictAction, add_debug_argument, run_tool
@@ -37,6 +40,7 @@ from torch import Tensor, nn
 
 from dksan_mm.engine import check_checkpoint, complexity
 from dksan_mm.engine.config import merge_options, read_config
+from dksan_mm.ops import accelerate, use_backend
 from dksan_mm.utils import benchmark as bench
 from dksan_mm.utils import precision
 from dksan_mm.utils.memory import keep_freed_memory
@@ -53,21 +57,35 @@ DKSAN_PARTS = (r'extract|extract_levels\.\d+|align|fuse|'
 Size = Tuple[int, int]
 
 
+class Source(NamedTuple):
+    """Where a network comes from, and whether its modulated deformable
+    convolutions run on mmcv's kernel."""
+    path: str
+    checkpoint: Optional[str]
+    on_mmcv: bool = False
+
+
 class Case(NamedTuple):
     """A network, its input, the dtype of its features, whether that is by
-    autocast, and whether a run is one of training, with the backward pass."""
+    autocast, whether a run is one of training, with the backward pass, and
+    whether modulated deformable convolutions run on mmcv's kernel."""
     name: str
     network: nn.Module
     x: Tensor
     dtype: str
     autocast: bool = True
     train: bool = False
+    on_mmcv: bool = False
 
     @property
     def key(self) -> str:
         return f'{self.name} {self.dtype}'
 
     def run(self) -> Tensor:
+        with use_backend('mmcv') if self.on_mmcv else contextlib.nullcontext():
+            return self._run()
+
+    def _run(self) -> Tensor:
         autocast = contextlib.nullcontext()
         if self.autocast and DTYPES[self.dtype] is not None:
             autocast = torch.autocast(
@@ -81,20 +99,51 @@ class Case(NamedTuple):
         return out.detach()
 
 
-def make_case(name: str, network: nn.Module, size: Size, dtype: str,
-              args: argparse.Namespace) -> Case:
+def make_case(name: str, network: nn.Module, on_mmcv: bool, size: Size,
+              dtype: str, args: argparse.Namespace) -> Case:
     """Return a network with its input, in ``dtype`` as restoration has it if
     it can be so; training has autocast."""
-    x = make_input(network, size, args)
-    if args.train:
-        return Case(name, network, x, dtype, train=True)
-    if precision.DTYPES.get(dtype) and precision.has_short_copy(network):
+    case = Case(
+        name,
+        network,
+        make_input(network, size, args),
+        dtype,
+        train=args.train,
+        on_mmcv=on_mmcv)
+    if (not args.train and precision.DTYPES.get(dtype)
+            and precision.has_short_copy(network)):
         network = precision.short_copy(network, DTYPES[dtype])
-        return Case(name, network, x, dtype, autocast=False)
-    return Case(name, network, x, dtype)
+        return case._replace(network=network, autocast=False)
+    return case
 
 
 # Networks and inputs
+
+
+def find_sources(args: argparse.Namespace) -> Dict[str, Source]:
+    """Return what to time, by name."""
+    checkpoints = args.checkpoint or [None] * len(args.configs)
+    sources = {}
+    for name, *source in zip(args.names, args.configs, checkpoints):
+        if args.accelerate:
+            sources[on_mmcv(name)] = Source(*source, on_mmcv=True)
+        sources[name] = Source(*source)
+    return sources
+
+
+def on_mmcv(name: str) -> str:
+    """Return the name of a network that runs on mmcv's kernel."""
+    return f'{name} on mmcv'
+
+
+def build_source(source: Source, args: argparse.Namespace) -> nn.Module:
+    """Return the network of a source, ready to run."""
+    network = build_network(source.path, source.checkpoint, args)
+    if args.accelerate and not source.on_mmcv and not accelerate(network):
+        raise ValueError('--accelerate needs networks with modulated '
+                         f'deformable convolutions, found none in '
+                         f'{source.path}: leave that config out')
+    return network
 
 
 def build_network(path: str, checkpoint: Optional[str],
@@ -188,13 +237,13 @@ def find_parts(network: nn.Module) -> Dict[str, nn.Module]:
 # Measuring
 
 
-def measure_memory(path: str, checkpoint: Optional[str], size: Size,
-                   dtype: str, args: argparse.Namespace) -> Dict[str, Any]:
+def measure_memory(source: Source, size: Size, dtype: str,
+                   args: argparse.Namespace) -> Dict[str, Any]:
     """Return the memory of one run, beyond that of network and input."""
     if args.threads:
         torch.set_num_threads(args.threads)
-    network = build_network(path, checkpoint, args)
-    case = make_case('', network, size, dtype, args)
+    network = build_source(source, args)
+    case = make_case('', network, source.on_mmcv, size, dtype, args)
     if args.device.type == 'cuda':
         return dict(
             bytes=bench.peak_allocation(case.run, args.device),
@@ -248,12 +297,12 @@ def record_convs(case: Case) -> complexity.ConvRecorder:
     return recorder
 
 
-def measure_size(networks: Dict[str, nn.Module], size: Size,
-                 args: argparse.Namespace) -> List[Dict[str, Any]]:
+def measure_size(sources: Dict[str, Source], networks: Dict[str, nn.Module],
+                 size: Size, args: argparse.Namespace) -> List[Dict[str, Any]]:
     """Return one result for each network and dtype at one input size."""
     cases = [
-        make_case(name, network, size, dtype, args)
-        for name, network in networks.items() for dtype in args.dtype
+        make_case(name, networks[name], source.on_mmcv, size, dtype, args)
+        for name, source in sources.items() for dtype in args.dtype
     ]
     # these warm up as well
     parts = {
@@ -267,9 +316,9 @@ def measure_size(networks: Dict[str, nn.Module], size: Size,
         runs[f'{case.key} convs'] = recorders[case.key].replay()
     times = bench.alternate(runs, args.device, args.repeat, warmup=1)
 
-    results = []
+    results, outs = [], {}
     for case in cases:
-        out = case.run()
+        out = outs[case.name, case.dtype] = case.run()
         frames = out.shape[1] if out.dim() == 5 else 1
         result = dict(
             name=case.name,
@@ -289,17 +338,20 @@ def measure_size(networks: Dict[str, nn.Module], size: Size,
             count = len(recorders[case.key].calls)
             ratio = result['median_ms'] / convs['median_ms'] if count else None
             result['convs'] = dict(convs, count=count, whole_over_convs=ratio)
-        if case.dtype == 'fp32':
-            exact = out  # of this network's, the first dtype
-        elif 'fp32' in args.dtype:
-            result['psnr_to_fp32'] = psnr(out, exact)
+        if case.dtype != 'fp32' and 'fp32' in args.dtype:
+            # of this network's, the first dtype
+            result['psnr_to_fp32'] = psnr(out, outs[case.name, 'fp32'])
+        if args.accelerate and not case.on_mmcv:
+            result['psnr_to_mmcv'] = psnr(out, outs[on_mmcv(case.name),
+                                                    case.dtype])
         results.append(result)
     add_ratios(results, args.baseline)
     return results
 
 
 def add_ratios(results: List[Dict[str, Any]], baseline: str) -> None:
-    """Add each result's time over the baseline's, and fp32's over its."""
+    """Add each result's time over the baseline's, and fp32's and that of the
+    same network on mmcv's kernel over its."""
     medians = {(r['name'], r['dtype']): r['median_ms'] for r in results}
     for result in results:
         name, dtype = result['name'], result['dtype']
@@ -307,6 +359,9 @@ def add_ratios(results: List[Dict[str, Any]], baseline: str) -> None:
             result['median_ms'] / medians[baseline, dtype])
         fp32 = medians.get((name, 'fp32'))
         result['fp32_over'] = fp32 and fp32 / result['median_ms']
+        before = medians.get((on_mmcv(name), dtype))
+        if before is not None:
+            result['mmcv_over'] = before / result['median_ms']
 
 
 # Showing
@@ -334,11 +389,15 @@ def show_size(results: List[Dict[str, Any]], args: argparse.Namespace) -> None:
             print(f'{name}: {convs["whole_over_convs"]:.3f} times its '
                   f'{convs["count"]} convolutions alone, '
                   f'{bench.number(convs["median_ms"])} ms')
-        if 'psnr_to_fp32' in result:
-            decibels = result['psnr_to_fp32']
-            print(f'{name}: output to that of fp32: ' +
-                  ('equal' if decibels is None else f'{decibels:.1f} dB') +
-                  ('' if args.checkpoint else ' (random weights)'))
+        if 'mmcv_over' in result:
+            print(f'{name}: {result["mmcv_over"]:.2f} times as fast as on '
+                  "mmcv's kernel")
+        for key, other in (('psnr_to_fp32', 'fp32'), ('psnr_to_mmcv', 'mmcv')):
+            if key in result:
+                decibels = result[key]
+                print(f'{name}: output to that of {other}: ' +
+                      ('equal' if decibels is None else f'{decibels:.1f} dB') +
+                      ('' if args.checkpoint else ' (random weights)'))
     for result in results:
         show_parts(result)
 
@@ -400,6 +459,10 @@ def parse_args() -> argparse.Namespace:
     add('--train',
         action='store_true',
         help='time forward and backward pass, as in training')
+    add('--accelerate',
+        action='store_true',
+        help="time each on mmcv's kernel of the modulated deformable "
+        'convolution, and after dksan_mm.ops.accelerate')
     add('--memory', action=argparse.BooleanOptionalAction, default=True)
     add('--baseline', help='name of a config, default: of the last')
     add('--checkpoint', nargs='+', help="one for each config, or 'none'")
@@ -442,17 +505,16 @@ def main(args: argparse.Namespace) -> None:
     keep_freed_memory()  # as tools/test.py
     hardware = bench.hardware(args.device)
     bench.show_hardware(hardware)
-    checkpoints = args.checkpoint or [None] * len(args.configs)
-    sources = dict(zip(args.names, zip(args.configs, checkpoints)))
+    sources = find_sources(args)
     networks = {
-        name: build_network(*source, args)
+        name: build_source(source, args)
         for name, source in sources.items()
     }
     results, method = [], 'not measured'
     for size in args.sizes:
-        found = measure_size(networks, size, args)
+        found = measure_size(sources, networks, size, args)
         for result in found if args.memory else ():
-            result['memory'] = memory_apart(*sources[result['name']], size,
+            result['memory'] = memory_apart(sources[result['name']], size,
                                             result['dtype'], args)
             method = result['memory']['method']
         show_size(found, args)

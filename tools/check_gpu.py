@@ -15,7 +15,8 @@ take less than three minutes, most of them for compiling.
   channels-last, against the CPU;
 - a trained network against the CPU, in float32 and in restoration's short
   floats;
-- times of the operators and of networks.
+- times of the operators and of networks;
+- iterations a second of training, and their memory, by batch and dtype.
 
 ``--device cpu`` runs the same on small sizes; set TRITON_INTERPRET=1 to have
 Triton's interpreter there. Parts that need what is not installed are left out,
@@ -75,13 +76,17 @@ class Sizes(NamedTuple):
     compared: Tuple[str, Tuple[int, int]]
     timed: Tuple[Tuple[str, Tuple[int, int]], ...]
     repeat: int
+    # a config, the side of its LR crops, batches, and seconds for each
+    trained: Tuple[str, int, Tuple[int, ...], float]
 
 
 GPU_SIZES = Sizes(
     (1, 128, 68, 120), ('dksan-lite_x4', (64, 48)),
-    (('dksan-lite_x4', (480, 270)), ('dksan-lite_x16', (120, 68))), 20)
+    (('dksan-lite_x4', (480, 270)), ('dksan-lite_x16', (120, 68))), 20,
+    ('dksan_vid3oc_x16', 32, (4, 8, 16), 4.))
 CPU_SIZES = Sizes((1, 4, 6, 5), ('dksan-lite_x4', (12, 10)),
-                  (('dksan-lite_x4', (12, 10)), ), 2)
+                  (('dksan-lite_x4', (12, 10)), ), 2,
+                  ('dksan-lite_x4', 8, (1, 2), 0.))
 
 
 def tested_backend(device: torch.device) -> str:
@@ -365,6 +370,64 @@ def time_networks(sizes: Sizes, device: torch.device) -> List[List[str]]:
     return rows
 
 
+def time_training(sizes: Sizes, device: torch.device) -> List[List[str]]:
+    """Return rows of a table: iterations a second of a config's training,
+    without the reading of data, and the memory beyond weights and Adam's."""
+    name, side, batches, budget = sizes.trained
+    try:
+        from mmagic.registry import MODELS
+        from mmengine.registry import init_default_scope
+
+        from dksan_mm.engine.config import read_config
+    except ImportError as error:
+        raise LeftOut(f'networks do not import: {error}') from error
+    config = read_config(osp.join(ROOT, 'configs', f'{name}.py'))
+    torch.backends.cudnn.benchmark = config.env_cfg.cudnn_benchmark
+    init_default_scope('mmagic')
+    model = MODELS.build(config.model).to(device)
+    settings = dict(config.optim_wrapper.optimizer)
+    optimizer = getattr(torch.optim, settings.pop('type'))(model.parameters(),
+                                                           **settings)
+    rows = [[
+        f'training of {name}, LR crops {side}x{side}', 'batch',
+        'iterations a second', 'MiB'
+    ]]
+    for kind, dtype in dict(fp32=None, bf16=torch.bfloat16).items():
+        for batch in batches:
+            x = make_clip((side, side)).expand(batch, -1, -1, -1,
+                                               -1).to(device)
+            step = functools.partial(train_step, model, optimizer, x, dtype)
+            rows.append([kind, str(batch), *time_steps(step, device, budget)])
+    return rows
+
+
+def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor,
+               dtype: Optional[torch.dtype]) -> None:
+    """Train on a batch, for a grey image, by autocast if there is a dtype."""
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype, enabled=dtype is not None):
+        out = model.generator(x)
+        loss = model.pixel_loss(out, torch.full_like(out, .5))
+    loss.backward()
+    optimizer.step()
+
+
+def time_steps(step: Callable[[], None], device: torch.device,
+               seconds: float) -> Tuple[str, str]:
+    """Return how many steps there are in a second, and the MiB of one, or
+    that it does not fit. Takes about ``seconds``, but five steps at least."""
+    try:
+        # the first makes Adam's tensors, and compiles
+        took = bench.alternate(
+            dict(step=step), device, repeat=10, budget=seconds, warmup=1)
+        memory = bench.peak_allocation(step, device)
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return 'out of memory', '-'
+    rate = 1e3 / bench.summary(took['step'])['median_ms']
+    return bench.number(rate), bench.number(memory / 2**20)
+
+
 # The report
 
 
@@ -445,7 +508,7 @@ def make_report(sizes: Sizes, device: torch.device) -> Tuple[bool, str]:
     # as the tools have them
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
-    for measure in (time_ops, time_networks):
+    for measure in (time_ops, time_networks, time_training):
         try:
             parts.append(bench.make_table(measure(sizes, device)))
         except LeftOut as reason:

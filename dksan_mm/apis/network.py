@@ -17,6 +17,9 @@ from .windows import Frame
 STRIPS = 6
 # of a result that are made integers at a time
 _ROWS = 128
+# what frames are uploaded as; NumPy's uint16, of which there are values up to
+# 1023, PyTorch hardly knows
+_KINDS = dict(uint8=torch.uint8, uint16=torch.int16, float32=torch.float32)
 # frames that memory is measured with; the second pair for networks that
 # enlarge small frames
 _PROBES = (((16, 16), (32, 32)), ((64, 64), (64, 96)))
@@ -36,6 +39,9 @@ class WindowNetwork:
         compile (bool): Whether to run by ``torch.compile``.
         strip (int): Bytes of the strips of large features
             (:func:`dksan_mm.models.strips.strip_bytes`).
+        time_algorithms (bool): Whether cuDNN times its algorithms at first
+            and goes on with the fastest, unless PyTorch is told to be
+            deterministic; the trials take memory.
 
     Attributes:
         scale (int): The result's size divided by the source's.
@@ -44,7 +50,7 @@ class WindowNetwork:
     """
 
     def __init__(self, generator: nn.Module, device: torch.device, dtype: str,
-                 compile: bool, strip: int) -> None:
+                 compile: bool, strip: int, time_algorithms: bool) -> None:
         inner = unwrap(generator)
         self.scale: int = inner.scale
         self.num_frames: int = getattr(inner, 'num_frames', 1)
@@ -59,6 +65,7 @@ class WindowNetwork:
         self._device = device
         self._compiled: Optional[Dict[str, Callable]] = {} if compile else None
         self._strip = strip
+        self._time_algorithms = time_algorithms
 
     def prepare(self, array: np.ndarray, number: int) -> Frame:
         """Return a frame as the network takes it, with its features.
@@ -190,10 +197,27 @@ class WindowNetwork:
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
             stack.enter_context(strip_bytes(strip or self._strip))
+            if self._time_algorithms and strip is None:
+                stack.enter_context(_timed_algorithms(self._device))
             if self._autocast is not None:
                 stack.enter_context(
                     torch.autocast(self._device.type, dtype=self._autocast))
             yield
+
+
+@contextmanager
+def _timed_algorithms(device: torch.device) -> Iterator[None]:
+    """Let cuDNN choose its algorithms by timing them."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark
+    if device.type == 'cuda' and not (
+            cudnn.deterministic
+            or torch.are_deterministic_algorithms_enabled()):
+        cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before
 
 
 def _each(maps: Any, change: Any) -> Any:
@@ -213,9 +237,21 @@ def _join(features: List[Any]) -> Any:
 def to_image(array: np.ndarray, device: torch.device) -> Tensor:
     """Return (H, W, 3) of any dtype of :func:`.scene_cuts.full_scale` as
     (1, 3, H, W) in [0, 1], float32."""
-    image = torch.from_numpy(array.astype(np.float32)).to(device)
+    if device.type == 'cuda':
+        image = _upload(array, device).float()
+    else:
+        image = torch.from_numpy(array.astype(np.float32)).to(device)
     image = image.div_(scene_cuts.full_scale(array)).permute(2, 0, 1)
     return image[None].contiguous()
+
+
+def _upload(array: np.ndarray, device: torch.device) -> Tensor:
+    """Return an array on a GPU. It is copied from pinned memory, which
+    PyTorch keeps until it is done, while the host goes on."""
+    host = torch.empty(
+        array.shape, dtype=_KINDS[array.dtype.name], pin_memory=True)
+    np.copyto(host.numpy(), array, casting='unsafe')
+    return host.to(device, non_blocking=True)
 
 
 def to_array(image: Tensor, source: Frame) -> np.ndarray:

@@ -4,9 +4,12 @@
 """
 import argparse
 import re
+import sys
+from typing import List, Sequence
 
 from . import add_runner_arguments
 
+AMP = ('auto', 'bf16', 'fp16')
 _UNITS = dict(s=1, m=60, h=3600)
 
 
@@ -19,8 +22,10 @@ def parse_args() -> argparse.Namespace:
         help='resume from the latest checkpoint in the work folder')
     parser.add_argument(
         '--amp',
-        action='store_true',
-        help='train in mixed precision: float16 on GPUs, bfloat16 on CPUs')
+        nargs='?',
+        choices=AMP,
+        help='train in mixed precision; alone: float16 on GPUs, bfloat16 on '
+        'CPUs; fp16 needs a GPU')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -41,7 +46,17 @@ def parse_args() -> argparse.Namespace:
         'go back to the last checkpoint and halve the learning rate; default: '
         'stop')
     add_runner_arguments(parser)
-    return parser.parse_args()
+    return parser.parse_args(_name_amp(sys.argv[1:]))
+
+
+def _name_amp(arguments: Sequence[str]) -> List[str]:
+    """Return arguments with ``--amp`` alone as ``--amp=auto``: argparse would
+    take what follows, a config, for its value."""
+    following = [*arguments[1:], '']
+    return [
+        '--amp=auto' if argument == '--amp' and after not in AMP else argument
+        for argument, after in zip(arguments, following)
+    ]
 
 
 def parse_time(text: str) -> float:

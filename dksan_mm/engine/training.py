@@ -17,20 +17,45 @@ from .max_time import MaxTimeHook
 from .schedule_hook import ScheduleHook
 
 
-def enable_amp(cfg: Config) -> None:
-    """Replace the plain OptimWrapper by the device's mixed-precision one."""
+def enable_amp(cfg: Config, dtype: str = 'auto') -> None:
+    """Replace the plain OptimWrapper by the device's mixed-precision one.
+
+    Args:
+        cfg (Config): It is changed.
+        dtype (str): 'bf16'; 'fp16', whose loss is scaled, on GPUs alone; or
+            'auto', the default: what the config has, else float16 on GPUs
+            and bfloat16 on CPUs.
+
+    Raises:
+        ValueError: The config has another wrapper, or there is no GPU for
+            float16.
+    """
     wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if wrapper in ('AmpOptimWrapper', 'CPUAmpOptimWrapper'):
+    mixed = wrapper in ('AmpOptimWrapper', 'CPUAmpOptimWrapper')
+    if mixed and dtype == 'auto':
         print_log('Mixed precision is already enabled in the config.',
                   'current')
         return
-    if wrapper != 'OptimWrapper':
+    if wrapper != 'OptimWrapper' and not mixed:
         raise ValueError('--amp needs optim_wrapper.type to be OptimWrapper, '
                          f'found {wrapper}; set it in the config')
-    if torch.cuda.is_available():
-        cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
-    else:
+    gpu = torch.cuda.is_available()
+    if dtype == 'fp16' and not gpu:
+        raise ValueError('--amp fp16 needs a GPU, and PyTorch sees none: '
+                         'use --amp bf16')
+    for key in ('dtype', 'loss_scale'):
+        cfg.optim_wrapper.pop(key, None)
+    if not gpu:
         cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
+    elif dtype == 'bf16':
+        # it has the range of float32: no loss is scaled
+        cfg.optim_wrapper.update(
+            type='AmpOptimWrapper',
+            dtype='bfloat16',
+            loss_scale=dict(enabled=False))
+    else:
+        cfg.optim_wrapper.update(
+            type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:
@@ -74,7 +99,7 @@ def train(args: argparse.Namespace) -> None:
                          'trained, found none: it is only for tools/test.py')
     check_config(cfg, TRAINING)
     if args.amp:
-        enable_amp(cfg)
+        enable_amp(cfg, args.amp)
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
     found = resume(cfg, args) if args.resume else None

@@ -7,6 +7,7 @@ import torch
 from test_scene_cuts import scene
 from torch import nn
 
+from dksan_mm.apis import network
 from dksan_mm.apis.window_restorer import WindowRestorer
 from dksan_mm.models import (BicubicUpsampler, DKSANNet,
                              ExtremeBasicVSRPlusPlusNet, ExtremeEDVRNet,
@@ -383,3 +384,55 @@ def test_stream_exceptions(model):
         run([*clip[:2], clip[2][:, 1:], *clip[3:]])
     with pytest.raises(TypeError, match='uint8, uint16.*float64'):
         run(clip / 255)
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
+def test_uploads_to_a_gpu(dtype, monkeypatch):
+    """Frames go there from pinned memory, as narrow as they are, while the
+    host goes on; here the device is pretended."""
+    frame, = make_clip(1, dtype=dtype)
+    frame = frame[:, ::-1]  # no dense array
+    expected = network.to_image(frame, torch.device('cpu'))
+    pinned, uploads = [], []
+    empty, to = torch.empty, torch.Tensor.to
+
+    def spy_empty(*args, pin_memory=False, **kwargs):
+        out = empty(*args, **kwargs)
+        pinned.extend([out.data_ptr()] * pin_memory)
+        return out
+
+    def spy_to(tensor, *args, non_blocking=False, **kwargs):
+        if args != (torch.device('cuda'), ):
+            return to(tensor, *args, **kwargs)
+        assert tensor.data_ptr() in pinned
+        uploads.append((tensor.element_size(), non_blocking))
+        return tensor.clone()
+
+    monkeypatch.setattr(torch, 'empty', spy_empty)
+    monkeypatch.setattr(torch.Tensor, 'to', spy_to)
+    out = network.to_image(frame, torch.device('cuda'))
+    assert uploads == [(frame.itemsize, True)]
+    assert torch.equal(out, expected) and out.dtype == torch.float32
+
+
+@pytest.mark.parametrize('options, deterministic, timed', [
+    ({}, False, True),
+    ({}, True, False),
+    (dict(max_memory=2**30), False, False),
+])
+def test_cudnn_times_its_algorithms(options, deterministic, timed, model,
+                                    monkeypatch):
+    """Frames of a video have one size. Not where memory is limited, which the
+    trials take as well, nor where bits are to be the same."""
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, 'deterministic', deterministic)
+    restorer = WindowRestorer(model, **options)
+    network = restorer._network
+    before = cudnn.benchmark
+    for device, expected in (('cuda', timed), ('cpu', before)):
+        network._device = torch.device(device)
+        with network._settings():
+            assert cudnn.benchmark == expected
+        with network._settings(1):  # memory is measured
+            assert cudnn.benchmark == before
+        assert cudnn.benchmark == before

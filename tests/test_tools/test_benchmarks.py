@@ -11,12 +11,13 @@ import sys
 import pytest
 import torch
 from conftest import ROOT
+from mmagic.models.editors.basicvsr_plusplus_net import basicvsr_plusplus_net
 from torch import nn
 
 from dksan_mm import cli
 from dksan_mm.engine import complexity
 from dksan_mm.models.blocks import PointwiseConv2d
-from dksan_mm.ops import DeformKernelConv2d, backends
+from dksan_mm.ops import DeformKernelConv2d, _mmcv, backends
 from dksan_mm.utils import benchmark as bench
 
 sys.path.insert(0, osp.join(ROOT, 'tools'))
@@ -498,6 +499,70 @@ def test_model_train(configs, monkeypatch, tmp_path, train):
              *['--train'] * train)
     assert bool(seen) == train
     assert all(all(gradients) for gradients in seen)
+
+
+def test_model_accelerate(configs, monkeypatch, tmp_path, capsys):
+    """Each network runs on mmcv's kernel, a module of MMagic's by MMagic's
+    code and one of ours by its backend, and then on ours alone."""
+    recurrent = tmp_path / 'recurrent.py'
+    recurrent.write_text(
+        "default_scope = 'mmagic'\n"
+        "model = dict(type='BasicVSR', generator=dict(\n"
+        "    type='BasicVSRPlusPlusNet', mid_channels=8, num_blocks=1))\n")
+    where = []
+
+    def watch(module, name, kind):
+        function = getattr(module, name)
+
+        def spy(*args):
+            where.append(kind)
+            return function(*args)
+
+        monkeypatch.setattr(module, name, spy)
+
+    watch(_mmcv, 'forward', 'our wrapper')
+    watch(basicvsr_plusplus_net, 'modulated_deform_conv2d', 'MMagic')
+    run = benchmark_model.Case.run
+    seen = {}
+
+    def run_case(case):
+        where.clear()
+        out = run(case)
+        seen[case.name] = set(where)
+        return out
+
+    monkeypatch.setattr(benchmark_model.Case, 'run', run_case)
+    out = tmp_path / 'model.json'
+    run_tool(benchmark_model, monkeypatch, configs[0], recurrent, '--sizes',
+             '64x64', '--frames', 3, '--repeat', 1, '--device', 'cpu',
+             '--accelerate', '--no-memory', '--out', out)
+    on_mmcv = benchmark_model.on_mmcv
+    assert seen == {
+        on_mmcv('full'): {'our wrapper'},
+        on_mmcv('recurrent'): {'MMagic'},
+        'full': set(),
+        'recurrent': set()
+    }
+    results = {r['name']: r for r in json.loads(out.read_text())['results']}
+    assert set(results) == set(seen)
+    for name in ('full', 'recurrent'):
+        before = results[on_mmcv(name)]
+        assert 'mmcv_over' not in before
+        assert results[name]['mmcv_over'] == pytest.approx(
+            before['median_ms'] / results[name]['median_ms'])
+        assert results[name]['psnr_to_mmcv'] > 90
+    assert "times as fast as on mmcv's kernel" in capsys.readouterr().out
+
+
+def test_model_accelerate_needs_a_deformable_convolution(
+        tmp_path, monkeypatch):
+    path = tmp_path / 'backbone.py'
+    path.write_text(
+        CONFIG.format(with_dksa=False).replace(
+            'with_dksa', 'with_alignment=False, with_dksa'))
+    with pytest.raises(SystemExit, match='found none in .*backbone.py: leave'):
+        run_tool(benchmark_model, monkeypatch, path, '--accelerate',
+                 '--device', 'cpu')
 
 
 def test_model_parts_of_others():

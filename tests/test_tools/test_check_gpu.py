@@ -35,8 +35,8 @@ def run(monkeypatch, *arguments):
 
 
 def test_report(monkeypatch, tmp_path, capsys):
-    """Triton, by its interpreter, the portable backend, mmcv, a network; two
-    tables of times."""
+    """Triton, by its interpreter, the portable backend, mmcv, a network;
+    three tables of times."""
     out = tmp_path / 'gpu.md'
     assert run(monkeypatch, '--device', 'cpu', '--out', str(out)) == 0
     report = out.read_text()
@@ -54,6 +54,13 @@ def test_report(monkeypatch, tmp_path, capsys):
     assert {verdicts[name] for name in names} == {'right'}
     assert 'WRONG' not in report and 'All is right.' in report
     assert '| network ' in report and '| modulated: mmcv ' in report
+    table = report[report.index('| training of dksan-lite_x4, LR crops 8x8'):]
+    rows = [[cell.strip() for cell in line.strip('|').split('|')]
+            for line in table.splitlines()[2:6]]
+    assert [row[:2] for row in rows] == [['fp32', '1'], ['fp32', '2'],
+                                         ['bf16', '1'], ['bf16', '2']]
+    assert all(float(cell) > 0 for row in rows for cell in row[2:])
+    assert float(rows[1][3]) > 1 + float(rows[0][3])  # of twice the batch
 
 
 def test_without_a_gpu(monkeypatch):
@@ -116,13 +123,39 @@ def test_a_wrong_network_is_found(dtype, monkeypatch):
     assert not right
 
 
+@pytest.mark.parametrize('dtype', [None, torch.bfloat16])
+def test_a_step_of_training(dtype):
+    """The weights move, and the network ran in the dtype."""
+    model = torch.nn.Module()
+    model.generator = torch.nn.Conv2d(3, 2, 1)
+    model.pixel_loss = torch.nn.MSELoss()
+    seen = []
+    model.generator.register_forward_hook(
+        lambda module, inputs, out: seen.append(out.dtype))
+    before = model.generator.weight.detach().clone()
+    optimizer = torch.optim.Adam(model.parameters(), lr=.01)
+    check_gpu.train_step(model, optimizer, torch.ones(1, 3, 4, 5), dtype)
+    assert seen == [dtype or torch.float32]
+    moved = (model.generator.weight - before).abs()
+    torch.testing.assert_close(moved, torch.full_like(moved, .01))
+
+
+def test_a_step_that_does_not_fit():
+    """The others are timed all the same."""
+
+    def step():
+        raise torch.OutOfMemoryError('CUDA out of memory')
+
+    assert check_gpu.time_steps(step, CPU, 1.) == ('out of memory', '-')
+
+
 def test_a_fault_is_a_line_and_an_exit_code(monkeypatch, capsys):
 
     def fail():
         raise RuntimeError('no kernel image\nis available')
 
     monkeypatch.setattr(check_gpu, 'find_checks', lambda *args: dict(a=fail))
-    for name in ('time_ops', 'time_networks'):
+    for name in ('time_ops', 'time_networks', 'time_training'):
         monkeypatch.setattr(check_gpu, name, lambda *args: [['a'], ['b']])
     assert run(monkeypatch, '--device', 'cpu') == 1
     out = capsys.readouterr().out

@@ -291,15 +291,15 @@ def test_two_processes_equal_one(folder, amp, with_cp):
     """tools/dist_train.sh CONFIG 2, here without a GPU; with activation
     checkpointing in both processes as well, which changes nothing."""
     one, two = (folder / f'{name}{amp}{with_cp}' for name in ('one', 'two'))
-    options = ['--amp'] if amp else []
-    train(folder / 'sgd.py', one, *options)
+    # on CPUs the same
+    train(folder / 'sgd.py', one, *['--amp'] * amp)
     run('bash',
         'tools/dist_train.sh',
         folder / 'sgd.py',
         2,
         '--work-dir',
         two,
-        *options,
+        *['--amp', 'bf16'] * amp,
         '--cfg-options',
         'train_dataloader.batch_size=2',
         f'model.generator.with_cp={with_cp}',

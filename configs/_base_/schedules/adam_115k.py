@@ -6,10 +6,11 @@ max_iters = 115_000
 warmup_iters = 500
 train_cfg = dict(
     type='ResumableTrainLoop', max_iters=max_iters, val_interval=5000)
+# fused=True: one GPU kernel for all weights; None: PyTorch's choice
 optim_wrapper = dict(
     constructor='DefaultOptimWrapperConstructor',
     type='OptimWrapper',
-    optimizer=dict(type='Adam', lr=4e-4, betas=(0.9, 0.999)))
+    optimizer=dict(type='Adam', lr=4e-4, betas=(0.9, 0.999), fused=None))
 param_scheduler = [
     dict(
         type='LinearLR',
