@@ -165,8 +165,8 @@ class Job:
         if there and not (resume and not self._partial.has_work()
                           and len(there) == len(self.outputs)):
             raise ValueError(
-                f'{there[0].path} must not exist, found it; choose another '
-                'output, or replace it with --overwrite (overwrite=True)')
+                f'{there[0].path} already exists; choose another output, or '
+                'replace it with --overwrite (overwrite=True)')
         for output in there:
             output.check_whole()
         return bool(there)

@@ -52,8 +52,9 @@ def row_strips(
             map. Default: 1.
 
     Returns:
-        iterator, optional: For each strip its rows, these with the halo,
-        where the image goes on, and where the former are in the latter.
+        iterator, optional: For each strip three slices: its rows of the
+        image; the rows to read, which are these and the halo's, as far as the
+        image has them; and its own rows among those that were read.
     """
     if is_watched():
         return None

@@ -20,7 +20,7 @@ from .source import MATRICES, TAG_ERRORS, SourceInfo, is_grey, local_name
 TICK = Fraction(1, 25)
 # frames that packets may come before their own: more than any encoder's
 _EARLY = 1000
-# which encoders take that take any
+# a size that every encoder takes, if it takes the other options
 _EASY_SIZE = (256, 256)
 
 
@@ -55,7 +55,7 @@ def _try_encoder(info: SourceInfo, width: int, height: int,
             container.start_encoding()
     except (av.error.FFmpegError, ValueError) as error:
         return error
-    # what it knew it has taken out
+    # the encoder removes the options that it knows
     unknown = sorted(stream.codec_context.options)
     if unknown:
         return ValueError(f'it has no option {", ".join(unknown)}')

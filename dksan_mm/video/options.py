@@ -63,8 +63,8 @@ class EncoderOptions:
             to ``'veryslow'``, default ``'medium'``; of libsvtav1 13 to 0,
             default 8; of libvpx-vp9 8 to 0, default 4.
         pix_fmt (str, optional): Default: yuv420p, of 10 bits (yuv420p10le)
-            for a source of more than 8, or what is next to it of an encoder
-            that has it not; with ``lossless`` RGB, which with libx264 is the
+            for a source of more than 8; where the encoder lacks that, its
+            nearest format; with ``lossless`` RGB, which with libx264 is the
             encoder libx264rgb (and which few players show).
         lossless (bool): Keep all bits of the pixels. In the default formats
             these are the restored frames' own; in others, converted ones.

@@ -211,7 +211,7 @@ def test_other_settings_are_refused(tmp_path, model, source, monkeypatch):
 def test_overwrite(tmp_path, model, source, undisturbed, monkeypatch):
     output = tmp_path / 'out.mkv'
     output.write_text('precious')
-    with pytest.raises(ValueError, match='must not exist, found it'):
+    with pytest.raises(ValueError, match='out.mkv already exists; choose'):
         restore(model, source, output)
     with pytest.raises(ValueError, match='or be the finished|a video'):
         restore(model, source, output, resume=True)
