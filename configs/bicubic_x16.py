@@ -7,7 +7,6 @@ _base_ = [
 ]
 experiment_name = 'bicubic_x16'
 work_dir = f'./work_dirs/{experiment_name}'
-model = dict(scale=16)
 
 # a bicubic baseline cannot be trained
 train_dataloader = None

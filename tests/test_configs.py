@@ -1,4 +1,5 @@
 """Every config builds what it says."""
+import ast
 import glob
 import os.path as osp
 
@@ -164,9 +165,20 @@ def test_bases_own_disjoint_keys():
     assert owners['model'].endswith('models')
 
 
-def test_leaves_are_short():
-    for path in CONFIGS:
-        with open(path) as file:
-            lines = [line for line in file if line.strip()]
-        limit = 50 if 'quickstart' in path else 32
-        assert len(lines) <= limit, path
+@pytest.mark.parametrize('path', CONFIGS, ids=name_of)
+def test_leaves_hold_what_differs(path):
+    """No setting says again what a base says."""
+    with open(path) as file:
+        tree = ast.parse(file.read())
+    own = {
+        node.targets[0].id: node.value
+        for node in tree.body if isinstance(node, ast.Assign)
+    }
+    names = ast.literal_eval(own.pop('_base_'))
+    bases = {}
+    for name in [names] if isinstance(names, str) else names:
+        bases.update(Config.fromfile(osp.join(osp.dirname(path), name)))
+    cfg = Config.fromfile(path)
+    assert own and not [
+        key for key in own if key in bases and cfg.get(key) == bases[key]
+    ]

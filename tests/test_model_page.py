@@ -1,4 +1,5 @@
 """The model page, the metafile and the data sets' pages say what is true."""
+import ast
 import glob
 import os.path as osp
 import re
@@ -27,7 +28,7 @@ PAGES = [
 METAFILE = 'configs/metafile.yml'
 # papers and code; what is installed comes by the tools of this repository
 HOSTS = {'arxiv.org', 'openreview.net', 'github.com'}
-# for option names that a tool's own file does not hold
+# for options that a tool's own file does not hold
 SHARED = ('dksan_mm/cli/convert.py', 'dksan_mm/cli/__init__.py')
 BEHIND = {
     'train.py': 'dksan_mm/cli/train.py',
@@ -63,6 +64,24 @@ def commands_of(text):
     blocks = re.findall(r'```bash\n(.*?)```', text, re.DOTALL)
     lines = '\n'.join(blocks).replace('\\\n', ' ').splitlines()
     return [words for line in lines if (words := shlex.split(line, True))]
+
+
+def with_shared(source):
+    """Return a tool's source with those of the shared functions that it
+    calls, and of those that they call."""
+    shared = {}
+    for path in SHARED:
+        text = read(path)
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.FunctionDef):
+                shared[node.name] = ast.get_source_segment(text, node)
+    waiting, found = [source], ''
+    while waiting:
+        text = waiting.pop()
+        found += text
+        for name in [n for n in shared if f'{n}(' in text]:
+            waiting.append(shared.pop(name))
+    return found
 
 
 def headings(text):
@@ -117,8 +136,7 @@ class TestPage:
             name = osp.basename(tools[0])
             if name == 'run_tests.sh':
                 continue  # its arguments are pytest's
-            source = read(BEHIND.get(name, tools[0]))
-            source += ''.join(map(read, SHARED))
+            source = with_shared(read(BEHIND.get(name, tools[0])))
             for word in words[words.index(tools[0]):]:
                 if re.fullmatch(r'--?[a-z][\w-]*', word):
                     assert f"'{word}'" in source, f'{tools[0]} {word}'
@@ -126,6 +144,20 @@ class TestPage:
     def test_links_lead_to_known_hosts(self, page):
         urls = re.findall(r'https?://[^\s)}>]+', read(page))
         assert {urlparse(url).hostname for url in urls} <= HOSTS
+
+
+@pytest.mark.parametrize('path, there, missing', [
+    ('dksan_mm/cli/train.py', ['--resume', '--work-dir', '--debug'
+                               ], ['--splits', '--workers', '--lpips']),
+    ('tools/dataset_converters/vid3oc/preprocess_vid3oc_dataset.py',
+     ['--splits', '--workers', '--debug'], ['--work-dir', '--launcher']),
+    ('tools/report.py', ['--gt', '--debug'], ['--work-dir', '--workers']),
+])
+def test_options_are_those_of_a_tool(path, there, missing):
+    """What tests the pages' commands knows a tool's options from another's."""
+    source = with_shared(read(path))
+    assert not [name for name in there if f"'{name}'" not in source]
+    assert not [name for name in missing if f"'{name}'" in source]
 
 
 def test_cross_references():
