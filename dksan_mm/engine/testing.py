@@ -15,6 +15,7 @@ from torch import nn
 from dksan_mm._benchmark import make_table
 from dksan_mm.evaluation.averages import rows_of
 from dksan_mm.models.dksan import DKSAN, refuse_other_variants
+from dksan_mm.models.dksan_gan import DKSANGAN
 from .checkpoint import check_weights
 from .cli import load_config, naming_files, prepare
 from .config import TESTING, check_config
@@ -66,7 +67,7 @@ def refuse_misfits(model: nn.Module) -> None:
     """Let MMagic's restorers refuse a checkpoint that does not fit, as DKSAN
     does: they would go on with random weights."""
     restorer = model.module if is_model_wrapper(model) else model
-    if not isinstance(restorer, DKSAN):
+    if not isinstance(restorer, (DKSAN, DKSANGAN)):
         restorer.register_load_state_dict_pre_hook(refuse_other_variants)
 
 

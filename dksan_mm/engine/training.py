@@ -19,7 +19,17 @@ from .schedule_hook import ScheduleHook
 
 def enable_amp(cfg: Config) -> None:
     """Replace the plain OptimWrapper by the device's mixed-precision one."""
-    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if 'constructor' in cfg.optim_wrapper and 'optimizer' not in (
+            cfg.optim_wrapper):  # one for each part of the model
+        for wrapper in cfg.optim_wrapper.values():
+            if isinstance(wrapper, dict):
+                _enable_amp(wrapper)
+    else:
+        _enable_amp(cfg.optim_wrapper)
+
+
+def _enable_amp(optim_wrapper: dict) -> None:
+    wrapper = optim_wrapper.get('type', 'OptimWrapper')
     if wrapper in ('AmpOptimWrapper', 'CPUAmpOptimWrapper'):
         print_log('Mixed precision is already enabled in the config.',
                   'current')
@@ -28,9 +38,9 @@ def enable_amp(cfg: Config) -> None:
         raise ValueError('--amp needs optim_wrapper.type to be OptimWrapper, '
                          f'found {wrapper}; set it in the config')
     if torch.cuda.is_available():
-        cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+        optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
     else:
-        cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
+        optim_wrapper.update(type='CPUAmpOptimWrapper')
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:
