@@ -5,12 +5,13 @@ _compat.check_environment()
 
 # isort: split
 from .lpips import SequenceLPIPS  # noqa: E402
+from .pictures import RestoredFrameVisualizer  # noqa: E402
 from .sequence_metrics import SequenceNIQE  # noqa: E402
 from .sequence_metrics import SequencePSNR  # noqa: E402
 from .sequence_metrics import SequenceQuality, SequenceSSIM  # noqa: E402
 from .temporal import SequenceTOF  # noqa: E402
 
 __all__ = [
-    'SequenceLPIPS', 'SequenceNIQE', 'SequencePSNR', 'SequenceQuality',
-    'SequenceSSIM', 'SequenceTOF'
+    'RestoredFrameVisualizer', 'SequenceLPIPS', 'SequenceNIQE', 'SequencePSNR',
+    'SequenceQuality', 'SequenceSSIM', 'SequenceTOF'
 ]
