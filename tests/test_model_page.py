@@ -33,8 +33,10 @@ SHARED = ('dksan_mm/cli/convert.py', 'dksan_mm/cli/__init__.py')
 BEHIND = {
     'train.py': 'dksan_mm/cli/train.py',
     'dist_train.sh': 'dksan_mm/cli/train.py',
+    'slurm_train.sh': 'dksan_mm/cli/train.py',
     'test.py': 'dksan_mm/cli/test.py',
     'dist_test.sh': 'dksan_mm/cli/test.py',
+    'slurm_test.sh': 'dksan_mm/cli/test.py',
     'restore_video.py': 'dksan_mm/cli/restore.py',
     'check_env.py': 'dksan_mm/cli/check.py',
     'export_onnx.py': 'dksan_mm/cli/export.py'

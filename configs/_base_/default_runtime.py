@@ -18,7 +18,20 @@ default_hooks = dict(
         max_keep_ckpts=10,
         save_best='PSNR',
         rule='greater'),
-    sampler_seed=dict(type='DistSamplerSeedHook'))
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    # of every 25th frame of a validation, where it is on
+    pictures=dict(
+        type='BasicVisualizationHook',
+        interval=dict(val=25),
+        on_val=False,
+        on_test=False))
+# to look at a training: `visualizer = _base_.pictures` (tools/README.md)
+pictures = dict(
+    type='RestoredFrameVisualizer',
+    vis_backends=[
+        dict(type='LocalVisBackend'),
+        dict(type='TensorboardVisBackend')
+    ])
 
 env_cfg = dict(
     cudnn_benchmark=False,

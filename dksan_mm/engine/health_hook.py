@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Optional
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
@@ -138,18 +139,30 @@ class HealthHook(Hook):
                 f'{found}; there is no checkpoint to go back to, or going '
                 f'back {_MOST_ROLLBACKS} times did not help. Train with a '
                 'smaller learning rate (optim_wrapper.optimizer.lr)')
-        groups = runner.optim_wrapper.optimizer.param_groups
-        rates = [group['lr'] / 2 for group in groups]
+        rates = [group['lr'] / 2 for group in _param_groups(runner)]
         runner._resume = True  # EMAHook then takes its average as well
         checkpoint = runner.load_checkpoint(path)
         runner.optim_wrapper.load_state_dict(checkpoint['optimizer'])
-        for group, rate in zip(runner.optim_wrapper.optimizer.param_groups,
-                               rates):
+        for group, rate in zip(_param_groups(runner), rates):
             group['lr'] = rate
-        for scheduler in runner.param_schedulers or []:
+        schedulers = runner.param_schedulers or []
+        if isinstance(schedulers, dict):  # of several optimizers
+            schedulers = sum(schedulers.values(), [])
+        for scheduler in schedulers:
             scheduler.base_values = [
                 value / 2 for value in scheduler.base_values
             ]
         print_log(
             f'{found}; going on with the weights of {path} and '
             'half the learning rate', 'current', logging.WARNING)
+
+
+def _param_groups(runner: Runner) -> List[Dict[str, Any]]:
+    """Return the groups of the runner's optimizer, or of all of them."""
+    wrappers = runner.optim_wrapper
+    if not isinstance(wrappers, OptimWrapperDict):
+        return wrappers.optimizer.param_groups
+    return [
+        group for wrapper in wrappers.values()
+        for group in wrapper.optimizer.param_groups
+    ]

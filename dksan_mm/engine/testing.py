@@ -18,6 +18,7 @@ from dksan_mm.evaluation.sets import (add_metric, choose_test_sets,
                                       drop_metric, read_test_sets,
                                       write_test_sets)
 from dksan_mm.models.dksan import DKSAN, refuse_other_variants
+from dksan_mm.models.dksan_gan import DKSANGAN
 from dksan_mm.results.averages import rows_of
 from dksan_mm.utils.benchmark import make_table
 from .checkpoint import check_weights
@@ -68,7 +69,7 @@ def refuse_misfits(model: nn.Module) -> None:
     """Let MMagic's restorers refuse a checkpoint that does not fit, as DKSAN
     does: they would go on with random weights."""
     restorer = model.module if is_model_wrapper(model) else model
-    if not isinstance(restorer, DKSAN):
+    if not isinstance(restorer, (DKSAN, DKSANGAN)):
         restorer.register_load_state_dict_pre_hook(refuse_other_variants)
 
 

@@ -21,7 +21,8 @@ def enable_amp(cfg: Config, dtype: str = 'auto') -> None:
     """Replace the plain OptimWrapper by the device's mixed-precision one.
 
     Args:
-        cfg (Config): It is changed.
+        cfg (Config): It is changed. It may have a wrapper for each part of
+            the model.
         dtype (str): 'bf16'; 'fp16', whose loss is scaled, on GPUs alone; or
             'auto', the default: what the config has, else float16 on GPUs
             and bfloat16 on CPUs.
@@ -30,7 +31,17 @@ def enable_amp(cfg: Config, dtype: str = 'auto') -> None:
         ValueError: The config has another wrapper, or there is no GPU for
             float16.
     """
-    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if 'constructor' in cfg.optim_wrapper and 'optimizer' not in (
+            cfg.optim_wrapper):  # one for each part of the model
+        for wrapper in cfg.optim_wrapper.values():
+            if isinstance(wrapper, dict):
+                _enable_amp(wrapper, dtype)
+    else:
+        _enable_amp(cfg.optim_wrapper, dtype)
+
+
+def _enable_amp(optim_wrapper: dict, dtype: str) -> None:
+    wrapper = optim_wrapper.get('type', 'OptimWrapper')
     mixed = wrapper in ('AmpOptimWrapper', 'CPUAmpOptimWrapper')
     if mixed and dtype == 'auto':
         print_log('Mixed precision is already enabled in the config.',
@@ -44,17 +55,17 @@ def enable_amp(cfg: Config, dtype: str = 'auto') -> None:
         raise ValueError('--amp fp16 needs a GPU, and PyTorch sees none: '
                          'use --amp bf16')
     for key in ('dtype', 'loss_scale'):
-        cfg.optim_wrapper.pop(key, None)
+        optim_wrapper.pop(key, None)
     if not gpu:
-        cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
+        optim_wrapper.update(type='CPUAmpOptimWrapper')
     elif dtype == 'bf16':
         # it has the range of float32: no loss is scaled
-        cfg.optim_wrapper.update(
+        optim_wrapper.update(
             type='AmpOptimWrapper',
             dtype='bfloat16',
             loss_scale=dict(enabled=False))
     else:
-        cfg.optim_wrapper.update(
+        optim_wrapper.update(
             type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
 
 

@@ -6,13 +6,14 @@ _compat.check_environment()
 # isort: split
 from .hooks import ResultHook, SaveFramesHook, SelfEnsembleHook  # noqa: E402
 from .lpips import SequenceLPIPS  # noqa: E402
+from .pictures import RestoredFrameVisualizer  # noqa: E402
 from .sequence_metrics import SequenceNIQE  # noqa: E402
 from .sequence_metrics import SequencePSNR  # noqa: E402
 from .sequence_metrics import SequenceQuality, SequenceSSIM  # noqa: E402
 from .temporal import SequenceTOF  # noqa: E402
 
 __all__ = [
-    'ResultHook', 'SaveFramesHook', 'SelfEnsembleHook', 'SequenceLPIPS',
-    'SequenceNIQE', 'SequencePSNR', 'SequenceQuality', 'SequenceSSIM',
-    'SequenceTOF'
+    'RestoredFrameVisualizer', 'ResultHook', 'SaveFramesHook',
+    'SelfEnsembleHook', 'SequenceLPIPS', 'SequenceNIQE', 'SequencePSNR',
+    'SequenceQuality', 'SequenceSSIM', 'SequenceTOF'
 ]

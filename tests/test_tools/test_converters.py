@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, write_dataset
 from raw_material import make_frames, write_folder, write_video
 from test_tools.test_train_test import run
 
@@ -232,6 +232,22 @@ def test_benchmark_of_data_loading(small_sets, workers):
         assert row['samples_per_second'] == pytest.approx(
             1e3 * row['samples'] / row['median_ms'])
         assert f'| {row["data_root"]}' in stdout
+
+
+def test_benchmark_of_photographs_and_clips(tmp_path):
+    """Several data sets in one, some of them rendered."""
+    write_folder(tmp_path / 'photos', make_frames(1, (140, 150)))
+    write_dataset(tmp_path, dict(train={'a': 7}), scale=4, size=(36, 40))
+    stdout = run(
+        sys.executable, 'tools/analysis_tools/benchmark_dataloader.py',
+        'configs/dksan-lite_x4.py', '--samples', 3, '--repeat', 1, '--out',
+        tmp_path / 'rates.json', '--cfg-options',
+        f'train_dataloader.dataset.datasets.0.data_root={tmp_path}/photos',
+        f'train_dataloader.dataset.datasets.1.data_root={tmp_path}').stdout
+    assert '| configs/dksan-lite_x4.py |' in stdout
+    row, = json.loads((tmp_path / 'rates.json').read_text())['rows']
+    assert row['samples_per_second'] > 0
+    assert row['bytes_per_hr_frame'] is None
 
 
 def test_data_root(small_sets):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import mmagic
+import mmcv
 import pytest
 import torch
 from conftest import ROOT, write_dataset
@@ -345,6 +346,40 @@ def test_training_goes_on_by_itself_where_a_process_dies(folder):
         weights(folder / 'whole2' / 'iter_6.pth'),
         rtol=0,
         atol=0)
+
+
+def test_a_training_can_be_watched(folder):
+    """In TensorBoard: what is logged, and pictures, one a frame."""
+    event_accumulator = pytest.importorskip(
+        'tensorboard.backend.event_processing.event_accumulator')
+    (folder / 'watched.py').write_text(
+        "_base_ = 'tiny.py'\n"
+        'visualizer = _base_.pictures\n'
+        'train_dataloader = dict(batch_size=1)\n'
+        'optim_wrapper = dict(clip_grad=dict(max_norm=1))\n'
+        'train_cfg = dict(max_iters=100, val_interval=100)\n'
+        'default_hooks = dict(pictures=dict(\n'
+        '    on_val=True, interval=dict(val=4)))\n')
+    train(folder / 'watched.py', folder / 'watched')
+    data, = glob.glob(str(folder / 'watched' / '*' / 'vis_data'))
+    found = event_accumulator.EventAccumulator(data)
+    found.Reload()
+    assert {'loss', 'lr', 'grad_norm', 'alignment_offset',
+            'PSNR'} <= set(found.Tags()['scalars'])
+    losses = [event.value for event in found.Scalars('loss')]
+    assert losses == pytest.approx(
+        logged(folder / 'watched', 'loss'), rel=1e-4)
+    # of 8 frames and then 7, every fourth; each by its own name
+    names = ['050_00000003', '051_00000003', '051_00000007']
+    assert sorted(found.Tags()['images']) == names
+    files = sorted(os.listdir(osp.join(data, 'vis_image')))
+    assert files == [f'{name}_100.png' for name in names]
+    picture = mmcv.imread(osp.join(data, 'vis_image', files[0]), backend='cv2')
+    assert picture.shape == (32, 2 * 48, 3)
+    hr = mmcv.imread(
+        str(folder / 'data/val/GT/050/00000003.png'), backend='cv2')
+    assert (picture[:, 48:] == hr).all()
+    assert (picture[:, :48] != hr).any()
 
 
 def test_two_processes_test_as_one(folder, trained, results):

@@ -77,7 +77,7 @@ class Contestant:
             raise ValueError(f'{args.config} must have a train_dataloader, '
                              'found none; name a config that trains')
         init_default_scope(cfg.get('default_scope', 'mmagic'))
-        self.root = loader.dataset.data_root
+        self.root = root or loader.dataset.get('data_root', args.config)
         with naming_config(cfg):
             self.dataset = DATASETS.build(loader.dataset)
         # drawn as in training, the same for all contestants
@@ -105,9 +105,12 @@ class Contestant:
             self.dataset[self.drawn * 7919]
             self.drawn, count = self.drawn + 1, count + 1
 
-    def bytes_a_frame(self) -> float:
-        """Return what an HR frame takes on the disk."""
-        folder = self.dataset.data_prefix['gt']
+    def bytes_a_frame(self) -> Optional[float]:
+        """Return what an HR frame takes on the disk; None, where frames come
+        of several data sets, or are rendered."""
+        folder = getattr(self.dataset, 'data_prefix', {}).get('gt')
+        if folder is None:
+            return None
         total = sum(
             osp.getsize(osp.join(path, name))
             for path, _, names in os.walk(folder) for name in names)
@@ -141,13 +144,13 @@ def show(rows: List[Dict[str, Any]]) -> None:
         'MB an HR frame'
     ]]
     for row in rows:
-        rate = row['samples_per_second']
+        rate, size = row['samples_per_second'], row['bytes_per_hr_frame']
         table.append([
             row['data_root'],
             number(rate),
             number(row['samples_per_second_and_core']),
             number(rate / rows[0]['samples_per_second']),
-            number(row['bytes_per_hr_frame'] / 1e6)
+            number(size and size / 1e6)
         ])
     print(make_table(table))
 

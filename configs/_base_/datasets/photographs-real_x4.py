@@ -2,8 +2,8 @@
 # resized, noisy and compressed, then reduced, and the like once more, milder.
 # HR stays clean. H.264 compresses 60% of the windows before the reduction and
 # half of them behind it. Parameters are drawn once a window; a sample depends
-# on the seed and its index alone. (Not by MMagic's DegradationsWithShuffle: the
-# order that it draws depends on those before.) Validation is on clips
+# on the seed and its index alone. (Not by MMagic's DegradationsWithShuffle:
+# the order that it draws depends on those before.) Validation is on clips
 # compressed at crf 32 before they are reduced
 # (tools/dataset_converters/videos/README.md).
 _base_ = 'photographs_x4.py'

@@ -1,0 +1,162 @@
+"""dksan-lite-gan_x4, trained, resumed and tested as a user does."""
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, write_dataset
+from mmagic.registry import MODELS
+from mmengine.config import Config
+from PIL import Image
+from test_datasets.test_photo_windows import photograph
+from test_tools.test_train_test import assert_same, logged, run, train, weights
+
+from dksan_mm.engine.checkpoint import load_checkpoint_file
+from dksan_mm.models import VGGPerceptualLoss
+from dksan_mm.utils.faults import CheckpointMismatchError
+
+CONFIG = '''
+_base_ = '{root}/configs/dksan-lite-gan_x4.py'
+model = dict(
+    discriminator=dict(mid_channels=4), perceptual_loss=dict(pretrained=None))
+train_dataloader = _base_.train_dataloader
+train_dataloader.update(num_workers=0, persistent_workers=False, batch_size=1)
+train_dataloader['dataset']['datasets'][0]['data_root'] = '{folder}/photos'
+train_dataloader['dataset']['datasets'][1]['data_root'] = '{folder}'
+val_dataloader = dict(num_workers=0, dataset=dict(data_root='{folder}'))
+test_dataloader = _base_.test_dataloader
+test_dataloader[0].update(num_workers=0)
+test_dataloader[0]['dataset']['data_root'] = '{folder}'
+train_cfg = dict(max_iters=3, val_interval=100, val_begin=100)
+param_scheduler = []
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
+'''
+LAYERS = {'2': 0.5, '7': 1.}
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('gan')
+    (folder / 'photos').mkdir()
+    Image.fromarray(photograph()[:200, :300]).save(folder / 'photos/a.png')
+    write_dataset(
+        folder, dict(train={'a': 7}, val={'b': 7}), scale=4, size=(36, 40))
+    (folder / 'gan.py').write_text(CONFIG.format(root=ROOT, folder=folder))
+    # the runner draws VGG's random weights from the config's seed
+    train(folder / 'gan.py', folder / 'whole', '--amp')
+    return folder
+
+
+def test_both_parts_learn(folder):
+    start = load_checkpoint_file('dksan-lite_x4')['state_dict']
+    second, third = (
+        load_checkpoint_file(str(folder / f'whole/iter_{count}.pth'))
+        for count in (2, 3))
+    # without averaging: what the hook keeps beside
+    changed = {
+        name: not torch.equal(value, third['ema_state_dict'][f'module.{name}'])
+        for name, value in second['ema_state_dict'].items()
+        for name in [name.replace('module.', '', 1)]
+        if f'module.{name}' in third['ema_state_dict']
+    }
+    for part in ('generator', 'discriminator'):
+        assert np.mean([new for name, new in changed.items()
+                        if part in name]) > 0.9
+    assert not any('perceptual' in name for name in third['state_dict'])
+    for name, value in start.items():
+        torch.testing.assert_close(
+            third['state_dict'][name], value.float(), rtol=0, atol=2e-3)
+    for name in ('loss_pix', 'loss_perceptual', 'loss_gan', 'loss_d_real',
+                 'loss_d_fake'):
+        losses = logged(folder / 'whole', name)
+        assert len(losses) == 3 and np.isfinite(losses).all() and losses[0] > 0
+
+
+def test_resumed_has_the_bits_of_an_undisturbed_one(folder):
+    parts = folder / 'parts'
+    for count in (2, 3):
+        result = train(folder / 'gan.py', parts, '--amp', '--resume',
+                       '--cfg-options', f'train_cfg.max_iters={count}')
+    said = result.stdout + result.stderr
+    assert 'resumed epoch: 0, iter: 2' in said
+    assert 'missing keys' not in said
+    assert_same(
+        weights(parts / 'iter_3.pth'),
+        weights(folder / 'whole/iter_3.pth'),
+        rtol=0,
+        atol=0)
+
+
+def test_is_tested_without_vgg(folder):
+    """Also by a checkpoint of the generator alone."""
+    for checkpoint in (folder / 'whole/iter_3.pth', 'dksan-lite_x4'):
+        result = run(sys.executable, 'tools/test.py', folder / 'gan.py',
+                     checkpoint, '--work-dir', folder / 'tested',
+                     '--no-temporal', '--cfg-options',
+                     'model.perceptual_loss.pretrained=nowhere.pth')
+        assert 'PSNR' in result.stdout + result.stderr
+
+
+def test_without_vgg_it_is_not_trained(folder):
+    result = train(
+        folder / 'gan.py',
+        folder / 'none',
+        '--cfg-options',
+        'model.perceptual_loss.pretrained=nowhere.pth',
+        check=False)
+    assert result.returncode == 1
+    assert ('nowhere.pth, the weights of vgg16 that perceptual_loss needs to '
+            'train, does not exist; run python tools/analysis_tools/'
+            'fetch_lpips_weights.py vgg') in result.stderr
+
+
+def test_checkpoints_of_another_variant_are_refused():
+    cfg = Config.fromfile(f'{ROOT}/configs/dksan-lite-gan_x4.py').model
+    cfg.discriminator.mid_channels = 4
+    model = MODELS.build(cfg)
+    state = load_checkpoint_file('dksan-lite_x4')['state_dict']
+    model.load_state_dict(state, strict=False)
+    with pytest.raises(CheckpointMismatchError, match='it lacks'):
+        model.load_state_dict(dict(list(state.items())[:-1]), strict=False)
+    whole = model.state_dict()
+    model.load_state_dict(whole)  # all that there is
+    name = next(name for name in whole if 'discriminator' in name)
+    del whole[name]
+    with pytest.raises(CheckpointMismatchError, match='discriminator'):
+        model.load_state_dict(whole, strict=False)
+
+
+class TestVGGPerceptualLoss:
+
+    def test_takes_torchvisions_weights(self, tmp_path):
+        """It is the weighted distance of features, of images normalised."""
+        import torchvision
+        torch.manual_seed(0)
+        vgg = torchvision.models.vgg16(weights=None).features[:8]
+        torch.save({
+            f'features.{k}': v
+            for k, v in vgg.state_dict().items()
+        }, tmp_path / 'vgg.pth')
+        loss = VGGPerceptualLoss(LAYERS, pretrained=str(tmp_path / 'vgg.pth'))
+        loss.init_weights()
+        images = torch.rand(2, 1, 3, 24, 20)
+        mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+        std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+        normal = [(image - mean) / std for image in images]
+        expected = sum(weight * (vgg[:int(name) + 1](normal[0]) -
+                                 vgg[:int(name) + 1](normal[1])).abs().mean()
+                       for name, weight in LAYERS.items())
+        found, style = loss(*images)
+        assert style is None
+        torch.testing.assert_close(found, expected)
+        assert not loss.state_dict()
+        assert not any(p.requires_grad for p in loss.parameters())
+
+    def test_exception(self, tmp_path):
+        with pytest.raises(ValueError, match="criterion must be 'l1'"):
+            VGGPerceptualLoss(LAYERS, criterion='l3')
+        path = tmp_path / 'vgg.pth'
+        torch.save({'features.0.weight': torch.zeros(64, 3, 3, 3)}, path)
+        with pytest.raises(
+                ValueError, match='vgg.pth must hold.*no features.0.bias'):
+            VGGPerceptualLoss(LAYERS, pretrained=str(path)).init_weights()
