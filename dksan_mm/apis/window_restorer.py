@@ -94,10 +94,13 @@ class WindowRestorer:
         strip = DEFAULT_STRIP_BYTES
         if max_memory is not None:
             strip = min(strip, max_memory // (STRIPS * _STRIPS_PART))
-        self._network = WindowNetwork(generator,
-                                      torch.device(device or weight.device),
-                                      dtype, compile, max(strip, 1),
-                                      max_memory is None)
+        self._network = WindowNetwork(
+            generator,
+            torch.device(device or weight.device),
+            dtype,
+            compile,
+            max(strip, 1),
+            time_algorithms=max_memory is None)
         self.scale = self._network.scale
         self.num_frames = self._network.num_frames
         self.context = self.num_frames // 2
