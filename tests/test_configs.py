@@ -57,7 +57,7 @@ def test_model(path):
 def test_recipe_of_the_paper():
     cfg = Config.fromfile(osp.join(ROOT, 'configs/dksan_vid3oc_x16.py'))
     assert cfg.optim_wrapper.optimizer.to_dict() == dict(
-        type='Adam', lr=4e-4, betas=(0.9, 0.999))
+        type='Adam', lr=4e-4, betas=(0.9, 0.999), fused=None)
     assert cfg.train_cfg.max_iters == 115_000
     assert 4 * cfg.train_dataloader.batch_size == 16
     assert cfg.auto_scale_lr.base_batch_size == 16

@@ -67,8 +67,12 @@ class WindowRestorer:
         if limit is not None:
             strip = min(strip, limit // (STRIPS * _STRIPS_PART))
         self._network = WindowNetwork(
-            generator, torch.device(options.device or weight.device),
-            options.dtype, options.compile, max(strip, 1), limit is None)
+            generator,
+            torch.device(options.device or weight.device),
+            options.dtype,
+            options.compile,
+            max(strip, 1),
+            time_algorithms=limit is None)
         self.scale = self._network.scale
         self.num_frames = self._network.num_frames
         self.context = self.num_frames // 2
