@@ -3,14 +3,21 @@ import glob
 import json
 import os
 import os.path as osp
+import runpy
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import traceback
+from functools import lru_cache
 
 import mmagic
 import pytest
 import torch
 from conftest import ROOT, write_dataset
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer
 
 from dksan_mm.engine import allow_mmengine_checkpoints
 
@@ -135,22 +142,84 @@ def folder(tmp_path_factory):
 
 
 def run(*command, check=True, **env):
-    """Run a command as a user does, with one thread a process."""
+    """Run a command as a user does, with one thread a process.
+
+    Python's is a fork of this process where there is no GPU: MMagic is
+    imported already, which takes longer than most commands.
+    """
+    command = [str(part) for part in command]
     env = dict(
         os.environ,
         OMP_NUM_THREADS='1',
         PYTHONWARNINGS='ignore',
         CUDA_VISIBLE_DEVICES='',
         **env)
-    result = subprocess.run([str(part) for part in command],
-                            cwd=ROOT,
-                            env=env,
-                            capture_output=True,
-                            text=True,
-                            timeout=300)
+    if command[0] == sys.executable and not torch.cuda.is_available():
+        result = run_forked(command, env)
+    else:
+        result = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=300)
     if check:
         assert result.returncode == 0, result.stdout + result.stderr
     return result
+
+
+def run_forked(command, env, timeout=300):
+    """Run [INTERPRETER, SCRIPT, ARGUMENT ...] in a fork of this process."""
+    with tempfile.TemporaryFile('w+') as out, \
+            tempfile.TemporaryFile('w+') as err:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if not pid:
+            code = 1
+            try:
+                signal.alarm(timeout)
+                code = run_script(command[1:], env, out, err)
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read())
+    return subprocess.CompletedProcess(command, code, *texts)
+
+
+def run_script(arguments, env, out, err):
+    """Become the process of a script; return its exit code."""
+    for number, file in ((1, out), (2, err)):
+        os.dup2(file.fileno(), number)
+    sys.stdout = os.fdopen(1, 'w', closefd=False)
+    sys.stderr = os.fdopen(2, 'w', closefd=False)
+    # what this process has logged so far went elsewhere
+    for instances in (MMLogger, Visualizer, MessageHub):
+        instances._instance_dict.clear()
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(ROOT)
+    sys.argv = arguments
+    sys.path[:0] = [osp.dirname(osp.join(ROOT, arguments[0]))] + [
+        path for path in env.get('PYTHONPATH', '').split(os.pathsep) if path
+    ]
+    try:
+        runpy.run_path(arguments[0], run_name='__main__')
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+            return 1
+        return end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def train(config, work_dir, *args, **kwargs):
@@ -285,25 +354,48 @@ class TestRecipe:
         assert rates[2:] == sorted(rates[2:], reverse=True)
 
 
+@pytest.fixture(scope='module')
+def one(folder):
+    """Return the work folder of a training by one process, by whether it is
+    in mixed precision."""
+
+    @lru_cache(maxsize=None)
+    def get(amp):
+        train(folder / 'sgd.py', folder / f'one{amp}', *['--amp'] * amp)
+        return folder / f'one{amp}'
+
+    return get
+
+
+@pytest.fixture(scope='module')
+def two(folder):
+    """The same by two processes, with the same windows an iteration."""
+
+    @lru_cache(maxsize=None)
+    def get(amp, with_cp):
+        work_dir = folder / f'two{amp}{with_cp}'
+        run('bash',
+            'tools/dist_train.sh',
+            folder / 'sgd.py',
+            2,
+            '--work-dir',
+            work_dir,
+            *['--amp'] * amp,
+            '--cfg-options',
+            'train_dataloader.batch_size=2',
+            f'model.generator.with_cp={with_cp}',
+            PORT='29517')
+        return work_dir
+
+    return get
+
+
 @pytest.mark.parametrize('amp, with_cp', [(False, False), (True, False),
                                           (False, True)])
-def test_two_processes_equal_one(folder, amp, with_cp):
+def test_two_processes_equal_one(one, two, amp, with_cp):
     """tools/dist_train.sh CONFIG 2, here without a GPU; with activation
     checkpointing in both processes as well, which changes nothing."""
-    one, two = (folder / f'{name}{amp}{with_cp}' for name in ('one', 'two'))
-    options = ['--amp'] if amp else []
-    train(folder / 'sgd.py', one, *options)
-    run('bash',
-        'tools/dist_train.sh',
-        folder / 'sgd.py',
-        2,
-        '--work-dir',
-        two,
-        *options,
-        '--cfg-options',
-        'train_dataloader.batch_size=2',
-        f'model.generator.with_cp={with_cp}',
-        PORT='29517')
+    one, two = one(amp), two(amp, with_cp)
     first, second = (weights(path / 'iter_6.pth') for path in (one, two))
     # bfloat16 rounds each sample's activations, not sums over the batch
     assert_same(
@@ -312,37 +404,35 @@ def test_two_processes_equal_one(folder, amp, with_cp):
     assert start.abs().max() > 1e-4  # it has moved from zero
 
 
-def test_training_goes_on_by_itself_where_a_process_dies(folder):
+def test_training_goes_on_by_itself_where_a_process_dies(folder, two):
     """One of two processes is killed once, in the fourth iteration; both are
     started again and end with the bits of an undisturbed run."""
     hook = folder / 'killed_once.py'
     hook.write_text(KILLED_ONCE)
-    for name in ('whole2', 'killed'):
-        marker = folder / f'{name}.marker'
-        if name == 'whole2':
-            marker.write_text('')  # it will not be killed again
-        (folder / f'{name}.py').write_text(
-            "_base_ = 'sgd.py'\n"
-            "custom_imports = dict(imports=[*_base_.custom_imports['imports'],"
-            " 'killed_once'], allow_failed_imports=False)\n"
-            f"custom_hooks = [dict(type='KilledOnce', marker='{marker}')]\n"
-            'default_hooks = dict(checkpoint=dict(interval=2))\n')
-        result = run(
-            'bash',
-            'tools/dist_train.sh',
-            folder / f'{name}.py',
-            2,
-            '--resume',
-            '--work-dir',
-            folder / name,
-            PORT='29519',
-            MAX_RESTARTS='1',
-            PYTHONPATH=str(folder))
+    marker = folder / 'killed.marker'
+    (folder / 'killed.py').write_text(
+        "_base_ = 'sgd.py'\n"
+        "custom_imports = dict(imports=[*_base_.custom_imports['imports'],"
+        " 'killed_once'], allow_failed_imports=False)\n"
+        f"custom_hooks = [dict(type='KilledOnce', marker='{marker}')]\n"
+        'train_dataloader = dict(batch_size=2)\n'
+        'default_hooks = dict(checkpoint=dict(interval=2))\n')
+    result = run(
+        'bash',
+        'tools/dist_train.sh',
+        folder / 'killed.py',
+        2,
+        '--resume',
+        '--work-dir',
+        folder / 'killed',
+        PORT='29519',
+        MAX_RESTARTS='1',
+        PYTHONPATH=str(folder))
     assert marker.exists()
     assert 'resumed epoch: 0, iter: 2' in result.stdout + result.stderr
     assert_same(
         weights(folder / 'killed' / 'iter_6.pth'),
-        weights(folder / 'whole2' / 'iter_6.pth'),
+        weights(two(False, False) / 'iter_6.pth'),
         rtol=0,
         atol=0)
 
@@ -364,12 +454,10 @@ def test_two_processes_test_as_one(folder, trained, results):
         assert json.loads((folder / 'dist.json').read_text()) == expected
 
 
-def test_auto_scale_lr(folder):
+def test_auto_scale_lr(folder, one):
     train(folder / 'sgd.py', folder / 'scaled', '--auto-scale-lr')
-    train(folder / 'sgd.py', folder / 'plain')
     # 4 windows in all instead of 16
-    ratio = logged(folder / 'scaled', 'lr')[0] / logged(
-        folder / 'plain', 'lr')[0]
+    ratio = logged(folder / 'scaled', 'lr')[0] / logged(one(False), 'lr')[0]
     assert ratio == pytest.approx(1 / 4)
 
 
