@@ -6,6 +6,7 @@ import os.path as osp
 import shutil
 import subprocess
 import sys
+from functools import lru_cache
 
 import mmagic
 import mmcv
@@ -286,25 +287,48 @@ class TestRecipe:
         assert rates[2:] == sorted(rates[2:], reverse=True)
 
 
+@pytest.fixture(scope='module')
+def one(folder):
+    """Return the work folder of a training by one process, by whether it is
+    in mixed precision."""
+
+    @lru_cache(maxsize=None)
+    def get(amp):
+        train(folder / 'sgd.py', folder / f'one{amp}', *['--amp'] * amp)
+        return folder / f'one{amp}'
+
+    return get
+
+
+@pytest.fixture(scope='module')
+def two(folder):
+    """The same by two processes, with the same windows an iteration."""
+
+    @lru_cache(maxsize=None)
+    def get(amp, with_cp):
+        work_dir = folder / f'two{amp}{with_cp}'
+        run('bash',
+            'tools/dist_train.sh',
+            folder / 'sgd.py',
+            2,
+            '--work-dir',
+            work_dir,
+            *['--amp', 'bf16'] * amp,
+            '--cfg-options',
+            'train_dataloader.batch_size=2',
+            f'model.generator.with_cp={with_cp}',
+            PORT='29517')
+        return work_dir
+
+    return get
+
+
 @pytest.mark.parametrize('amp, with_cp', [(False, False), (True, False),
                                           (False, True)])
-def test_two_processes_equal_one(folder, amp, with_cp):
+def test_two_processes_equal_one(one, two, amp, with_cp):
     """tools/dist_train.sh CONFIG 2, here without a GPU; with activation
     checkpointing in both processes as well, which changes nothing."""
-    one, two = (folder / f'{name}{amp}{with_cp}' for name in ('one', 'two'))
-    # on CPUs the same
-    train(folder / 'sgd.py', one, *['--amp'] * amp)
-    run('bash',
-        'tools/dist_train.sh',
-        folder / 'sgd.py',
-        2,
-        '--work-dir',
-        two,
-        *['--amp', 'bf16'] * amp,
-        '--cfg-options',
-        'train_dataloader.batch_size=2',
-        f'model.generator.with_cp={with_cp}',
-        PORT='29517')
+    one, two = one(amp), two(amp, with_cp)
     first, second = (weights(path / 'iter_6.pth') for path in (one, two))
     # bfloat16 rounds each sample's activations, not sums over the batch
     assert_same(
@@ -313,37 +337,35 @@ def test_two_processes_equal_one(folder, amp, with_cp):
     assert start.abs().max() > 1e-4  # it has moved from zero
 
 
-def test_training_goes_on_by_itself_where_a_process_dies(folder):
+def test_training_goes_on_by_itself_where_a_process_dies(folder, two):
     """One of two processes is killed once, in the fourth iteration; both are
     started again and end with the bits of an undisturbed run."""
     hook = folder / 'killed_once.py'
     hook.write_text(KILLED_ONCE)
-    for name in ('whole2', 'killed'):
-        marker = folder / f'{name}.marker'
-        if name == 'whole2':
-            marker.write_text('')  # it will not be killed again
-        (folder / f'{name}.py').write_text(
-            "_base_ = 'sgd.py'\n"
-            "custom_imports = dict(imports=[*_base_.custom_imports['imports'],"
-            " 'killed_once'], allow_failed_imports=False)\n"
-            f"custom_hooks = [dict(type='KilledOnce', marker='{marker}')]\n"
-            'default_hooks = dict(checkpoint=dict(interval=2))\n')
-        result = run(
-            'bash',
-            'tools/dist_train.sh',
-            folder / f'{name}.py',
-            2,
-            '--resume',
-            '--work-dir',
-            folder / name,
-            PORT='29519',
-            MAX_RESTARTS='1',
-            PYTHONPATH=str(folder))
+    marker = folder / 'killed.marker'
+    (folder / 'killed.py').write_text(
+        "_base_ = 'sgd.py'\n"
+        "custom_imports = dict(imports=[*_base_.custom_imports['imports'],"
+        " 'killed_once'], allow_failed_imports=False)\n"
+        f"custom_hooks = [dict(type='KilledOnce', marker='{marker}')]\n"
+        'train_dataloader = dict(batch_size=2)\n'
+        'default_hooks = dict(checkpoint=dict(interval=2))\n')
+    result = run(
+        'bash',
+        'tools/dist_train.sh',
+        folder / 'killed.py',
+        2,
+        '--resume',
+        '--work-dir',
+        folder / 'killed',
+        PORT='29519',
+        MAX_RESTARTS='1',
+        PYTHONPATH=str(folder))
     assert marker.exists()
     assert 'resumed epoch: 0, iter: 2' in result.stdout + result.stderr
     assert_same(
         weights(folder / 'killed' / 'iter_6.pth'),
-        weights(folder / 'whole2' / 'iter_6.pth'),
+        weights(two(False, False) / 'iter_6.pth'),
         rtol=0,
         atol=0)
 
@@ -399,12 +421,10 @@ def test_two_processes_test_as_one(folder, trained, results):
         assert json.loads((folder / 'dist.json').read_text()) == expected
 
 
-def test_auto_scale_lr(folder):
+def test_auto_scale_lr(folder, one):
     train(folder / 'sgd.py', folder / 'scaled', '--auto-scale-lr')
-    train(folder / 'sgd.py', folder / 'plain')
     # 4 windows in all instead of 16
-    ratio = logged(folder / 'scaled', 'lr')[0] / logged(
-        folder / 'plain', 'lr')[0]
+    ratio = logged(folder / 'scaled', 'lr')[0] / logged(one(False), 'lr')[0]
     assert ratio == pytest.approx(1 / 4)
 
 
