@@ -13,7 +13,7 @@ import onnx_ir as ir
 import torch
 from onnxscript import opset19 as op
 
-import dksan_mm.models.modulated_deform_conv  # noqa: F401, defines the op
+import dksan_mm.ops.modulated_deform_conv  # noqa: F401, defines the op
 from dksan_mm.ops._validation import Geometry
 
 Value = Any  # of the graph
@@ -198,7 +198,7 @@ def _modulated_deform_conv2d(x: Value, offset: Value, mask: Value,
                              stride: List[int], padding: List[int],
                              dilation: List[int], groups: int,
                              deform_groups: int) -> Value:
-    """See :func:`dksan_mm.models.modulated_deform_conv
+    """See :func:`dksan_mm.ops.modulated_deform_conv
     .modulated_deform_conv2d`, whose offsets are laid out as ONNX's."""
     return op.DeformConv(
         x,
