@@ -15,7 +15,7 @@ FOLDER = osp.dirname(osp.abspath(__file__))
 # of the files as they are released: tools/publish_model.py prints them
 SHA256: Dict[str, str] = {
     'dksan-lite_x16':
-    '311e41ebfa7aa8e9b82934a803a82dcc2096855ccae1978c39fbd4d1baf73b20',
+    '6a8a648ce6f48832cecf8689c745f434179f2076a0eee0ab35e2508cdff10504',
     'dksan-lite_x4':
     'ba3385fbd5f9a6dcc96b002a4f9bfe3786e1ae7a4621c51cb03a3c9dcf4d58e8',
     'edvr-lite_x16':
