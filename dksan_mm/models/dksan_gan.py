@@ -11,8 +11,6 @@ from mmagic.models.losses.perceptual_loss import PerceptualVGG
 from mmagic.registry import MODELS
 from torch import nn
 
-from dksan_mm.engine.checkpoint import load_checkpoint_file
-from dksan_mm.evaluation.lpips_weights import cached_weights, how_to_fetch
 from .dksan import refuse_other_variants
 
 
@@ -124,6 +122,10 @@ class VGGPerceptualLoss(PerceptualLoss):
             FileNotFoundError: There is no such file.
             ValueError: It is damaged, or of another network.
         """
+        # of rooms that know this one
+        from dksan_mm.engine.checkpoint import load_checkpoint_file
+        from dksan_mm.evaluation.lpips_weights import (cached_weights,
+                                                       how_to_fetch)
         if self.pretrained is None:
             return
         path = self.pretrained
