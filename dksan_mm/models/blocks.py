@@ -124,7 +124,10 @@ class RCAB(ResidualBlockNoBN):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C, H, W)."""
         out = in_strips(
-            lambda rows: self.conv2(self.relu(self.conv1(rows))), x, halo=2)
+            lambda strip: strip.trim(
+                self.conv2(self.relu(self.conv1(strip.read(x))))),
+            x,
+            halo=2)
         if self.attention is None:
             return add(x, out)
         # ChannelAttentionLayer.forward, with the skip in the same pass

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import DKCBlock, addcmul, leaky_relu
-from .strips import empty_map, row_strips, scaled
+from .strips import Strip, in_strips, is_watched
 
 
 class DKSA(nn.Module):
@@ -60,20 +60,17 @@ class DKSA(nn.Module):
         if self.conv_addend is not None:
             addend = self.conv_addend(attention)
         del attention
-        strips = row_strips(mask, halo=1, scale=2)
         # an odd height is not twice the mask's; no level but the first has one
-        if strips is None or x.shape[-2] % 2:
+        # (and a compiler is to see no size)
+        if is_watched() or x.shape[-2] % 2:
             return _attend(x, mask, addend)
-        out: Optional[Tensor] = None
-        for rows, around, core in strips:
-            part = _attend(x[..., scaled(around, 2), :], mask[..., around, :],
-                           None if addend is None else addend[..., around, :])
-            part = part[..., scaled(core, 2), :]
-            if out is None:
-                out = empty_map(part, x.shape[-2])
-            out[..., scaled(rows, 2), :] = part
-            del part  # before the next one is there
-        return out
+
+        def compute(strip: Strip) -> Tensor:
+            plus = None if addend is None else strip.read(addend)
+            part = _attend(strip.read(x, 2), strip.read(mask), plus)
+            return strip.trim(part, 2)
+
+        return in_strips(compute, mask, halo=1, scale=2)
 
 
 def _attend(x: Tensor, mask: Tensor, addend: Optional[Tensor]) -> Tensor:

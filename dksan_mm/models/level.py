@@ -8,7 +8,7 @@ from mmagic.models.utils import make_layer
 from torch import Tensor, nn
 
 from .blocks import RCAB, add, leaky_relu, recomputed
-from .strips import in_strips
+from .strips import Strip, in_strips
 
 
 class Reconstruction(nn.Module):
@@ -79,14 +79,14 @@ class Upscale(nn.Module):
         """
         weight = before_pixel_shuffle(self.conv_last.weight)
 
-        def layers(rows: Tensor) -> Tensor:
-            rows = self.lrelu(self.upsample.upsample_conv(rows))
-            return F.conv2d(rows, weight, padding=1)
+        def compute(strip: Strip) -> Tensor:
+            rows = self.lrelu(self.upsample.upsample_conv(strip.read(x)))
+            return strip.trim(F.conv2d(rows, weight, padding=1))
 
-        x = F.pixel_shuffle(in_strips(layers, x, halo=2), 2)
+        image = F.pixel_shuffle(in_strips(compute, x, halo=2), 2)
         # sums of images are in float32 at least
-        x = x.to(torch.promote_types(x.dtype, torch.float32))
-        return x + self.conv_last.bias.view(-1, 1, 1)
+        image = image.to(torch.promote_types(image.dtype, torch.float32))
+        return image + self.conv_last.bias.view(-1, 1, 1)
 
 
 def before_pixel_shuffle(weight: Tensor) -> Tensor:

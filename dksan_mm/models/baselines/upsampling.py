@@ -1,13 +1,12 @@
 """What MMagic's x4 networks lack for larger scales, shared by the baselines.
 """
-from typing import Optional
 
 import torch.nn.functional as F
 from mmagic.models.archs import PixelShufflePack
 from torch import Tensor, nn
 
 from dksan_mm.models.blocks import add
-from dksan_mm.models.strips import empty_map, row_strips, scaled
+from dksan_mm.models.strips import in_strips
 
 SCALES = (4, 8, 16)
 # rows that the layers behind a PixelShuffle see on either side: two 3x3
@@ -64,18 +63,10 @@ class ExtremeUpsampling:
         Returns:
             Tensor: (N, C_out, scale * H, scale * W).
         """
-        strips = row_strips(features, _HALO, self.scale)
-        if strips is None:
-            residual = self._residual(features)
-        else:
-            residual: Optional[Tensor] = None
-            for rows, around, core in strips:
-                part = self._residual(features[..., around, :], core.start,
-                                      around.stop - rows.stop)
-                if residual is None:
-                    residual = empty_map(part, self.scale * image.shape[-2])
-                residual[..., scaled(rows, self.scale), :] = part
-                del part  # before the next one is there
+        residual = in_strips(
+            lambda strip: self._residual(
+                strip.read(features), strip.above, strip.below), features,
+            _HALO, self.scale)
         # over the enlarged image: under autocast the residual is short
         return add(residual, self.img_upsample(image))
 
