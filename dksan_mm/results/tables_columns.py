@@ -9,8 +9,8 @@ from .paper import HARDWARE, PaperTable
 #: Metrics for which lower is better; for all others higher is.
 LOWER_IS_BETTER = ('tOF', 'LPIPS', 'NIQE')
 
-#: The first part of a config's name to its column; "-small" and the like,
-#: between the two, count for nothing.
+#: Maps the first part of a config's name to its column. A suffix such as
+#: "-small", before the second part, is ignored.
 SYSTEMS = {
     'bicubic': 'Bicubic',
     'edvr': 'EDVR',
