@@ -1,8 +1,8 @@
-"""Maps of features of large images, computed in strips of rows.
+"""Computes feature maps of large images in strips of rows.
 
-Where autograd does not watch, what lies between two maps need not become as
-large as they are: layers are run on some rows, and those around them that
-they see, at a time. No more than rounding changes.
+Without autograd, intermediate maps need not be as large as the whole image:
+layers run on a few rows at a time, plus the neighbouring rows that these
+depend on. Only rounding changes.
 """
 from contextlib import contextmanager
 from typing import Callable, Iterator, Optional, Tuple
@@ -10,14 +10,15 @@ from typing import Callable, Iterator, Optional, Tuple
 import torch
 from torch import Tensor
 
-# the halo's share is kept small
+# keeps the halo's share small
 MIN_STRIP_ROWS = 8
 DEFAULT_STRIP_BYTES = 2**26
 _strip_bytes = DEFAULT_STRIP_BYTES
 
 
 def is_watched() -> bool:
-    """Whether autograd watches, or a compiler, which plans memory itself."""
+    """Whether gradients are recorded, or a compiler traces, which plans memory
+    itself."""
     return torch.is_grad_enabled() or torch.compiler.is_compiling()
 
 
@@ -41,20 +42,20 @@ def row_strips(
         x: Tensor,
         halo: int,
         scale: int = 1) -> Optional[Iterator[Tuple[slice, slice, slice]]]:
-    """Return how to divide an image's rows into strips, None if it is not to
-    be divided: it is small, or autograd or a compiler watches.
+    """Return how to divide an image's rows into strips, None if it is small,
+    gradients are recorded or a compiler traces.
 
     Args:
         x (Tensor): (N, C, H, W).
         halo (int): Rows on either side that a result depends on, at most
             half of ``MIN_STRIP_ROWS``.
-        scale (int): What sides are multiplied by on the way to the largest
-            map. Default: 1.
+        scale (int): Factor from the image's sides to those of the largest map.
+            Default: 1.
 
     Returns:
-        iterator, optional: For each strip three slices: its rows of the
-        image; the rows to read, which are these and the halo's, as far as the
-        image has them; and its own rows among those that were read.
+        iterator, optional: Three slices for each strip: its rows in the image;
+            the rows to read, which include the halo within the image; and its
+            own rows among the rows read.
     """
     if is_watched():
         return None
@@ -68,7 +69,7 @@ def row_strips(
 
 def _strips(height: int, count: int,
             halo: int) -> Iterator[Tuple[slice, slice, slice]]:
-    """Divide rows into strips that differ by one in height."""
+    """Divide rows into strips whose heights differ by at most one."""
     for index in range(count):
         start, stop = (height * i // count for i in (index, index + 1))
         low, high = max(start - halo, 0), min(stop + halo, height)
@@ -87,13 +88,13 @@ def in_strips(layers: Callable[[Tensor], Tensor], x: Tensor,
 
     Args:
         layers (Callable): Maps (N, C, H, W) to (N, C', H, W); a row of the
-            result depends on ``halo`` rows on either side, and what is
-            beyond the image counts as zeros.
+            result depends on ``halo`` rows on either side, and rows beyond the
+            image count as zeros.
         x (Tensor): (N, C, H, W).
-        halo (int): At least 0.
+        halo (int): Rows on either side, at least 0.
 
     Returns:
-        Tensor: (N, C', H, W), channels-last where it was computed in strips.
+        Tensor: (N, C', H, W), channels-last if computed in strips.
     """
     strips = row_strips(x, halo)
     if strips is None:
@@ -104,13 +105,13 @@ def in_strips(layers: Callable[[Tensor], Tensor], x: Tensor,
         if out is None:
             out = empty_map(part, x.shape[-2])
         out[..., rows, :] = part
-        del part  # before the next one is there
+        del part  # before the next one is made
     return out
 
 
 def empty_map(part: Tensor, height: int) -> Tensor:
-    """Return memory for a map of which ``part`` has some of the rows,
-    channels-last."""
+    """Return an uninitialised channels-last map of the given height, otherwise
+    like ``part``."""
     return torch.empty((*part.shape[:2], height, part.shape[3]),
                        dtype=part.dtype,
                        device=part.device,
