@@ -1,11 +1,11 @@
-"""The versions that DKSAN runs with, in one place, and their check."""
+"""The versions that DKSAN runs with, and their check."""
 import importlib
 import importlib.metadata
 from typing import Dict, List, Optional, Tuple
 
 from torch.torch_version import TorchVersion
 
-# name: (least, first that is too new or None, why)
+# name: (minimum, first version that is too new or None, reason)
 SUPPORTED: Dict[str, Tuple[str, Optional[str], str]] = {
     'torch': ('2.6', None, 'the first to load checkpoints without running '
               'code that they carry'),
@@ -17,7 +17,8 @@ SUPPORTED: Dict[str, Tuple[str, Optional[str], str]] = {
 
 
 def installed_version(name: str) -> Optional[str]:
-    """Return the installed version of a distribution, None if it is not."""
+    """Return the installed version of a distribution, None if there is none.
+    """
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -36,8 +37,8 @@ def _in_range(version: str, least: str, beyond: Optional[str]) -> bool:
 
 
 def find_faults() -> List[str]:
-    """Return one line, with its cure, for each package that is missing or out
-    of range, and for an mmcv without its operators."""
+    """Return a line, with the cure, for each package that is missing or out of
+    range, and for an mmcv without its operators."""
     faults = []
     for name, (least, beyond, reason) in SUPPORTED.items():
         version = installed_version(name)
@@ -63,8 +64,7 @@ def find_faults() -> List[str]:
 
 
 def check_environment() -> None:
-    """Raise ImportError, saying what was found and what to do, if DKSAN
-    cannot run here."""
+    """Raise ImportError, with faults and cures, if DKSAN cannot run here."""
     faults = find_faults()
     if faults:
         raise ImportError('dksan_mm cannot run in this environment:\n- ' +

@@ -3,19 +3,19 @@
     python tools/benchmark_model.py CONFIG [CONFIG ...] [--sizes 120x68] ...
 
 Networks (``model.generator``) run in inference mode and take turns in one
-process. Memory is measured apart, in a fresh process each. Layers that start
-at zero get small random weights, offsets a standard deviation of half a pixel
-at least, so that nothing is trivial.
+process. Memory is measured separately, in a fresh process for each. Layers
+that start at zero get small random weights, and offsets a standard deviation
+of at least half a pixel, so that nothing is trivial.
 
     # the paper: DKSAN takes 1.17 times the time of its backbone
     python tools/benchmark_model.py configs/dksan_vid3oc_x16.py \\
         configs/dksan_backbone_vid3oc_x16.py --convs
 
-With --train a run is a forward and a backward pass, and its memory holds the
-gradients: compare with --cfg-options model.generator.with_cp=True.
+With --train a run is a forward and a backward pass, and its memory includes
+the gradients. Compare with --cfg-options model.generator.with_cp=True.
 
-With --accelerate each network runs as it is, its modulated deformable
-convolutions on mmcv's kernel, and after dksan_mm.ops.accelerate as well.
+With --accelerate each network runs twice: as it is, with its modulated
+deformable convolutions on mmcv's kernel, and after dksan_mm.ops.accelerate.
 """
 # First: it hides the warnings of what is imported next.
 from dksan_mm.cli import DictAction, add_debug_argument, run_tool
@@ -45,7 +45,7 @@ from dksan_mm.utils import benchmark as bench
 from dksan_mm.utils import precision
 from dksan_mm.utils.memory import keep_freed_memory
 
-# as restoration has them, and by autocast, as training has
+# as in restoration, and by autocast, as in training
 DTYPES = dict(precision.DTYPES)
 DTYPES.update({
     f'{name}-autocast': dtype
@@ -66,9 +66,9 @@ class Source(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A network, its input, the dtype of its features, whether that is by
-    autocast, whether a run is one of training, with the backward pass, and
-    whether modulated deformable convolutions run on mmcv's kernel."""
+    """A network, its input, the dtype of its features, whether autocast gives
+    that dtype, whether a run trains, with a backward pass, and whether
+    modulated deformable convolutions run on mmcv's kernel."""
     name: str
     network: nn.Module
     x: Tensor
@@ -101,8 +101,8 @@ class Case(NamedTuple):
 
 def make_case(name: str, network: nn.Module, on_mmcv: bool, size: Size,
               dtype: str, args: argparse.Namespace) -> Case:
-    """Return a network with its input, in ``dtype`` as restoration has it if
-    it can be so; training has autocast."""
+    """Return a network with its input, in ``dtype`` as in restoration if the
+    network supports that; training uses autocast."""
     case = Case(
         name,
         network,
@@ -121,7 +121,7 @@ def make_case(name: str, network: nn.Module, on_mmcv: bool, size: Size,
 
 
 def find_sources(args: argparse.Namespace) -> Dict[str, Source]:
-    """Return what to time, by name."""
+    """Return the sources to time, by name."""
     checkpoints = args.checkpoint or [None] * len(args.configs)
     sources = {}
     for name, *source in zip(args.names, args.configs, checkpoints):
@@ -185,8 +185,8 @@ def load_weights(network: nn.Module, checkpoint: str) -> None:
 
 @torch.no_grad()
 def fill_zeros(network: nn.Module) -> None:
-    """Give convolutions that are all zero small random weights, and those
-    that predict offsets a random bias."""
+    """Give all-zero convolutions small random weights, and those that predict
+    offsets a random bias."""
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d) and not module.weight.any():
             nn.init.normal_(module.weight, std=0.01)
@@ -196,8 +196,8 @@ def fill_zeros(network: nn.Module) -> None:
 
 def make_input(network: nn.Module, size: Size,
                args: argparse.Namespace) -> Tensor:
-    """Return smooth frames that move, in [0, 1]: (1, T, 3, H, W), or
-    (1, 3, H, W) for a network of single images."""
+    """Return smooth, moving frames in [0, 1]: (1, T, 3, H, W), or (1, 3, H, W)
+    for a network of single images."""
     width, height = size
     frames = args.frames
     if frames is None:
@@ -214,8 +214,8 @@ def make_input(network: nn.Module, size: Size,
 
 
 def find_parts(network: nn.Module) -> Dict[str, nn.Module]:
-    """Return the parts to tell apart: of DKSANNet those of its figure, of
-    others the modules two levels down."""
+    """Return the parts to time separately: for DKSANNet those of its figure,
+    for others the modules two levels down."""
     if type(network).__name__ == 'DKSANNet':
         parts = {
             name: module
@@ -239,7 +239,7 @@ def find_parts(network: nn.Module) -> Dict[str, nn.Module]:
 
 def measure_memory(source: Source, size: Size, dtype: str,
                    args: argparse.Namespace) -> Dict[str, Any]:
-    """Return the memory of one run, beyond that of network and input."""
+    """Return the memory of one run beyond network and input."""
     if args.threads:
         torch.set_num_threads(args.threads)
     network = build_source(source, args)
@@ -350,8 +350,8 @@ def measure_size(sources: Dict[str, Source], networks: Dict[str, nn.Module],
 
 
 def add_ratios(results: List[Dict[str, Any]], baseline: str) -> None:
-    """Add each result's time over the baseline's, and fp32's and that of the
-    same network on mmcv's kernel over its."""
+    """Add ratios of times: each result's over the baseline's, and, over the
+    result's, those of fp32 and of the same network on mmcv's kernel."""
     medians = {(r['name'], r['dtype']): r['median_ms'] for r in results}
     for result in results:
         name, dtype = result['name'], result['dtype']

@@ -2,7 +2,7 @@
 
     python tools/benchmark_op.py [--shapes 1x128x68x120] [--out op.json] ...
 
-Needs PyTorch; mmcv and torchvision are timed where they are installed. All
+Needs PyTorch; mmcv and torchvision are timed if they are installed. All
 contestants run in one process and take turns; medians are shown.
 
 - portable, cpp, triton: the backends of dksan_mm.ops.deform_kernel_conv2d, 3x3
@@ -11,9 +11,9 @@ contestants run in one process and take turns; medians are shown.
 - mmcv, torchvision: their deformable convolutions as depthwise 3x3.
 - conv3x3: a dense 3x3 convolution, C to C.
 
-With --op modulated it is the modulated deformable convolution, C to C, 3x3,
---deform-groups groups of offsets, against mmcv's kernel, torchvision's and the
-dense convolution.
+With --op modulated it times the modulated deformable convolution, C to C, 3x3,
+with --deform-groups groups of offsets, against mmcv's kernel, torchvision's
+and the dense convolution.
 """
 import argparse
 import contextlib
@@ -51,13 +51,13 @@ MODULATED_SHAPES = ['1x128x68x120', '6x32x135x240']
 OPS = ('deform_kernel', 'modulated')
 OURS = ('cpp', 'triton', 'portable')
 OTHERS = ('mmcv', 'torchvision', 'conv3x3')
-# of a backend's result to the portable one's, in the root mean square; one
+# root mean square difference between a backend and the portable one; one
 # sample in some thousand may fall on the other side of a pixel
 AGREEMENT = 1e-2
 
 
 class Inputs(NamedTuple):
-    """What the contestants are given; each takes what it needs."""
+    """Inputs for all contestants; each takes what it needs."""
     x: Tensor  # (N, C, H, W)
     offset: Tensor  # (N, 18, H, W), pixels
     kernel_offset: Tensor  # (N, 18, H, W), scope cells
@@ -75,7 +75,7 @@ class Inputs(NamedTuple):
 
 
 class ModulatedInputs(NamedTuple):
-    """The same for the modulated deformable convolution."""
+    """Inputs for the modulated deformable convolution."""
     x: Tensor  # (N, C, H, W)
     offset: Tensor  # (N, D * 18, H, W), pixels
     mask: Tensor  # (N, D * 9, H, W), 0 to 1
@@ -205,7 +205,7 @@ def run_conv(inputs: Inputs) -> Tensor:
 
 
 def default_backend(device: torch.device) -> str:
-    """Return the backend that ``device`` gets."""
+    """Return the default backend of ``device``."""
     from dksan_mm.ops import backends
     if device.type == 'cuda':
         return 'triton'
@@ -256,8 +256,8 @@ STEPS = dict(forward=forward, train=train)
 
 
 def check_backends(contestants: Dict[str, Contestant], inputs: Inputs) -> None:
-    """Raise unless our backends agree, in results and gradients, or ours of
-    the modulated convolution with mmcv's, where that is installed."""
+    """Check that our backends agree in results and gradients, and that our
+    modulated convolution agrees with mmcv's, if that is installed."""
     from dksan_mm.ops import backends, use_backend
     names = ('the result', 'grad x', 'grad offset', 'grad kernel_offset',
              'grad weight')
@@ -285,7 +285,7 @@ def check_backends(contestants: Dict[str, Contestant], inputs: Inputs) -> None:
 
 def find_fault(name: str, contestant: Contestant, inputs: Inputs,
                modes: List[str]) -> Optional[str]:
-    """Return why somebody else's contestant cannot take the inputs."""
+    """Return why a foreign contestant cannot take the inputs."""
     if name == 'mmcv' and inputs.x.dtype == torch.bfloat16:
         return 'mmcv has no bfloat16'
     try:
@@ -302,7 +302,7 @@ def find_fault(name: str, contestant: Contestant, inputs: Inputs,
 
 
 def bytes_moved(inputs: Inputs, mode: str) -> int:
-    """Return the bytes that our operator cannot but read and write."""
+    """Return the bytes that our operator must at least read and write."""
     sources = sum(t.nbytes for t in (*inputs[:4], inputs.bias))
     out = inputs.grad_out.nbytes
     if mode == 'forward':

@@ -4,18 +4,18 @@
 
 A way is
 
-- ``alone``: each window by itself, no features kept;
+- ``alone``: each window by itself, without keeping features;
 - ``bf16``, ``fp16``: the network in autocast;
 - ``batch=N``: N windows at once;
 - ``compile``: by torch.compile, inductor;
 - ``TILE/OVERLAP``: in tiles, sides in pixels of the source;
-- ``max-memory=GIB``: in tiles, or strips, chosen for it.
+- ``max-memory=GIB``: in tiles, or strips, that fit this memory.
 
-All are compared with frames restored whole, in float32, one window at a time,
-features kept: time (they take turns; medians), multiply-adds of convolutions,
-matrix products and our operators, memory that PyTorch allocates, and how far
-the result, before rounding, is from that one: PSNR, and the largest
-difference in 8-bit levels.
+All are compared with whole frames in float32, one window at a time, with
+features kept. The comparison covers time (ways take turns; medians),
+multiply-adds of convolutions, matrix products and our operators, memory that
+PyTorch allocates, and the difference of the results before rounding: PSNR, and
+the largest difference in 8-bit levels.
 
     # with what tools/quickstart.sh leaves
     python tools/benchmark_restorer.py \\
@@ -23,8 +23,8 @@ difference in 8-bit levels.
         work_dirs/quickstart/dksan/iter_300.pth \\
         --input work_dirs/quickstart/clips/val/coffee --size 120x68
 
-Without a checkpoint weights are random. The clip is synthetic unless there is
-an input.
+Without a checkpoint the weights are random, and without an input the clip is
+synthetic.
 """
 import os
 
@@ -61,7 +61,7 @@ _SIZE = (120, 68)
 
 
 class Alone(nn.Module):
-    """A network that offers no features of single frames."""
+    """A network without features of single frames."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ def parse_way(way: str) -> Dict[str, Any]:
 
 def make_restorer(way: str, model: nn.Module,
                   args: argparse.Namespace) -> WindowRestorer:
-    """Return what restores in this way."""
+    """Return a restorer for a way."""
     if way == 'alone':
         model = SimpleNamespace(generator=Alone(model.generator))
     return WindowRestorer(
@@ -115,14 +115,14 @@ def restore(restorer: WindowRestorer,
 
 
 def run_through(restorer: WindowRestorer, frames: List[np.ndarray]) -> None:
-    """Restore all frames, and keep none."""
+    """Restore all frames without keeping them."""
     for _ in restore(restorer, frames):
         pass
 
 
 def compare(restorer: WindowRestorer, reference: WindowRestorer,
             frames: List[np.ndarray]) -> Dict[str, Optional[float]]:
-    """Return how far two ways' results are from each other."""
+    """Return the differences between the results of two ways."""
     squares, largest = [], 0.
     for one, other in zip(
             restore(restorer, frames), restore(reference, frames)):
@@ -139,7 +139,7 @@ def read_middle(clip: str, size: Optional[Tuple[int,
     """Yield a clip's frames, or their middle, of a width and height.
 
     Raises:
-        ValueError: They are smaller than that.
+        ValueError: The frames are smaller.
     """
     info = probe(clip)
     width, height = size or (info.width, info.height)

@@ -2,20 +2,22 @@
 
     python tools/benchmark_tables.py work_dirs/results/* -o tables.md
 
-RESULT is what tools/test.py --result-dir wrote: a directory, or one of its
-.json files. A system's column is the name that tools/test.py --system gave it,
-or is found by its config's (edvr_..., dksan_wo-dksa_...); --system NAME=COLUMN
-names another. Systems that the paper has not (BasicVSR++) are further columns.
+RESULT is a directory that tools/test.py --result-dir wrote, or one of its
+.json files. A system's column is the name given by tools/test.py --system, or
+else follows from its config's name (edvr_..., dksan_wo-dksa_...); --system
+NAME=COLUMN changes it. Systems that are not in the paper (BasicVSR++) get
+further columns.
 
     python tools/benchmark_tables.py work_dirs/results/* --paper reds4
 
-prints the results of one public x4 set beside what MMagic publishes for it.
+prints the results on one public x4 set beside the numbers that MMagic
+publishes for it.
 
     python tools/benchmark_tables.py work_dirs/results/A \\
         work_dirs/results/B --paired
 
-says by how much B is above A on the same frames, and whether that is told from
-chance.
+shows by how much B is above A on the same frames, and whether the difference
+is significant.
 """
 import argparse
 from typing import Dict, List, Optional, Tuple

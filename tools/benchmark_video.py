@@ -1,29 +1,30 @@
-"""Measure the restoration of videos: what is not the network, and memory.
+"""Measure the restoration of videos: time beside the network, and memory.
 
     python tools/benchmark_video.py overhead memory peak [--threads 2]
 
-- ``overhead``: the time of a frame, from file to file, beside the network's
-  own time alone (decoding, conversion, windows, encoding, joining are the
-  rest). Both take turns; medians. Target: at most 5% of the frame time.
-  ``--processes N`` adds N processes, as of torchrun, that share the threads.
-- ``images``: the time that each step of a restored frame's images takes, in
-  the thread that it has for itself, and its share of the frame's time in the
-  restorer: 8-bit levels to float and back, scene cuts, comparison, encoding by
-  each of ``--presets``. Targets: at most 3% of the frame time for all but the
+- ``overhead``: the time of a frame from file to file, compared with the
+network's alone; the rest is decoding, conversion, windows, encoding and
+joining. Both take turns; medians. Target: a rest of at most 5% of the frame
+time. ``--processes N`` adds N processes, as under torchrun, that share the
+threads.
+- ``images``: the time of each step on a restored frame's images, in a thread
+of its own, and its share of the frame's time in the restorer. The steps are
+8-bit levels to float and back, scene cuts, comparison, and encoding by each of
+``--presets``. Targets: at most 3% of the frame time for all but the
   encoding, 6% for the default preset.
 - ``memory``: peak resident memory of short and long videos, each in a fresh
   process. Target: 600 frames within 3% of 60.
 - ``peak``: peak resident memory of a large network that restores one frame,
-  above that of the imported packages, in a fresh process. Target: at most
+beyond the memory of the imported packages, in a fresh process. Target: at most
   2.0 GiB.
 
-Weights are random unless there is a checkpoint, and clips are synthetic
-unless there is an input.
+Without a checkpoint weights are random, and without an input clips are
+synthetic.
 """
 import os
 
-# Before PyTorch is loaded: threads of the network that wait would take the
-# cores from those that decode and encode.
+# Set before PyTorch is loaded: waiting threads of the network would take cores
+# from those that decode and encode.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 # First: it hides the warnings of what is imported next.
@@ -72,7 +73,7 @@ PARTS = ('overhead', 'images', 'memory', 'peak')
 
 def build(config: str, checkpoint: Optional[str],
           device: torch.device) -> BaseEditModel:
-    """Return a config's model, with random weights without a checkpoint."""
+    """Return a config's model; without a checkpoint its weights are random."""
     if checkpoint is not None:
         return load_model(config, checkpoint, device)
     cfg = read_config(config)
@@ -85,7 +86,7 @@ def build(config: str, checkpoint: Optional[str],
 
 
 def write_clip(path: str, size: tuple, count: int) -> str:
-    """Write a video of a scene that moves; return its name."""
+    """Write a video of a moving scene; return its name."""
     width, height = size
     coarse = np.random.default_rng(0).integers(
         0, 256, (9, 16, 3), dtype=np.uint8)
@@ -102,10 +103,10 @@ def write_clip(path: str, size: tuple, count: int) -> str:
 
 
 class NetworkClock:
-    """Adds up the time in a network's methods, the device's work included.
+    """Adds up the time in a network's methods, including the device's work.
 
     Attributes:
-        seconds (float): So far.
+        seconds (float): Total so far.
     """
     METHODS = ('forward', 'extract_features', 'restore_features')
 
@@ -174,8 +175,8 @@ def restore_share(config: str, checkpoint: Optional[str], clip: str,
 
 def team_runs(pool: ProcessPoolExecutor, args: argparse.Namespace, folder: str,
               clip: str, output: str, count: int) -> Dict[str, Callable]:
-    """Return what restores a clip of ``count`` frames in several processes,
-    by name."""
+    """Return functions, by name, that restore a clip of ``count`` frames in
+    several processes."""
     segment = min(48, -(-count // args.processes))
     threads = torch.get_num_threads()
 
@@ -330,7 +331,7 @@ def read_peak() -> Optional[int]:
 
 
 def restore_clip(args: argparse.Namespace, clip: str, output: str) -> int:
-    """Restore a clip as tools/restore_video.py does; return the peak."""
+    """Restore a clip like tools/restore_video.py; return peak memory."""
     keep_freed_memory()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -346,7 +347,7 @@ def restore_clip(args: argparse.Namespace, clip: str, output: str) -> int:
 
 
 def measure_memory(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
-    """Return the peak of a process for videos of several lengths."""
+    """Return peak memory of a process for videos of several lengths."""
     peaks = {}
     for count in args.memory_frames:
         clip = write_clip(
@@ -360,7 +361,7 @@ def measure_memory(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
 
 
 def restore_frame(args: argparse.Namespace, keep: bool) -> Dict[str, Any]:
-    """Restore one frame; return the peak above what is imported."""
+    """Restore one frame; return peak memory beyond the imported packages."""
     if keep:
         keep_freed_memory()
     if args.threads:
@@ -381,7 +382,7 @@ def restore_frame(args: argparse.Namespace, keep: bool) -> Dict[str, Any]:
 
 
 def measure_peak(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
-    """Return the peak of a large network, by how memory is freed."""
+    """Return peak memory of a large network, for each way to free memory."""
     return dict(
         size=list(args.size),
         tool=bench.apart(restore_frame, args, True),

@@ -2,25 +2,26 @@
 
     python tools/check_gpu.py [--out gpu.md]
 
-Prints Markdown, to be pasted into an issue: what was compared with what, the
-largest difference, and times. Exit code 1 if anything is wrong. It is meant to
-take less than three minutes, most of them for compiling.
+Prints Markdown that can be pasted into an issue: comparisons, largest
+differences, and times. The exit code is 1 if anything is wrong. It should take
+less than three minutes, mostly for compiling.
 
 - the deformable kernel's backend (Triton), and the portable one, on the golden
   cases of tests/data in float64: values and gradients;
 - both against each other in float32, bfloat16 and float16;
-- gradients that have the same bits under torch.use_deterministic_algorithms;
+- gradients with the same bits in each run under
+torch.use_deterministic_algorithms;
 - capture in a CUDA graph;
 - the modulated deformable convolution (mmcv's kernel behind our wrapper), in
   channels-last, against the CPU;
-- a trained network against the CPU, in float32 and in restoration's short
-  floats;
+- a trained network against the CPU, in float32 and in the short floats of
+restoration;
 - times of the operators and of networks;
-- iterations a second of training, and their memory, by batch and dtype.
+- iterations per second of training, and their memory, by batch and dtype.
 
-``--device cpu`` runs the same on small sizes; set TRITON_INTERPRET=1 to have
-Triton's interpreter there. Parts that need what is not installed are left out,
-and named.
+``--device cpu`` runs the same at small sizes; set TRITON_INTERPRET=1 to run
+Triton's interpreter there. Parts that need missing packages are left out, and
+named.
 """
 import argparse
 import functools
@@ -70,7 +71,7 @@ class Row(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """How much is done."""
+    """Sizes of the checks and timings."""
     op: Tuple[int, ...]  # (N, C, H, W)
     # a network's name, and width and height of its LR frames
     compared: Tuple[str, Tuple[int, int]]
@@ -99,8 +100,8 @@ def tested_backend(device: torch.device) -> str:
 
 
 def relative(out: Tensor, expected: Tensor) -> float:
-    """Return the root mean square of a difference, relative to that of what
-    is expected."""
+    """Return the root mean square of the difference, relative to the root mean
+    square of the expected values."""
     expected = expected.double().cpu()
     difference = (out.double().cpu() - expected).norm()
     return float(difference / expected.norm().clamp_min(1e-30))
@@ -131,7 +132,7 @@ def worst(found: Dict[str, Tensor], expected: Dict[str, Tensor]) -> float:
 
 
 def judge(error: float, limit: float) -> Tuple[bool, str]:
-    """Return whether an error is small, and how it is shown."""
+    """Return whether an error is small, and its text."""
     return error <= limit, f'relative difference {error:.1e}'
 
 
@@ -198,8 +199,8 @@ def check_dtype(name: str, dtype: str, shape: Tuple[int, ...],
 
 def check_deterministic(name: str, shape: Tuple[int, ...],
                         device: torch.device) -> Tuple[bool, str]:
-    """Compare the bits of two backward passes, and their values with those of
-    the usual mode."""
+    """Compare the bits of two backward passes, and their values with the usual
+    mode."""
     inputs, grad_out = op_inputs(shape, torch.float32, device)
     before = torch.are_deterministic_algorithms_enabled()
     with use_backend(name):
@@ -217,8 +218,8 @@ def check_deterministic(name: str, shape: Tuple[int, ...],
 
 def check_graph(name: str, shape: Tuple[int, ...],
                 device: torch.device) -> Tuple[bool, str]:
-    """Compare a replayed CUDA graph with a call, on inputs that the graph was
-    not captured with."""
+    """Compare a replayed CUDA graph with a call, on inputs other than those at
+    its capture."""
     if device.type != 'cuda':
         raise LeftOut('needs a GPU')
     inputs, _ = op_inputs(shape, torch.float32, device)
@@ -240,8 +241,8 @@ def check_graph(name: str, shape: Tuple[int, ...],
 
 def check_modulated(dtype: str, shape: Tuple[int, ...],
                     device: torch.device) -> Tuple[bool, str]:
-    """Compare the device's modulated deformable convolution, mmcv's kernel
-    where it is there, with the CPU's."""
+    """Compare the device's modulated deformable convolution (mmcv's kernel, if
+    there is one) with the CPU's."""
     if 'mmcv' not in backends('modulated_deform_conv2d'):
         raise LeftOut('mmcv is not installed')
     groups = 2
@@ -281,7 +282,7 @@ def load_network(name: str, device: torch.device) -> nn.Module:
 
 
 def make_clip(size: Tuple[int, int]) -> Tensor:
-    """Return a window of frames that move, (1, 7, 3, H, W), in [0, 1]."""
+    """Return a window of moving frames, (1, 7, 3, H, W), in [0, 1]."""
     width, height = size
     y, x = torch.meshgrid(
         torch.arange(height), torch.arange(width), indexing='ij')
@@ -371,8 +372,8 @@ def time_networks(sizes: Sizes, device: torch.device) -> List[List[str]]:
 
 
 def time_training(sizes: Sizes, device: torch.device) -> List[List[str]]:
-    """Return rows of a table: iterations a second of a config's training,
-    without the reading of data, and the memory beyond weights and Adam's."""
+    """Return rows of a table: iterations per second of a config's training,
+    without reading data, and memory beyond the weights and Adam's state."""
     name, side, batches, budget = sizes.trained
     try:
         from mmagic.registry import MODELS
@@ -403,7 +404,8 @@ def time_training(sizes: Sizes, device: torch.device) -> List[List[str]]:
 
 def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor,
                dtype: Optional[torch.dtype]) -> None:
-    """Train on a batch, for a grey image, by autocast if there is a dtype."""
+    """Train on a batch towards a grey image, in autocast if a dtype is given.
+    """
     optimizer.zero_grad()
     with torch.autocast(x.device.type, dtype, enabled=dtype is not None):
         out = model.generator(x)
@@ -414,8 +416,8 @@ def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor,
 
 def time_steps(step: Callable[[], None], device: torch.device,
                seconds: float) -> Tuple[str, str]:
-    """Return how many steps there are in a second, and the MiB of one, or
-    that it does not fit. Takes about ``seconds``, but five steps at least."""
+    """Return the steps per second, and the MiB of a step, or that it does not
+    fit. Takes about ``seconds``, but at least five steps."""
     try:
         # the first makes Adam's tensors, and compiles
         took = bench.alternate(
@@ -459,7 +461,7 @@ def find_checks(sizes: Sizes, device: torch.device,
 
 
 def run_check(what: str, check: Callable[[], Tuple[bool, str]]) -> Row:
-    """Return a check's line; whatever it raises is a line as well."""
+    """Return a check's line; an error becomes a line as well."""
     begun = time.perf_counter()
     try:
         right, found = check()
@@ -474,7 +476,7 @@ def run_check(what: str, check: Callable[[], Tuple[bool, str]]) -> Row:
 
 
 def describe(device: torch.device) -> str:
-    """Return what a result depends on."""
+    """Return the facts that a result depends on."""
     found: Dict[str, Any] = dict(
         bench.hardware(device), python=platform.python_version())
     if device.type == 'cuda':
@@ -491,7 +493,7 @@ def describe(device: torch.device) -> str:
 
 
 def make_report(sizes: Sizes, device: torch.device) -> Tuple[bool, str]:
-    """Return whether all is right, and the report in Markdown."""
+    """Return whether all checks passed, and the report in Markdown."""
     parts = [describe(device)]
     try:
         backend = tested_backend(device)

@@ -1,11 +1,11 @@
-"""Turn a checkpoint into a file to be shared.
+"""Turn a checkpoint into a file to share.
 
     python tools/publish_model.py CONFIG CHECKPOINT OUT.safetensors \
         --training TEXT --data TEXT --hardware TEXT --licence TEXT
 
-Weights in half precision, and in the metadata the config that describes the
-network, the commit, iterations and what the options say. It prints the
-SHA-256; files in dksan_mm/weights are known by it.
+The file has weights in half precision and, in its metadata, the config that
+describes the network, the commit, the iterations and the texts of the options.
+The tool prints the SHA-256, by which files in dksan_mm/weights are checked.
 """
 import argparse
 import hashlib
@@ -64,7 +64,7 @@ def half(tensor: torch.Tensor, name: str) -> torch.Tensor:
 
 
 def commit() -> str:
-    """Return the commit of this repository, with a mark if it is changed."""
+    """Return the commit of this repository, marked if there are changes."""
     folder = os.path.dirname(os.path.abspath(__file__))
     git = ['git', '-C', folder]
     found = subprocess.run([*git, 'rev-parse', 'HEAD'],

@@ -5,8 +5,8 @@
         -o report
 
 report/index.html is one file that needs no network; report/figures has a
-picture for each shown frame in the manner of the paper's Figures 5 and 6.
-The first system named is the baseline that the others are compared with.
+figure for each shown frame, in the style of the paper's Figures 5 and 6. The
+first system named is the baseline for the others.
 """
 import argparse
 import os.path as osp

@@ -1,4 +1,4 @@
-"""Restoration of videos: reading, writing and what lies between."""
+"""Restoration of videos, from reading to writing."""
 from dksan_mm import _compat
 
 _compat.check_environment()

@@ -1,4 +1,4 @@
-"""What the command line asks of restoration."""
+"""Restoration, as the command line asks for it."""
 from dataclasses import fields
 from typing import Any, Dict
 
@@ -12,15 +12,15 @@ from .restore_video import Summary, restore_video
 
 def restore(arguments: Dict[str, Any]) -> str:
     """Restore as the arguments of :mod:`dksan_mm.cli.restore` say; with
-    ``estimate`` see what that would take instead.
+    ``estimate``, only estimate time and memory.
 
     Returns:
-        str: What was done, or what it would take.
+        str: A summary of the run, or the estimate.
     """
     source, output = arguments['input'], arguments['output']
     device = own_device(arguments['device'])
     options = options_of(arguments).updated(device=device)
-    check_places(source, [output])  # models are large
+    check_places(source, [output])  # before loading a model
     model = load_model(arguments['config'], arguments['checkpoint'], device)
     if arguments['estimate']:
         return str(estimate(model, source, output, options))
@@ -28,7 +28,7 @@ def restore(arguments: Dict[str, Any]) -> str:
 
 
 def options_of(arguments: Dict[str, Any]) -> RestoreOptions:
-    """Return the options that the command line names."""
+    """Return the options given on the command line."""
     known = {field.name for field in fields(RestoreOptions)}
     given = {
         name: tuple(value) if isinstance(value, list) else value
@@ -38,7 +38,7 @@ def options_of(arguments: Dict[str, Any]) -> RestoreOptions:
 
 
 def describe(summary: Summary) -> str:
-    """Return what was done, for a user."""
+    """Return a summary of the run for the user."""
     if summary.was_there:
         return (f'{summary.output}: there already, finished; whether with '
                 'these settings is not known (--overwrite makes it anew)')

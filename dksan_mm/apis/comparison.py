@@ -20,19 +20,20 @@ class Comparison:
       with a white line between them.
     - ``side``: both pictures beside each other, twice as wide.
 
-    A source that is shown turned is turned here, so that left is left and
+    A source that is shown turned is turned here, so that left means left and
     the labels are upright.
 
     Args:
-        mode (str): One of these.
+        mode (str): ``'split'`` or ``'side'``.
         info (SourceInfo): The source.
-        scale (int): Size of restored frames over that of the source's.
+        scale (int): Size of restored frames over the size of source frames.
         name (str): Label of the restored side.
-        device (torch.device, optional): Where bicubic is computed.
+        device (torch.device, optional): Device that computes bicubic
+            interpolation.
 
     Attributes:
-        info (SourceInfo): What the comparison, divided by the scale, would
-            be restored from: as wide and as it is shown.
+        info (SourceInfo): A source that, restored, would have the size and
+            orientation of the comparison.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Comparison:
         self.info = self._describe(info)
 
     def _describe(self, info: SourceInfo) -> SourceInfo:
-        """Return what these frames, divided by the scale, would be of."""
+        """Return a source that, restored, would give frames like these."""
         width, height = info.width, info.height
         ratio = info.sample_aspect_ratio
         if info.rotation % 180:
@@ -74,10 +75,10 @@ class Comparison:
 
         Args:
             source (ndarray): (H, W, 3), RGB, as coded.
-            restored (ndarray): (scale * H, scale * W, 3), of the same range.
+            restored (ndarray): (scale * H, scale * W, 3), in the same range.
 
         Returns:
-            ndarray: (H', W', 3), of the same range, upright.
+            ndarray: (H', W', 3), in the same range, upright.
         """
         left = turn_upright(self._enlarge(source), self._source)
         right = turn_upright(restored, self._source)

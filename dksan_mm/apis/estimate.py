@@ -1,4 +1,4 @@
-"""What restoring a video would take, from a few of its frames."""
+"""Estimates the time and memory of a restoration from a few frames."""
 import os.path as osp
 import sys
 import tempfile
@@ -15,7 +15,7 @@ from .options import RestoreOptions
 from .outputs import is_video_path
 from .restore_video import restore_video
 
-# frames of the two runs, whose difference is free of what happens once
+# frames of two runs: their difference cancels the cost of starting
 _FEW, _MORE = 2, 8
 
 
@@ -25,21 +25,22 @@ def estimate(model: BaseEditModel,
              output: str,
              options: RestoreOptions = RestoreOptions(),
              **settings: Any) -> str:
-    """Return a sentence: what time and memory restoring would take.
+    """Return a sentence on how much time and memory restoring would take.
 
-    Frames from the middle are restored and encoded into a temporary folder,
-    with all the options; nothing is written beside ``output``.
+    Frames from the middle are restored with all the options and encoded into a
+    temporary folder; nothing is written beside ``output``.
 
     Args:
-        model (BaseEditModel): Of :func:`load_model`.
+        model (BaseEditModel): The model, from :func:`load_model`.
         source (str or Path): Video, or folder of frames.
-        output (str or Path): What would be written; its suffix counts.
-        options (RestoreOptions): As of :func:`restore_video`; ``resume``,
-            ``overwrite`` and ``progress`` don't matter.
-        **settings: As of :func:`restore_video`.
+        output (str or Path): Path that would be written; its suffix chooses
+            the format.
+        options (RestoreOptions): As for :func:`restore_video`; ``resume``,
+            ``overwrite`` and ``progress`` are ignored.
+        **settings: As for :func:`restore_video`.
 
     Raises:
-        FileNotFoundError, ValueError, OSError: As of :func:`restore_video`.
+        FileNotFoundError, ValueError, OSError: As for :func:`restore_video`.
     """
     options = options.updated(
         **settings, resume=False, overwrite=False, progress=False)
@@ -75,7 +76,7 @@ def estimate(model: BaseEditModel,
 
 
 def _memory(model: BaseEditModel) -> str:
-    """Return the most that this process has taken so far."""
+    """Return the peak memory of this process so far."""
     try:
         import resource
     except ImportError:

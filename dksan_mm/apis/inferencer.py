@@ -1,4 +1,4 @@
-"""Restoration of videos the way MMagic's inferencers are used."""
+"""Restoration of videos through MMagic's inferencer interface."""
 import logging
 import os.path as osp
 from dataclasses import asdict
@@ -20,15 +20,15 @@ from .restore_video import restore_video
 
 
 class DKSANVideoInferencer(VideoRestorationInferencer):
-    """MMagic's VideoRestorationInferencer for videos of any length: in its
-    place, with the same arguments, for every model in this package.
+    """A replacement for MMagic's VideoRestorationInferencer that takes videos
+    of any length: same arguments, for every model in this package.
 
         inferencer = DKSANVideoInferencer(
             'configs/dksan_vid3oc_x16.py', 'iter_115000.pth')
         inferencer.infer(video='in.mp4', result_out_dir='out.mp4')
 
     MMagic's own holds the whole video in memory, writes 25 frames per second
-    whatever came in, and drops the sound; this one is
+    whatever the input has, and drops the sound; this one calls
     :func:`dksan_mm.apis.restore_video`.
 
     Importing :mod:`dksan_mm.apis` makes the trained networks known to
@@ -39,9 +39,9 @@ class DKSANVideoInferencer(VideoRestorationInferencer):
         MMagicInferencer(
             'dksan', model_config=CONFIG, model_ckpt=CHECKPOINT).infer(...)
 
-    It restores by MMagic's VideoRestorationInferencer, with its limits:
-    ``MMagicInferencer`` chooses inferencers by a fixed list of tasks, so that
-    this class, which has none of them, is used directly.
+    ``MMagicInferencer`` restores with MMagic's VideoRestorationInferencer and
+    its limits: it chooses inferencers from a fixed list of tasks. This class
+    is in no such list, so use it directly.
 
     Args:
         config (str or ConfigType): A config, its path, or the name of a
@@ -51,9 +51,9 @@ class DKSANVideoInferencer(VideoRestorationInferencer):
             parameters.
         device (str, optional): Default: a GPU if there is one.
         extra_parameters (dict, optional): Options of ``restore_video``, such
-            as ``dict(dtype='bf16', crf=14)``. Those of MMagic that a config
-            settles here (``window_size``, ``max_seq_len``, ``start_idx``,
-            ``filename_tmpl``) must be left out.
+            as ``dict(dtype='bf16', crf=14)``. Those of MMagic's that the
+            config decides here (``window_size``, ``max_seq_len``,
+            ``start_idx``, ``filename_tmpl``) must be left out.
         seed (int): As MMagic's; nothing here is random.
     """
 
@@ -70,8 +70,8 @@ class DKSANVideoInferencer(VideoRestorationInferencer):
                  extra_parameters: Optional[Dict[str, Any]] = None,
                  seed: int = 2022,
                  **kwargs: Any) -> None:
-        # of the instance: MMagic's belong to the class, so that what one
-        # inferencer is given would hold for the next
+        # kept in the instance: MMagic keeps them in the class, so that the
+        # parameters of one inferencer would apply to the next
         self.extra_parameters: Dict[str, Any] = {}
         if isinstance(config, str):
             if weights.is_name(config):
@@ -85,7 +85,7 @@ class DKSANVideoInferencer(VideoRestorationInferencer):
         return load_model(cfg, ckpt or None, torch.device(device))
 
     def _init_pipeline(self, cfg: Config) -> None:
-        """Frames go to the network as they are: there is no pipeline."""
+        """Do nothing: frames go to the network without a pipeline."""
 
     def _init_extra_parameters(
             self, extra_parameters: Optional[Dict[str, Any]]) -> None:
@@ -99,13 +99,13 @@ class DKSANVideoInferencer(VideoRestorationInferencer):
 
     def infer(self, video: str, result_out_dir: str,
               **kwargs: Any) -> Dict[str, Any]:
-        """Restore a video, as ``MMagicInferencer.infer`` does; the same as
-        calling the inferencer.
+        """Restore a video; the same as calling the inferencer. Named after
+        ``MMagicInferencer.infer``.
 
         Args:
             video (str): Video or folder of frames.
             result_out_dir (str): Video or folder to write.
-            **kwargs: ``extra_parameters``, from this video on.
+            **kwargs: ``extra_parameters``, which apply from this video on.
 
         Returns:
             dict: The fields of :class:`dksan_mm.apis.Summary`.
@@ -129,19 +129,18 @@ class DKSANVideoInferencer(VideoRestorationInferencer):
     def postprocess(self,
                     preds: Dict[str, Any],
                     imgs: Optional[List] = None) -> Dict[str, Any]:
-        """Return what was done."""
+        """Return the summary unchanged."""
         return preds
 
 
 def register_with_mmagic() -> None:
-    """Make the trained networks known to ``MMagicInferencer``: by the names
-    that they have in the metafile, and as settings 0, 1, ... of ``'dksan'``
-    those of DKSAN.
+    """Make the trained networks known to ``MMagicInferencer`` by their names
+    in the metafile; DKSAN's are also settings 0, 1, ... of ``'dksan'``.
 
     MMagic's list of names and its table of configs are attributes of the
-    class, meant for its own metafiles; entries are added to them, and nothing
-    is replaced. Without the configs, which every installation has, a warning
-    says what to do.
+    class, meant for its own metafiles; this adds entries and replaces nothing.
+    If the configs, which every installation has, are missing, a warning says
+    what to do.
     """
     folder = _config_folder()
     try:
@@ -174,8 +173,8 @@ def register_with_mmagic() -> None:
 
 
 def _config_folder() -> str:
-    """Return the folder of this package's configs: of an installation, or
-    else of a clone."""
+    """Return the folder of this package's configs, in an installation or else
+    in a clone."""
     package = osp.dirname(osp.dirname(osp.abspath(__file__)))
     installed = osp.join(package, '.mim', 'configs')
     if osp.isdir(installed):
@@ -184,8 +183,8 @@ def _config_folder() -> str:
 
 
 def _seen_from_mmagic(path: str) -> str:
-    """Return a path as MMagic's metafiles have it: relative to what holds
-    MMagic's configs, and beginning with ``configs``."""
+    """Return a path as MMagic's metafiles write it: relative to the folder
+    that holds MMagic's ``configs``, and beginning with ``configs``."""
     package = osp.dirname(osp.abspath(mmagic.__file__))
     folder = osp.join(osp.dirname(package), 'configs')
     if not osp.exists(folder):

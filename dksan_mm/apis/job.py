@@ -1,4 +1,4 @@
-"""A video to restore: its settings, its parts, its state on disk."""
+"""A video to restore: its settings, its segments, its state on disk."""
 import hashlib
 import os
 import os.path as osp
@@ -29,24 +29,24 @@ from .resizing import Resizing
 from .resume_folder import ResumeFolder
 from .window_restorer import WindowRestorer
 
-# a millisecond, which Matroska rounds to
+# a frame in a millisecond, the unit of Matroska's times
 _MOST_FPS = 1000
-# clocks of files end at a few days a frame; what is less is a slip
+# files can hold a frame per few days; less than one an hour is a typing error
 _LEAST_FPS = Fraction(1, 3600)
 
 
 class Job:
-    """A video to restore, its arguments checked. See
-    :func:`dksan_mm.apis.restore_video` for them and the errors.
+    """A video to restore, with checked arguments. See
+    :func:`dksan_mm.apis.restore_video` for these and for the errors.
 
     Attributes:
         info (SourceInfo): The source.
         restorer (WindowRestorer): What restores it.
-        outputs (list[Output]): What is written: the output, and with
+        outputs (list[Output]): Everything to write: the output, and with
             ``compare`` the comparison.
-        segments (list[Segment]): All there are.
-        finished (bool): Whether the outputs are there.
-        was_there (bool): Whether they were when the run began.
+        segments (list[Segment]): All segments of the video.
+        finished (bool): Whether the outputs are complete.
+        was_there (bool): Whether they were complete when the run began.
     """
 
     def __init__(self, model: BaseEditModel, source: str, output: str,
@@ -63,7 +63,7 @@ class Job:
         if options.size() != (None, None):
             self._resizing = Resizing(self.info, self.restorer.scale,
                                       *options.size())
-        # windows of a batch begin where a segment does, whatever is resumed
+        # batches begin where a segment does, wherever a run is resumed
         segment = -(-options.segment // network.batch) * network.batch
         self.segments = split_segments(self.info.num_frames, segment)
         self.finished = self.was_there = False
@@ -75,8 +75,8 @@ class Job:
             'compare': options.compare,
             'part': [str(value) for value in options.part()],
             'size': options.size(),
-            'device': None,  # its kind is among the hardware
-            'tile': None  # as max_memory has chosen it, below
+            'device': None,  # 'hardware' names its kind
+            'tile': None  # the tile in use is stored separately, below
         }
         self.outputs = [self._output(output)]
         if options.compare is not None:
@@ -91,16 +91,16 @@ class Job:
 
     def _video(self, output: str, name: str, info: SourceInfo,
                draw: Callable) -> VideoOutput:
-        """Return a video of frames that ``draw`` makes, of ``info``'s size
-        times the scale or reduced from that."""
+        """Return a video output for frames that ``draw`` makes, as large as
+        ``info``'s frames times the scale, or reduced from that."""
         info, scale, draw = self._sized(info, draw)
         return VideoOutput(output, self._partial, name, info, scale,
                            self._encoder, draw)
 
     def _sized(self, info: SourceInfo,
                draw: Callable) -> Tuple[SourceInfo, int, Callable]:
-        """Return what an output of the size asked for is described by, its
-        scale, and what draws its frames."""
+        """Return the description of an output of the requested size, its
+        scale, and the function that draws its frames."""
         resizing = self._resizing
         if resizing is None:
             return info, self.restorer.scale, draw
@@ -123,7 +123,7 @@ class Job:
                            comparison.info, comparison.draw)
 
     def begin(self) -> List[Segment]:
-        """Prepare the folder of segments; return those to restore."""
+        """Prepare the folder of segments; return the segments to restore."""
         resume, overwrite = self.options.resume, self.options.overwrite
         for output in self.outputs:
             output.check()
@@ -147,16 +147,16 @@ class Job:
         ]
 
     def join(self) -> None:
-        """Keep other runs out while this process works, whichever process of
-        the job has called :meth:`begin`."""
+        """Keep other runs out while this process works, even if another
+        process of the job called :meth:`begin`."""
         self._partial.join()
 
     def _is_there(self, resume: bool) -> bool:
         """Return whether the outputs are there already.
 
         Raises:
-            ValueError: They are, and are not to be: this is no resumed run,
-                or they are something else.
+            ValueError: They exist but should not: this run does not resume, or
+                they are not its result.
         """
         there = [
             output for output in self.outputs if osp.isfile(output.path)
@@ -177,7 +177,7 @@ class Job:
 
     def publish(self) -> None:
         """Make the outputs of the segments, and give them their names."""
-        # the main one last: where it is, all are
+        # the main output last: once it is there, all are
         made = [(output.join(self.segments), output.path)
                 for output in reversed(self.outputs)]
         self._partial.publish(made, self._settings)
@@ -189,7 +189,7 @@ class Job:
 
     @cached_property
     def _settings(self) -> Dict[str, Any]:
-        """Return what the bits of the segments depend on."""
+        """Return everything that the bits of the segments depend on."""
         device = device_of(self.model)
         on_gpu = device.type == 'cuda'
         return dict(
@@ -208,7 +208,7 @@ class Job:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Return where a model is; the CPU if it has no parameters."""
+    """Return a model's device; the CPU if it has no parameters."""
     return next((parameter.device for parameter in model.parameters()),
                 torch.device('cpu'))
 
@@ -217,18 +217,18 @@ def choose_dtype(model: nn.Module,
                  output: str,
                  resume: bool = False,
                  device: Any = None) -> str:
-    """Return what ``dtype='auto'`` means for a job, and say so in a line.
+    """Return the dtype that ``'auto'`` means for a job, and log it.
 
-    That is what a run that is resumed was begun with. Else it is 'bf16' where
-    a self-test shows that it pays on the device and is right, and the network
-    has been made for it; 'fp32' elsewhere.
+    A resumed run keeps the dtype that it was begun with. Otherwise it is
+    'bf16' if the network supports it and a self-test shows that, on this
+    device, it is faster and accurate; else 'fp32'.
 
     Args:
         model (nn.Module): A restorer.
-        output (str): What is made.
-        resume (bool): Whether to go on with what is there of it.
-            Default: False.
-        device (torch.device or str, optional): Default: where the model is.
+        output (str): Path of the output.
+        resume (bool): Whether to continue a stopped run. Default: False.
+        device (torch.device or str, optional): Device to test. Default: the
+            model's.
     """
     if resume:
         begun = ResumeFolder(_real_place(os.fspath(output))).begun_with()
@@ -246,7 +246,7 @@ def choose_dtype(model: nn.Module,
 
 
 def probe_source(source: str, options: RestoreOptions) -> SourceInfo:
-    """Return what a source is."""
+    """Return the description of a source."""
     fps = options.fps
     if fps is None:
         return probe(
@@ -254,7 +254,7 @@ def probe_source(source: str, options: RestoreOptions) -> SourceInfo:
     try:
         rate = Fraction(fps)
     except (ValueError, OverflowError, ZeroDivisionError):
-        rate = Fraction(0)  # the rule is the same
+        rate = Fraction(0)  # rejected below
     if not _LEAST_FPS <= rate <= _MOST_FPS:
         raise ValueError(
             f'fps (--fps) must be a number above 0, at least {_LEAST_FPS} (a '
@@ -267,8 +267,8 @@ def probe_source(source: str, options: RestoreOptions) -> SourceInfo:
 
 
 def _real_place(output: str) -> str:
-    """Return where an output is made, beside which it is begun: where a link
-    leads, or ``.`` is."""
+    """Return the real path of an output, beside which the unfinished one is
+    kept: the target of a link, or the folder that ``.`` means."""
     name = osp.normpath(output)
     if osp.islink(name) or osp.basename(name) in ('.', '..'):
         return osp.realpath(name)
@@ -276,7 +276,8 @@ def _real_place(output: str) -> str:
 
 
 def check_places(source: str, outputs: List[str]) -> None:
-    """Check that there is a source, and a place for outputs beside it.
+    """Check that the source exists, that each output has a folder, and that no
+    output is the source.
 
     Raises:
         FileNotFoundError: There is no source, or no folder for an output.
@@ -295,7 +296,7 @@ def check_places(source: str, outputs: List[str]) -> None:
 
 
 def _source_facts(info: SourceInfo) -> Dict[str, Any]:
-    """Return what tells a source from another, wherever it lies."""
+    """Return what identifies a source, wherever it is stored."""
     if info.kind == 'frames':
         digests = [
             file_sha256(osp.join(info.path, name)) for name in info.names
@@ -305,8 +306,8 @@ def _source_facts(info: SourceInfo) -> Dict[str, Any]:
         digest = file_sha256(info.path)
     facts = dict(
         sha256=digest, num_frames=info.num_frames, rate=str(info.rate))
-    # of files with one video, restored whole, it is known, also to earlier
-    # versions
+    # left out for a whole file's first stream: earlier versions did not store
+    # these
     if info.skip:
         facts.update(first_frame=info.skip)
     if info.stream_index:
@@ -315,7 +316,7 @@ def _source_facts(info: SourceInfo) -> Dict[str, Any]:
 
 
 def _model_facts(model: nn.Module) -> Dict[str, Any]:
-    """Return what tells a model from another: network and weights."""
+    """Return what identifies a model: network and weights."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""Models ready to restore with."""
+"""Loads models for restoration."""
 import os
 import os.path as osp
 from typing import Union
@@ -22,11 +22,11 @@ from dksan_mm.utils.faults import CheckpointMismatchError
 def load_model(config: Union[str, os.PathLike, Config],
                checkpoint: Union[str, os.PathLike, None] = None,
                device: Union[str, torch.device, None] = None) -> BaseEditModel:
-    """Return the restorer of a config with a checkpoint's weights, or a
-    trained network that comes with the package.
+    """Return a config's model with a checkpoint's weights, or a trained
+    network that comes with the package.
 
-    Like MMagic's ``init_model``, but a checkpoint is read without running
-    code that it may carry, and must fit.
+    Like MMagic's ``init_model``, but it never runs code that a checkpoint may
+    carry, and the checkpoint must fit the model.
 
     Args:
         config (str, Path or Config): A config, such as those in ``configs/``,
@@ -39,11 +39,11 @@ def load_model(config: Union[str, os.PathLike, Config],
             one.
 
     Returns:
-        BaseEditModel: In evaluation mode; ``cfg`` is the config.
+        BaseEditModel: The model in evaluation mode; its ``cfg`` is the config.
 
     Raises:
         FileNotFoundError: There is no such file.
-        CheckpointMismatchError: The checkpoint is another variant's.
+        CheckpointMismatchError: The checkpoint belongs to another variant.
         ValueError: The checkpoint is damaged, or missing and needed; the
             config describes no model.
     """
@@ -66,10 +66,10 @@ def load_model(config: Union[str, os.PathLike, Config],
         try:
             load_checkpoint(model, checkpoint, 'cpu', strict=True)
         except CheckpointMismatchError as error:
-            # to train on with what fits is no cure here
+            # the advice to train on with what fits does not apply here
             text = str(error).partition(', or set model.strict')[0]
             raise CheckpointMismatchError(f'{checkpoint}: {text}') from None
-        except RuntimeError as error:  # of models that say it like this
+        except RuntimeError as error:  # how other models report a mismatch
             raise CheckpointMismatchError(
                 f'{checkpoint}: the checkpoint must fit the model that the '
                 f'config describes, found: {_shorten(str(error))}') from error
@@ -84,8 +84,8 @@ def read_config(path: str) -> Config:
     package.
 
     Raises:
-        FileNotFoundError: There is no such file, nor a network of the name.
-        ValueError: It describes no model.
+        FileNotFoundError: There is no such file, and no network of this name.
+        ValueError: The config describes no model.
     """
     if weights.is_name(path):
         return Config(weights.config_of(path))
@@ -103,6 +103,6 @@ def read_config(path: str) -> Config:
 
 
 def _shorten(text: str, most: int = 200) -> str:
-    """Return a text, or its beginning where names of all weights follow."""
+    """Return a text, cut off if it is long, as lists of all weights are."""
     text = ' '.join(text.split())
     return text if len(text) <= most else f'{text[:most]} ...'

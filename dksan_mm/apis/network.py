@@ -1,4 +1,4 @@
-"""A network, run on windows of frames: whole or in tiles, at any precision.
+"""Runs a network on windows of frames, whole or tiled, at any precision.
 """
 from contextlib import ExitStack, contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional
@@ -13,35 +13,37 @@ from dksan_mm.utils.precision import DTYPES, has_short_copy, short_copy
 from . import scene_cuts, tiles
 from .windows import Frame
 
-# strips of features that are there at once, at most
+# most strips of features that exist at once
 STRIPS = 6
-# of a result that are made integers at a time
+# rows of a result that are converted to integers at a time
 _ROWS = 128
-# what frames are uploaded as; NumPy's uint16, of which there are values up to
-# 1023, PyTorch hardly knows
+# types that frames are uploaded as; PyTorch hardly supports uint16, whose
+# values here are at most 1023
 _KINDS = dict(uint8=torch.uint8, uint16=torch.int16, float32=torch.float32)
-# frames that memory is measured with; the second pair for networks that
-# enlarge small frames
+# sizes of frames that memory is measured with; the second pair is for networks
+# that enlarge small frames
 _PROBES = (((16, 16), (32, 32)), ((64, 64), (64, 96)))
 
 
 class WindowNetwork:
-    """What restores the middle frames of windows.
+    """Restores the middle frames of windows.
 
     Args:
-        generator (nn.Module): Of :func:`find_generator`; it is moved to
-            ``device`` and set to evaluate. One of its features is kept where
-            it has ``extract_features`` and ``restore_features``.
+        generator (nn.Module): The network, from :func:`find_generator`; it is
+            moved to ``device`` and set to evaluation mode. If it has
+            ``extract_features`` and ``restore_features``, the features of
+            frames are kept.
         device (torch.device): Where to run.
-        dtype (str): A key of ``DTYPES``. But for 'fp32' a copy of the network
-            runs, with its convolutions in that dtype
-            (:func:`dksan_mm.utils.precision.short_copy`), or else autocast.
-        compile (bool): Whether to run by ``torch.compile``.
-        strip (int): Bytes of the strips of large features
+        dtype (str): A key of ``DTYPES``. Unless it is 'fp32', a copy of the
+            network with convolutions in that dtype is run
+            (:func:`dksan_mm.utils.precision.short_copy`), or else autocast is
+            used.
+        compile (bool): Whether to use ``torch.compile``.
+        strip (int): Bytes that a strip of large features may have
             (:func:`dksan_mm.models.strips.strip_bytes`).
-        time_algorithms (bool): Whether cuDNN times its algorithms at first
-            and goes on with the fastest, unless PyTorch is told to be
-            deterministic; the trials take memory.
+        time_algorithms (bool): Whether cuDNN first times its algorithms and
+            then uses the fastest, unless PyTorch is set to be deterministic;
+            the trials take memory.
 
     Attributes:
         scale (int): The result's size divided by the source's.
@@ -68,12 +70,12 @@ class WindowNetwork:
         self._time_algorithms = time_algorithms
 
     def prepare(self, array: np.ndarray, number: int) -> Frame:
-        """Return a frame as the network takes it, with its features.
+        """Return a frame as the network needs it, with its features.
 
         Args:
             array (np.ndarray): RGB, (H, W, 3), of a dtype and range of
                 :func:`.scene_cuts.full_scale`.
-            number (int): Of the frame.
+            number (int): Number of the frame.
         """
         frame = Frame(number, to_image(array, self._device), array.dtype)
         if self._keeps_features:
@@ -90,7 +92,7 @@ class WindowNetwork:
         Args:
             windows (list[list[Frame]]): N windows of ``num_frames`` frames.
             tile (int, optional): Side of tiles. Default: None, whole frames.
-            overlap (int): What neighbouring tiles share. Default: 0.
+            overlap (int): Pixels that neighbouring tiles share. Default: 0.
 
         Returns:
             list[np.ndarray]: (scale * H, scale * W, 3) each, in the source's
@@ -108,11 +110,11 @@ class WindowNetwork:
             ]
 
     def frame_bytes(self, height: int, width: int) -> int:
-        """Return the bytes that a frame and what is kept of it take.
+        """Return the bytes that a frame and its kept features take.
 
         Args:
-            height (int): Of a source frame.
-            width (int): Of a source frame.
+            height (int): Height of a source frame.
+            width (int): Width of a source frame.
         """
         side = self._probes[0][0]
         frame = self.prepare(np.zeros((side, side, 3), np.uint8), 0)
@@ -123,11 +125,11 @@ class WindowNetwork:
         return -(-held * height * width // side**2)
 
     def measure_memory(self, batch: int) -> tiles.MemoryModel:
-        """Return how much memory restoring whole frames takes, from what
-        small frames take in strips as small as can be.
+        """Return a model of the memory that whole frames take, from
+        measurements on small frames in the smallest strips.
 
         Args:
-            batch (int): Windows at once.
+            batch (int): Windows restored at once.
         """
 
         count = self.num_frames
@@ -138,7 +140,7 @@ class WindowNetwork:
                 frames = [self.prepare(grey, 0) for _ in range(count)]
                 return self._run([frames] * batch, None, 0)
 
-        # what larger strips take is known
+        # the memory of larger strips is known, and added
         return tiles.MemoryModel(run, self._device, self._probes,
                                  STRIPS * self._strip)
 
@@ -180,7 +182,7 @@ class WindowNetwork:
                           images[self.num_frames // 2])
 
     def _call(self, name: str, *args: Any) -> Any:
-        """Call a method of the network, compiled if so wished."""
+        """Call a method of the network, compiled if requested."""
         if name == 'forward':
             method = self._generator
         else:
@@ -193,7 +195,7 @@ class WindowNetwork:
 
     @contextmanager
     def _settings(self, strip: Optional[int] = None) -> Iterator[None]:
-        """Set what the network runs with."""
+        """Apply the settings that the network runs with."""
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
             stack.enter_context(strip_bytes(strip or self._strip))
@@ -221,22 +223,23 @@ def _timed_algorithms(device: torch.device) -> Iterator[None]:
 
 
 def _each(maps: Any, change: Any) -> Any:
-    """Return features, one tensor or several, changed."""
+    """Apply a function to features, one tensor or several."""
     if isinstance(maps, Tensor):
         return change(maps)
     return [change(x) for x in maps]
 
 
 def _join(features: List[Any]) -> Any:
-    """Return the features of N frames as those of a batch."""
+    """Return the features of N frames as one batch."""
     if isinstance(features[0], Tensor):
         return torch.cat(features)
     return [torch.cat(maps) for maps in zip(*features)]
 
 
 def to_image(array: np.ndarray, device: torch.device) -> Tensor:
-    """Return (H, W, 3) of any dtype of :func:`.scene_cuts.full_scale` as
-    (1, 3, H, W) in [0, 1], float32."""
+    """Convert an (H, W, 3) array, of any dtype that
+    :func:`.scene_cuts.full_scale` accepts, to a float32 tensor, (1, 3, H, W)
+    in [0, 1]."""
     if device.type == 'cuda':
         image = _upload(array, device).float()
     else:
@@ -246,8 +249,8 @@ def to_image(array: np.ndarray, device: torch.device) -> Tensor:
 
 
 def _upload(array: np.ndarray, device: torch.device) -> Tensor:
-    """Return an array on a GPU. It is copied from pinned memory, which
-    PyTorch keeps until it is done, while the host goes on."""
+    """Copy an array to a GPU from pinned memory, which PyTorch keeps until the
+    copy is done; the host does not wait."""
     host = torch.empty(
         array.shape, dtype=_KINDS[array.dtype.name], pin_memory=True)
     np.copyto(host.numpy(), array, casting='unsafe')
@@ -255,17 +258,18 @@ def _upload(array: np.ndarray, device: torch.device) -> Tensor:
 
 
 def to_array(image: Tensor, source: Frame) -> np.ndarray:
-    """Return (3, H, W) in [0, 1] as (H, W, 3) of its source's dtype.
+    """Convert a tensor, (3, H, W) in [0, 1], to an (H, W, 3) array of its
+    source's dtype.
 
     Raises:
         ValueError: A value is not finite.
     """
     white = scene_cuts.full_scale(np.empty(0, source.dtype))
-    # NumPy's uint16 PyTorch hardly knows
+    # PyTorch hardly supports uint16
     kind = torch.uint8 if white == 255 else torch.int16
     _, height, width = image.shape
     out = np.empty((height, width, 3), source.dtype)
-    # few rows at a time stay in the cache
+    # a few rows at a time stay in the cache
     rows = _ROWS if image.device.type == 'cpu' else height
     for top in range(0, height, rows):
         part = image[:, top:top + rows].float()
@@ -291,7 +295,7 @@ def find_generator(model: nn.Module) -> nn.Module:
     """Return the network of a restorer.
 
     Raises:
-        ValueError: It has none that tells its scale.
+        ValueError: The model has no generator with a scale.
     """
     generator = getattr(model, 'generator', None)
     if not hasattr(unwrap(generator), 'scale'):

@@ -1,5 +1,5 @@
-"""How a video is restored: all options, with their types and defaults, for
-the command line, the inferencer, and the state of a run on disk."""
+"""Options of a restoration, with their types and defaults, for the command
+line, the inferencer and the state of a run on disk."""
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, Optional, Tuple, Type, TypeVar, Union
@@ -8,7 +8,7 @@ from dksan_mm.utils.precision import DTYPES
 from dksan_mm.video.options import EncoderOptions
 from .scene_cuts import DEFAULT_THRESHOLD
 
-# of a tile, pixels
+# smallest side of a tile, in pixels
 _LEAST_TILE = 8
 
 T = TypeVar('T')
@@ -19,28 +19,29 @@ class NetworkOptions:
     """How the network is run; see :class:`WindowRestorer`.
 
     Args:
-        dtype (str): 'fp32', 'bf16' or 'fp16', of features and convolutions
-            (:func:`dksan_mm.utils.precision.short_copy`; of BasicVSR++, by
-            autocast). Images stay in float32. Default: 'fp32'.
-        compile (bool): Whether to run by ``torch.compile``. Default: False.
-        batch (int): Windows at once. Default: 1.
-        tile (int, optional): Longest side of tiles, in pixels of the source;
-            they are as small as their number and overlap allow.
-            Default: None, whole frames unless ``max_memory`` wants tiles.
-        tile_overlap (int, optional): What neighbouring tiles share at least,
-            at most half a tile; with ``tile`` or ``max_memory``. Default:
-            None, 16 or, if less, half of ``tile``.
+        dtype (str): 'fp32', 'bf16' or 'fp16', the type of features and
+            convolutions (:func:`dksan_mm.utils.precision.short_copy`;
+            BasicVSR++ uses autocast). Images stay in float32. Default: 'fp32'.
+        compile (bool): Whether to use ``torch.compile``. Default: False.
+        batch (int): Windows restored at once. Default: 1.
+        tile (int, optional): Longest side of a tile, in pixels of the source;
+            tiles are made as small as their number and overlap allow. Default:
+            None, whole frames unless ``max_memory`` requires tiles.
+        tile_overlap (int, optional): Pixels that neighbouring tiles share at
+            least, at most half a tile; only with ``tile`` or ``max_memory``.
+            Default: None, which is 16 or half of ``tile``, whichever is less.
         max_memory (int, optional): Bytes that the network may take beyond
             its weights; frames are restored whole if they fit, else in the
             largest tiles that do. Not with ``tile``. Default: None, no limit.
-        scene_threshold (float, optional): Windows do not reach over a cut,
-            where :func:`.scene_cuts.difference` of two frames is larger than
-            this. Default: 0.5. None: no cuts are looked for.
+        scene_threshold (float, optional): A larger
+            :func:`.scene_cuts.difference` between two frames is a scene cut,
+            which windows do not cross. None disables the search for cuts.
+            Default: 0.5.
         ensemble (bool): Whether to average over eight flipped and transposed
             views (:class:`SelfEnsemble`), which takes eight times as long;
-            features are not kept. Default: False.
-        device (torch.device or str, optional): Default: None, where the
-            model's weights are.
+            features are not reused then. Default: False.
+        device (torch.device or str, optional): Device to run on. Default:
+            None, the device of the model's weights.
 
     Raises:
         ValueError: An option breaks the rules above.
@@ -91,41 +92,42 @@ class RestoreOptions(EncoderOptions, NetworkOptions):
     """All options of :func:`dksan_mm.apis.restore_video`.
 
     Args:
-        dtype (str): 'fp32', 'bf16' or 'fp16', of features and convolutions.
-            Default: 'auto': what a resumed run was begun with; else 'bf16'
-            where a self-test of some tenths of a second finds it 1.3 times
-            as fast as 'fp32', and right; else 'fp32'. A line says which.
-        codec (str, optional): Default: libx264, libvpx-vp9 for .webm.
-        segment (int): Frames of a segment, at least 1. More make a slightly
-            smaller file, fewer lose less. Default: 48.
-        resume (bool): Whether to go on with what a stopped run left, which
-            must have had the same settings. A finished output stays,
-            with whatever settings it was made.
-        overwrite (bool): Whether to replace an output, and to throw away
-            what a stopped run left.
+        dtype (str): 'fp32', 'bf16' or 'fp16', the type of features and
+            convolutions. Default: 'auto': a resumed run keeps its type; a new
+            one takes 'bf16' if a self-test of some tenths of a second finds it
+            accurate and 1.3 times as fast as 'fp32', else 'fp32'. The log
+            names the choice.
+        codec (str, optional): Default: libx264, but libvpx-vp9 for .webm.
+        segment (int): Frames of a segment, at least 1. More frames make a
+            slightly smaller file; with fewer, an interrupted run loses less.
+            Default: 48.
+        resume (bool): Whether to continue a stopped run, which must have had
+            the same settings. A finished output is kept, whatever its settings
+            were.
+        overwrite (bool): Whether to replace an output, and to discard what a
+            stopped run left.
         compare (str, optional): ``'split'`` or ``'side'``: also write a video
             that shows bicubic interpolation at left and the result at right,
             to ``<output>_compare<suffix>``; for a folder,
             ``<output>_compare.mkv``.
         fps (Fraction, float or str, optional): Frames per second of a folder
-            of frames, such as ``'24000/1001'``. Default: 25. A video has its
-            own.
-        start (Fraction or float): Restore a part, from so many seconds on.
-            Windows do not reach over its ends. Of sound and subtitles what
-            begins in it is copied, of several videos the first.
-            Default: 0.
-        duration (Fraction or float, optional): Seconds of the part. Default:
-            to the end.
+            of frames, such as ``'24000/1001'``. Default: 25. Not for a video,
+            which has its own.
+        start (Fraction or float): Restore only a part, beginning at this time
+            in seconds. Windows do not cross its ends. Sound and subtitles that
+            begin in it are copied; further videos are not. Default: 0.
+        duration (Fraction or float, optional): Length of the part in seconds.
+            Default: to the end.
         height (int, optional): Reduce the result to this height, in pixels,
             by an antialiased bicubic filter. Default: as restored.
-        width (int, optional): The same. With one of the two the shape is
-            kept.
+        width (int, optional): Likewise for the width. If only one of the two
+            is given, the aspect ratio is kept.
         progress (bool): Whether to show frames per second and time left.
-        strict (bool): Whether to refuse a video that is damaged, or whose
-            frames change their size, instead of restoring what its decoder
-            makes of it.
+        strict (bool): Whether to refuse a video that is damaged or whose
+            frames change size. Otherwise the frames are restored as the
+            decoder gives them.
         video_stream (int, optional): Number of the video among the file's
-            streams, from 0. Default: as players choose.
+            streams, from 0. Default: the one that players choose.
         **others: The fields of :class:`NetworkOptions` and
             :class:`EncoderOptions`.
 
@@ -154,10 +156,10 @@ class RestoreOptions(EncoderOptions, NetworkOptions):
                 f'segment (--segment) must be at least 1, got {self.segment}')
 
     def updated(self, **settings: Any) -> 'RestoreOptions':
-        """Return these options with others for some of them.
+        """Return a copy of these options with some replaced.
 
         Raises:
-            TypeError: There is none of that name.
+            TypeError: There is no option of that name.
         """
         known = sorted(field.name for field in fields(self))
         for name in settings:
@@ -167,11 +169,12 @@ class RestoreOptions(EncoderOptions, NetworkOptions):
         return replace(self, **settings)
 
     def network(self) -> NetworkOptions:
-        """Return how the network is run; ``dtype`` must be chosen."""
+        """Return the options of the network; ``dtype`` must not be ``'auto'``.
+        """
         return self._part(NetworkOptions)
 
     def encoding(self, output: str) -> EncoderOptions:
-        """Return how an output of this name is encoded."""
+        """Return the encoder options for an output of this name."""
         codec = self.codec
         if codec is None:  # WebM holds no H.264
             is_webm = output.lower().endswith('.webm')
@@ -179,11 +182,11 @@ class RestoreOptions(EncoderOptions, NetworkOptions):
         return self._part(EncoderOptions, codec=codec)
 
     def part(self) -> Tuple[Any, Any]:
-        """Return where the part to restore begins, and how long it is."""
+        """Return the start and the duration of the part to restore."""
         return self.start, self.duration
 
     def size(self) -> Tuple[Optional[int], Optional[int]]:
-        """Return the height and width to reduce to, as far as given."""
+        """Return the height and width to reduce to, None where not given."""
         return self.height, self.width
 
     def _part(self, kind: Type[T], **settings: Any) -> T:

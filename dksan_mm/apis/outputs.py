@@ -1,4 +1,4 @@
-"""What restored frames become: a video, or a folder of images."""
+"""Outputs for restored frames: a video, or a folder of images."""
 import os
 import os.path as osp
 import re
@@ -19,7 +19,7 @@ from dksan_mm.video.source import SourceInfo
 from dksan_mm.video.streams import OUTPUT_SUFFIXES, list_other_streams
 from .resume_folder import ResumeFolder
 
-# frame_name's
+# names that frame_name gives
 _FRAME = re.compile(r'\d{8,}\.png')
 
 
@@ -36,23 +36,23 @@ class Output(Protocol):
     path: str
 
     def check(self) -> None:
-        """Raise ValueError if it cannot be written as asked for."""
+        """Raise ValueError if the output cannot be written as requested."""
 
     def has(self, segment: Segment) -> bool:
-        """Return whether a segment is there, whole."""
+        """Return whether a segment is there and complete."""
 
     def draw(self, source: np.ndarray, restored: np.ndarray) -> np.ndarray:
-        """Return what is written for a frame of the source, (H, W, 3) RGB,
-        and the restored one."""
+        """Return the frame to write for a source frame, (H, W, 3) RGB, and its
+        restored frame."""
 
     def write(self, segment: Segment, frames: Iterable[np.ndarray]) -> None:
-        """Write a segment; what a kill leaves of it does not count."""
+        """Write a segment; if killed, the unfinished one does not count."""
 
     def join(self, segments: Iterable[Segment]) -> str:
-        """Return the path of the whole, made of the segments."""
+        """Join the segments; return the path of the result."""
 
     def check_whole(self) -> None:
-        """Raise ValueError unless the output seems to be the result."""
+        """Raise ValueError unless the output looks like the finished one."""
 
 
 def restored_frame(source: np.ndarray, restored: np.ndarray) -> np.ndarray:
@@ -61,16 +61,16 @@ def restored_frame(source: np.ndarray, restored: np.ndarray) -> np.ndarray:
 
 
 class VideoOutput:
-    """A video file, of a file for each segment.
+    """A video file, joined from one file per segment.
 
     Args:
-        path (str): Its suffix names the container.
-        partial (ResumeFolder): For the segments.
-        name (str): Of the files in it.
+        path (str): Path of the video; its suffix chooses the container.
+        partial (ResumeFolder): Folder for the segments.
+        name (str): Beginning of the segments' file names.
         info (SourceInfo): The source.
-        scale (int): How much larger than the source it is.
+        scale (int): How many times larger than the source the video is.
         options (EncoderOptions): Codec and quality.
-        draw (Callable): As :meth:`Output.draw`. Default: the restored frame.
+        draw (Callable): Like :meth:`Output.draw`. Default: the restored frame.
     """
 
     def __init__(
@@ -131,13 +131,13 @@ class VideoOutput:
 
 
 class FolderOutput:
-    """A folder of PNGs, upright, called by their numbers from 0.
+    """A folder of upright PNGs, named by their numbers from 0.
 
     Args:
         path (str): The folder.
-        partial (ResumeFolder): For its frames, until all are there.
+        partial (ResumeFolder): Folder for the frames until all are there.
         info (SourceInfo): The source.
-        draw (Callable): As :meth:`Output.draw`. Default: the restored frame.
+        draw (Callable): Like :meth:`Output.draw`. Default: the restored frame.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class FolderOutput:
     def join(self, segments: Iterable[Segment]) -> str:
         """See :class:`Output`."""
         for name in os.listdir(self._folder):
-            if not _FRAME.fullmatch(name):  # what a kill left of one
+            if not _FRAME.fullmatch(name):  # a killed run left it
                 os.remove(osp.join(self._folder, name))
         return self._folder
 
@@ -201,10 +201,10 @@ class FolderOutput:
 
 
 def is_video_path(output: str) -> bool:
-    """Return whether an output is a video; else it is a folder.
+    """Return whether an output is a video; otherwise it is a folder.
 
     Raises:
-        ValueError: It has the suffix of neither.
+        ValueError: The suffix fits neither.
     """
     suffix = osp.splitext(osp.normpath(output))[1].lower()
     if suffix in VIDEO_SUFFIXES:
@@ -226,8 +226,8 @@ def split_segments(num_frames: int, length: int) -> List[Segment]:
 
 
 def find_runs(segments: Iterable[Segment]) -> Iterator[List[Segment]]:
-    """Yield groups of segments that follow each other without a gap, so that
-    each group is restored in one go."""
+    """Yield groups of consecutive segments, each of which is restored in one
+    go."""
     run: List[Segment] = []
     for segment in segments:
         if run and run[-1].index + 1 != segment.index:

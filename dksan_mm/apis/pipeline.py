@@ -11,17 +11,17 @@ from .job import Job
 from .outputs import Output, Segment, find_runs
 from .threads import Channel, Threads
 
-# frames that wait for the network, and restored ones that wait for an
-# encoder: enough for an even flow, few enough for frames of any size
+# frames that may wait for the network, and restored ones for an encoder:
+# enough for an even flow, few enough for large frames
 SOURCE_QUEUE, RESULT_QUEUE = 8, 2
 
-# a frame of the source, and what became of it
+# a source frame, and its restored frame
 Pair = Tuple[np.ndarray, np.ndarray]
 
 
 class Span(NamedTuple):
-    """Frames ``start`` to before ``stop`` to restore in one go, which takes
-    frames ``first`` to before ``end``."""
+    """Frames ``start`` to before ``stop`` are restored in one go; this needs
+    frames ``first`` to before ``end`` of the source."""
     start: int
     stop: int
     first: int
@@ -32,13 +32,13 @@ def restore_segments(job: Job, segments: List[Segment],
                      count_frame: Callable[[], None]) -> None:
     """Restore segments and write them.
 
-    A thread decodes, one for each output encodes, and this one restores. The
-    first error of any of them ends all, and is raised.
+    One thread decodes, one thread per output encodes, and this thread
+    restores. The first error in any of them stops all, and is raised here.
 
     Args:
-        job (Job): What to restore, and where to.
-        segments (list[Segment]): In order. Those that follow each other are
-            restored in one go: no frame is decoded twice for them.
+        job (Job): The video, and its outputs.
+        segments (list[Segment]): In order. Consecutive ones are restored in
+            one go, so that no frame is decoded twice for them.
         count_frame (Callable): Called after each restored frame.
     """
     if not segments:
@@ -60,8 +60,8 @@ def restore_segments(job: Job, segments: List[Segment],
 
 def _find_spans(segments: List[Segment], total: int,
                 context: int) -> List[Span]:
-    """Return what to restore in one go. A frame more than the context, at
-    either side, tells whether there is a cut."""
+    """Return the spans to restore, each in one go. One frame beyond the
+    context, on either side, shows whether there is a cut."""
     spans = []
     for run in find_runs(segments):
         start, stop = run[0].start, run[-1].stop
@@ -86,7 +86,7 @@ def _encode(output: Output, segments: List[Segment], channel: Channel) -> None:
 
 def _restore(job: Job, span: Span,
              frames: Iterator[np.ndarray]) -> Iterator[Pair]:
-    """Yield the frames of a span with what became of them.
+    """Yield the source frames of a span with their restored frames.
 
     Raises:
         ValueError: The source ended early.

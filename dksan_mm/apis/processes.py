@@ -1,7 +1,7 @@
-"""Several processes, or GPUs, for one video: ``torchrun``.
+"""Several processes, or GPUs, for one video, started by ``torchrun``.
 
-They share the segments out among themselves, and nothing else: no process
-group of the GPUs is needed, only one to wait for each other.
+They divide the segments among themselves and share nothing else: they need no
+process group of GPUs, only one to wait for each other.
 """
 import datetime
 import os
@@ -26,14 +26,15 @@ def join_processes() -> None:
 
 
 def own_device(name: Optional[str] = None) -> torch.device:
-    """Return this process's device: of several GPUs each has its own.
+    """Return this process's device; with several GPUs, each process has its
+    own.
 
     Args:
         name (str, optional): ``cpu``, ``cuda`` or ``cuda:N``. Default: None,
             a GPU if there is one.
 
     Raises:
-        ValueError: There is no GPU, or fewer than processes.
+        ValueError: There is no GPU, or there are fewer GPUs than processes.
     """
     device = pick_device(name)
     if device.type != 'cuda' or device.index is not None:
@@ -48,7 +49,7 @@ def own_device(name: Optional[str] = None) -> torch.device:
 
 
 def is_first() -> bool:
-    """Return whether this process is the one that prepares and joins."""
+    """Return whether this is the process that prepares and joins."""
     return get_dist_info()[0] == 0
 
 
@@ -60,8 +61,8 @@ def from_first(value: Optional[T]) -> T:
 
 
 def done_first(work: Callable[[], T]) -> T:
-    """Return what ``work`` returns in the first process, in every process;
-    an error of the input or the output is raised in every one."""
+    """Run ``work`` in the first process and return its result in every
+    process; an error of the input or the output is raised in every process."""
     result, error = None, None
     if is_first():
         try:
@@ -75,13 +76,14 @@ def done_first(work: Callable[[], T]) -> T:
 
 
 def own_share(items: Sequence[T]) -> List[T]:
-    """Return this process's part: successive items, so that few windows
-    reach into another's part. The first process has one if any has."""
+    """Return this process's share: consecutive items, so that few windows
+    reach into another process's share. The first process gets an item if any
+    does."""
     rank, count = get_dist_info()
     begin, end = (-(-edge * len(items) // count) for edge in (rank, rank + 1))
     return list(items[begin:end])
 
 
 def wait_for_all() -> None:
-    """Wait until every process is here."""
+    """Wait until every process has called this."""
     barrier()

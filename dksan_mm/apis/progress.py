@@ -1,4 +1,4 @@
-"""How far a job is, on one line of the error output."""
+"""Shows a job's progress on one line of the error output."""
 import sys
 import threading
 
@@ -12,8 +12,8 @@ class Bar(tqdm):
     """tqdm's bar."""
 
 
-# tqdm's own lock is shared with forked processes, and one that is killed
-# while it holds it would stop all others
+# tqdm's own lock is shared with forked processes: a process that is killed
+# while holding it would block all others
 Bar.set_lock(threading.RLock())
 
 
@@ -24,14 +24,14 @@ def show_progress(total: int,
     """Return a bar of frames done, frames per second and time left;
     ``update()`` counts a frame, ``close()`` ends the line.
 
-    Frames that an earlier run restored count as done, but neither into the
-    speed nor, so, into the time left.
+    Frames that an earlier run restored count as done, but not for the speed
+    and the time left.
 
     Args:
         total (int): Frames of the whole job.
-        done (int): Of these, frames that are there already. Default: 0.
+        done (int): Number of these that are there already. Default: 0.
         enabled (bool): Whether to show anything. Default: True.
-        label (str): Before the numbers. Default: 'restored'.
+        label (str): Text before the numbers. Default: 'restored'.
     """
     terminal = sys.stderr.isatty()
     return Bar(

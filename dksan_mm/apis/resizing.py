@@ -1,4 +1,4 @@
-"""Restored frames made smaller, to the size that is asked for."""
+"""Reduces restored frames to a requested size."""
 from dataclasses import replace
 from typing import Optional
 
@@ -14,14 +14,15 @@ class Resizing:
 
     Args:
         info (SourceInfo): The source.
-        scale (int): Size of restored frames over that of the source's.
-        height (int, optional): Of the output as it is shown, in pixels, at
-            most that of the restored frames.
-        width (int, optional): The same. Of two, one may be left out: the
-            shape is kept then, to an even number.
+        scale (int): Size of restored frames over the size of source frames.
+        height (int, optional): Height of the output as shown, in pixels, at
+            most the height of the restored frames.
+        width (int, optional): Likewise for the width. If one of the two is
+            left out, it follows from the aspect ratio, rounded to an even
+            number.
 
     Raises:
-        ValueError: A side is not above 0, or larger than restored.
+        ValueError: A side is below 1, or larger than the restored frames.
     """
 
     def __init__(self, info: SourceInfo, scale: int, height: Optional[int],
@@ -44,12 +45,11 @@ class Resizing:
         self._source = info
 
     def describe(self, info: SourceInfo) -> SourceInfo:
-        """Return what an output of the new size, divided by 1, would be
-        restored from.
+        """Return a source that, restored at scale 1, would have the new size.
 
         Args:
-            info (SourceInfo): The source, or what describes a comparison of
-                it: turned upright, or twice as wide.
+            info (SourceInfo): The source, or the description of a comparison:
+                turned upright, or twice as wide.
         """
         turned = (self._source.rotation - info.rotation) % 180
         width, height = reversed(self._size) if turned else self._size
@@ -57,11 +57,11 @@ class Resizing:
         return replace(info, width=width * (info.width // base), height=height)
 
     def draw(self, frame: np.ndarray, info: SourceInfo) -> np.ndarray:
-        """Return a frame of the size of ``describe(info)``.
+        """Return a frame reduced to the new size.
 
         Args:
-            frame (np.ndarray): (H, W, 3), uint8, or uint16 of 10 bits.
-            info (SourceInfo): Of :meth:`describe`.
+            frame (np.ndarray): (H, W, 3), uint8, or uint16 with 0 to 1023.
+            info (SourceInfo): The description from :meth:`describe`.
         """
         if frame.shape[:2] == (info.height, info.width):
             return frame
@@ -78,6 +78,6 @@ class Resizing:
 
 
 def _even(side: float, most: int) -> int:
-    """Return the even number nearest to a side, from 2 to ``most``, or all of
-    it where that is odd."""
+    """Return the even number nearest to a side, from 2 to ``most``; an odd
+    ``most`` itself may also be returned."""
     return min(max(2 * round(side / 2), 2), most)

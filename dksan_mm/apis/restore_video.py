@@ -22,17 +22,17 @@ class Summary:
 
     Attributes:
         output (str): Where the restored video is.
-        comparison (str, optional): Where that with bicubic is.
-        frames (int): Of the video.
-        restored (int): Of these, frames that this run restored, in all
+        comparison (str, optional): Where the comparison with bicubic is.
+        frames (int): Number of frames in the video.
+        restored (int): Number of frames that this run restored, in all
             processes; the others were there already.
-        seconds (float): That this process took, all in all.
+        seconds (float): Total time of this process.
         frames_per_second (float): Restored frames over these seconds.
-        cuts (tuple[int]): Numbers of the frames that begin a scene, of those
-            that this run read.
-        segments (int): Of the video.
-        reused (int): Of these, segments that were there already.
-        was_there (bool): Whether the output was there already, whole.
+        cuts (tuple[int]): Numbers of the frames that begin a scene, among
+            those that this run read.
+        segments (int): Number of segments in the video.
+        reused (int): Number of segments that were there already.
+        was_there (bool): Whether the complete output was there already.
     """
     output: str
     comparison: Optional[str]
@@ -54,40 +54,40 @@ def restore_video(model: BaseEditModel,
                   **settings: Any) -> Summary:
     """Restore a video, or a folder of frames, of any length.
 
-    Frames are decoded and encoded in threads of their own, beside the
-    network; a fixed number of them is in memory. The video is made in
-    segments, each a file of its own in ``OUTPUT.partial``, which in the end
-    become one file without encoding anew, with the source's sound,
-    subtitles, chapters and frame times. ``output`` gets its name when it is
-    whole. A run that was stopped, by whatever and whenever, loses at most the
-    segment that it was at.
+    Frames are decoded and encoded in threads of their own, while the network
+    runs; only a fixed number of frames is in memory. The video is made in
+    segments, each a file in ``OUTPUT.partial``. In the end they are joined
+    without re-encoding, and get the source's sound, subtitles, chapters and
+    frame times. ``output`` appears under its name only when it is complete. A
+    run that is stopped, whenever and for whatever reason, loses at most the
+    segment in progress.
 
     In processes started by ``torchrun`` that have called
     :func:`dksan_mm.apis.processes.join_processes`, each restores a part of
     the segments; the result has the same bits.
 
     Args:
-        model (BaseEditModel): Of :func:`load_model`.
+        model (BaseEditModel): The model, from :func:`load_model`.
         source (str or Path): Video, or folder of frames.
-        output (str or Path): Video, by its suffix, or folder, for a PNG each
-            frame.
-        options (RestoreOptions): How.
+        output (str or Path): A video, recognised by its suffix, or a folder,
+            which gets a PNG per frame.
+        options (RestoreOptions): How to restore.
         **settings: Fields of :class:`RestoreOptions`, such as
-            ``dtype='bf16'`` or ``crf=14``, in place of those of ``options``.
+            ``dtype='bf16'`` or ``crf=14``, which override ``options``.
 
     Returns:
-        Summary: What was done.
+        Summary: What the run did.
 
     Raises:
         FileNotFoundError: There is no source.
         ValueError: The source is damaged or empty; the output exists, or
             cannot have this size, codec or sound; a stopped run had other
-            settings; an option breaks its rule.
+            settings; an option has a value that is not allowed.
         TypeError: There is no such option.
         OutputError: The output cannot be written (full disk, ...).
         OSError: The system refuses something else; the message names the file
             and the cure.
-        KeyboardInterrupt: Of Ctrl-C; the state can be gone on with.
+        KeyboardInterrupt: Ctrl-C was pressed; the run can be resumed.
     """
     begun = time.perf_counter()
     options = options.updated(**settings)
@@ -97,7 +97,7 @@ def restore_video(model: BaseEditModel,
         options = options.updated(dtype=dtype)
     job = Job(model, source, output, options)
     try:
-        # the first process looks what there is to do, and tells the others
+        # the first process finds out what there is to do, and tells the others
         todo = processes.done_first(job.begin)
         if todo:
             job.join()
@@ -129,8 +129,8 @@ def _restore(job: Job, share: List[Segment], todo: List[Segment],
 
 
 def _check_tile(job: Job) -> None:
-    """Raise ValueError if another kind of GPU would take other tiles than
-    the first process's."""
+    """Raise ValueError if this process, on another kind of GPU, would use
+    other tiles than the first process."""
     tile = job.tile()
     first = processes.from_first(tile)
     if tile != first:

@@ -1,4 +1,4 @@
-"""The folder beside an output that holds what is done of it so far."""
+"""The folder beside an output that holds its finished parts."""
 import json
 import os
 import os.path as osp
@@ -10,9 +10,9 @@ from dksan_mm.utils.locking import RunLock
 
 _SETTINGS = 'settings.json'
 _READY = 'ready.json'
-# beginning of the names of locks; earlier versions had 'workers' beside it
+# names of lock files begin with these; earlier versions also had 'workers'
 _LOCKS = 'lock', 'workers'
-# of these only the joining of segments depends
+# settings that only the joining of segments depends on
 _OF_JOINING = ('encoder.leave_out', 'encoder.audio')
 _ANEW = (
     '; use what it was begun with, or begin anew with --overwrite instead '
@@ -20,12 +20,14 @@ _ANEW = (
 
 
 class ResumeFolder:
-    """``OUTPUT.partial``: finished segments, and the settings they are of.
+    """``OUTPUT.partial``: finished segments, and the settings that they were
+    made with.
 
-    Whatever moment a run, or the machine, is stopped at, the folder can be
-    gone on with: its files get their names when they are whole and on the
-    disk, and outputs are moved to theirs after a note of which files they are
-    (``ready.json``), so that what was moved already is recognised.
+    A run can be resumed from this folder at whatever moment it, or the
+    machine, was stopped. Files get their names only when they are complete and
+    on disk. Before outputs are moved to their places, a note of which files
+    they are (``ready.json``) is written, so that a resumed run recognises
+    those that were moved already.
 
     Args:
         output (str): File or folder that is being made.
@@ -36,11 +38,11 @@ class ResumeFolder:
         self._lock = RunLock(self.file(_LOCKS[0]))
 
     def file(self, name: str) -> str:
-        """Return the path of a file in it."""
+        """Return the path of a file in the folder."""
         return osp.join(self.path, name)
 
     def has_work(self) -> bool:
-        """Return whether something is in it that would be missed."""
+        """Return whether the folder holds work that would be lost with it."""
         return osp.isdir(self.path) and any(
             map(self._is_work, os.listdir(self.path)))
 
@@ -57,17 +59,17 @@ class ResumeFolder:
 
     def lock(self) -> None:
         """Make the folder if need be, and keep other runs out of it until
-        :meth:`release`, or this process's end.
+        :meth:`release` or the end of this process.
 
         Raises:
-            OutputError: It cannot be made, or another run works in it.
+            OutputError: The folder cannot be made, or another run works in it.
         """
         try:
             os.makedirs(self.path, exist_ok=True)
             try:
                 taken = self._lock.acquire()
             except FileNotFoundError:
-                taken = False  # the folder went with another run
+                taken = False  # another run removed the folder
         except OSError as error:
             raise self._not_made(error) from error
         if not taken:
@@ -77,8 +79,9 @@ class ResumeFolder:
                 'stop it')
 
     def join(self) -> None:
-        """Keep other runs out until :meth:`release`, or this process's end;
-        in every process of the job whose first one has called :meth:`lock`.
+        """Keep other runs out until :meth:`release` or the end of this
+        process. Every process of a job calls this after its first process has
+        called :meth:`lock`.
 
         Raises:
             OutputError: The folder is gone, or cannot be written to.
@@ -94,18 +97,17 @@ class ResumeFolder:
             'folder that can be written to')
 
     def release(self) -> None:
-        """Undo :meth:`lock`, if nothing is in it with the folder, and
-        :meth:`join`."""
+        """Undo :meth:`lock` and :meth:`join`; an empty folder is removed."""
         empty = self._lock.holds() and not self.has_work()
         if empty:
             shutil.rmtree(self.path, ignore_errors=True)
         self._lock.release()
-        if empty and os.name == 'nt':  # which kept the lock, as it was open
+        if empty and os.name == 'nt':  # it keeps open files
             shutil.rmtree(self.path, ignore_errors=True)
 
     def begun_with(self) -> Dict[str, Any]:
-        """Return the settings of what is in it; none if it is not there or
-        they cannot be read."""
+        """Return the settings of the work in the folder; an empty dict if
+        there are none or they cannot be read."""
         for name in (_SETTINGS, _READY):
             try:
                 with open(self.file(name)) as file:
@@ -117,16 +119,17 @@ class ResumeFolder:
 
     def begin(self, settings: Mapping[str, Any], resume: bool,
               overwrite: bool) -> None:
-        """Let the folder hold the settings, and nothing of other ones.
+        """Prepare the folder for a run with these settings.
 
         Args:
-            settings (Mapping): What the bits of the segments depend on; JSON.
-            resume (bool): Whether to go on with what is there.
-            overwrite (bool): Whether to throw it away instead.
+            settings (Mapping): Everything that the bits of the segments depend
+                on; must be valid JSON.
+            resume (bool): Whether to continue the work in the folder.
+            overwrite (bool): Whether to discard that work instead.
 
         Raises:
-            ValueError: There is something, and neither is asked for; or it
-                is of other settings, or no run's at all.
+            ValueError: There is work, and neither is asked for; or it has
+                other settings; or the files are not from a run.
             OutputError: It cannot be written to.
         """
         if self.has_work() and not any(
@@ -162,7 +165,7 @@ class ResumeFolder:
 
     def _check_equal(self, begun: Mapping[str, Any],
                      settings: Mapping[str, Any]) -> None:
-        # as JSON has them: lists for tuples
+        # through JSON, which turns tuples into lists
         found = json.loads(json.dumps(settings))
         begun, found = _flatten(begun), _flatten(found)
         unlike = [
@@ -177,12 +180,12 @@ class ResumeFolder:
 
     def publish(self, made: Sequence[Tuple[str, str]],
                 settings: Mapping[str, Any]) -> None:
-        """Move what is made to its final place, and remove the rest.
+        """Move the finished outputs to their places, and remove the rest.
 
         Args:
-            made (Sequence[tuple[str, str]]): Pairs of path in this folder
-                and final path; what is at the latter is replaced.
-            settings (Mapping): As :meth:`begin` got them.
+            made (Sequence[tuple[str, str]]): Pairs of a path in this folder
+                and the final path; a file or folder there is replaced.
+            settings (Mapping): The settings that :meth:`begin` got.
 
         Raises:
             OutputError: A final path cannot be written to.
@@ -190,7 +193,7 @@ class ResumeFolder:
         files = [
             dict(
                 made=osp.relpath(source, self.path),
-                # so that it is found from any working directory
+                # relative, so that it is found from any working directory
                 output=osp.relpath(output, self.path),
                 identity=_identity(source)) for source, output in made
         ]
@@ -206,11 +209,11 @@ class ResumeFolder:
                 f'{self.path}: move it by hand')
 
     def finish(self, settings: Mapping[str, Any]) -> bool:
-        """Do what remains of :meth:`publish` after a kill; return False if it
-        had not begun, or if its files are gone.
+        """Finish a :meth:`publish` that was killed; return False if it had not
+        begun, or if its files are gone.
 
         Raises:
-            ValueError: It was of other settings.
+            ValueError: It was begun with other settings.
             OutputError: A final path cannot be written to.
         """
         try:
@@ -237,7 +240,7 @@ class ResumeFolder:
 
     def _move(self, source: str, output: str) -> None:
         try:
-            if osp.isdir(output):  # a folder is not replaced by a rename
+            if osp.isdir(output):  # renaming does not replace a folder
                 replaced = self.file('replaced')
                 shutil.rmtree(replaced, ignore_errors=True)
                 os.rename(output, replaced)
@@ -249,7 +252,7 @@ class ResumeFolder:
                 '--resume') from error
 
     def _clear(self) -> None:
-        """Remove all but the locks; the notes on the rest go last."""
+        """Remove everything but the locks; settings and note go last."""
         last = [_SETTINGS, _READY]
         names = [
             name for name in os.listdir(self.path)
@@ -268,7 +271,8 @@ def _is_lock(name: str) -> bool:
 
 
 def _flatten(settings: Any, prefix: str = '') -> Dict[str, Any]:
-    """Return nested settings with one key each, such as ``encoder.crf``."""
+    """Return nested settings as a flat dict with keys such as ``encoder.crf``.
+    """
     if not isinstance(settings, dict):
         return {prefix: settings}
     flat: Dict[str, Any] = {}
@@ -278,8 +282,8 @@ def _flatten(settings: Any, prefix: str = '') -> Dict[str, Any]:
 
 
 def _identity(path: str) -> Optional[List[int]]:
-    """Return what stays the same when a file or folder is moved within a
-    file system, None if there is none."""
+    """Return what stays the same when a file or folder is moved within a file
+    system; None if it does not exist."""
     try:
         found = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""Scene cuts between frames, and windows that do not reach over them."""
+"""Scene cuts between frames, and windows that do not cross them."""
 from typing import List
 
 import numpy as np
@@ -8,15 +8,15 @@ from torch import Tensor
 
 from dksan_mm.video.source import full_scale
 
-# Frames that follow each other in the project's six development clips (hand
-# held, driving, fast hands) reach 0.23, and 0.36 at double speed; frames of
-# different clips begin at 0.75.
+# Consecutive frames of the project's six development clips (hand held,
+# driving, fast hands) differ by up to 0.23, and by 0.36 at double speed;
+# frames of different clips differ by 0.75 or more.
 DEFAULT_THRESHOLD = 0.5
-# height and width of what is compared, at most
+# largest height and width of the images that are compared
 _SIZE = (36, 64)
 # ITU-R BT.601
 _LUMA = (0.299, 0.587, 0.114)
-# 8-bit levels: below it, contrast is noise
+# in 8-bit levels; less contrast than this is noise
 _NOISE = 4.
 
 
@@ -28,8 +28,8 @@ def thumbnail(frame: np.ndarray) -> Tensor:
             :func:`dksan_mm.video.source.full_scale`.
 
     Returns:
-        Tensor: Means over areas, in 8-bit levels, float32, 36x64 or the
-        frame's own height or width where that is less.
+        Tensor: Means over areas, in 8-bit levels, float32, 36x64, or less
+            where the frame's height or width is less.
     """
     height, width = frame.shape[:2]
     levels = 255 / full_scale(frame)
@@ -46,15 +46,15 @@ def thumbnail(frame: np.ndarray) -> Tensor:
 def difference(one: Tensor, other: Tensor) -> float:
     """Return how little two frames have in common.
 
-    Both are freed of their mean, as brightness alone makes no cut. It is
-    their mean absolute difference relative to their contrast, the mean
-    absolute deviation, of the two on average (plus four levels, so that the
-    noise of a dark frame is none). It depends on the two frames alone:
-    wherever a video is divided, cuts are the same.
+    Each frame's mean is subtracted first, as brightness alone makes no cut.
+    The result is the mean absolute difference divided by the contrast, which
+    is the mean absolute deviation, averaged over both frames (plus four
+    levels, so that noise in dark frames does not count). It depends only on
+    the two frames: cuts are the same however a video is divided.
 
     Args:
-        one (Tensor): Of :func:`thumbnail`.
-        other (Tensor): The same of another frame of that size.
+        one (Tensor): A frame's :func:`thumbnail`.
+        other (Tensor): The thumbnail of another frame of the same size.
 
     Returns:
         float: 0 for equal frames; about 0.8 and more for frames of different
@@ -70,15 +70,15 @@ def window_indices(centre: int, context: int, start: int,
     """Return the frames of a window, mirrored at the ends of its scene:
     before frame 0 comes frame 1, as in the benchmark's data.
 
-    Where a scene is shorter than the window it is mirrored again and again; a
-    single frame is repeated.
+    A scene that is shorter than the window is mirrored repeatedly; a single
+    frame is repeated.
 
     Args:
         centre (int): The window's middle frame.
         context (int): Frames on either side.
-        start (int): First frame of the scene, at most ``centre``; or any at
-            least ``context`` before it.
-        stop (int): One past the scene's last frame, likewise.
+        start (int): First frame of the scene, at most ``centre``; any value at
+            least ``context`` before ``centre`` has the same effect.
+        stop (int): One past the last frame of the scene; likewise.
 
     Returns:
         list[int]: 2 * context + 1 indices.

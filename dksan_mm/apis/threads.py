@@ -1,19 +1,19 @@
-"""Threads that work beside the main one, joined by bounded queues."""
+"""Threads beside the main one, connected by bounded queues."""
 import threading
 from collections import deque
 from typing import Any, Callable, Deque, Iterator, List, Optional
 
 
 class Stopped(Exception):
-    """Another thread has failed: this one's work is not wanted any more."""
+    """Another thread has failed, so this one must stop."""
 
 
 class Threads:
-    """Threads of one job: the first error, of whichever thread, ends all.
+    """Threads of one job: the first error in any thread stops all.
 
     As a context manager it waits at its end for all threads, and raises the
-    first error where it happened. An error (or Ctrl-C) in the body ends the
-    threads: whoever puts to or takes from a channel gets :class:`Stopped`.
+    first error. An error (or Ctrl-C) in the body stops the threads: each gets
+    :class:`Stopped` when it puts to or takes from a channel.
 
     Attributes:
         error (BaseException, optional): The first error.
@@ -21,8 +21,7 @@ class Threads:
 
     def __init__(self) -> None:
         self.error: Optional[BaseException] = None
-        # one condition for all channels: there are few, with long work
-        # between their calls
+        # one condition serves all channels: they are few and seldom used
         self._changed = threading.Condition()
         self._threads: List[threading.Thread] = []
 
@@ -36,16 +35,16 @@ class Threads:
         def run() -> None:
             try:
                 work(*args)
-            except BaseException as error:  # it belongs to the main thread
+            except BaseException as error:  # the main thread raises it
                 self.stop(error)
 
-        # a daemon: a second Ctrl-C is not kept waiting
+        # a daemon, so that a second Ctrl-C ends the process at once
         thread = threading.Thread(target=run, name=work.__name__, daemon=True)
         self._threads.append(thread)
         thread.start()
 
     def stop(self, error: BaseException) -> None:
-        """End all work because of an error; only the first one counts."""
+        """Stop all threads because of an error; only the first one counts."""
         with self._changed:
             if self.error is None and not isinstance(error, Stopped):
                 self.error = error
@@ -62,10 +61,10 @@ class Threads:
             self._join()
         except BaseException as interrupt:  # Ctrl-C
             self.stop(interrupt)
-            self._join()  # what they are at would go on without us
+            self._join()  # otherwise they would work on without us
             raise
         if self.error is not None and self.error is not error:
-            # not as a consequence of the Stopped that it caused here
+            # not chained to the Stopped that it caused here
             raise self.error from self.error.__cause__
 
     def _join(self) -> None:
@@ -77,9 +76,9 @@ class Channel:
     """A bounded queue from one thread to another.
 
     Args:
-        size (int): Most items in it, at least 1.
-        threads (Threads): Whose errors end the waiting.
-        changed (threading.Condition): Theirs.
+        size (int): Capacity, at least 1.
+        threads (Threads): Threads whose errors end the waiting.
+        changed (threading.Condition): Their condition.
     """
 
     def __init__(self, size: int, threads: Threads,
@@ -96,7 +95,7 @@ class Channel:
         return len(self._items)
 
     def put(self, item: Any) -> None:
-        """Add an item, when there is room for it.
+        """Add an item; wait until there is room for it.
 
         Raises:
             Stopped: A thread has failed.
@@ -126,7 +125,7 @@ class Channel:
                 item = self._items.popleft()
                 self._changed.notify_all()
             yield item
-            del item  # or it would live until the next one is there
+            del item  # or it would stay in memory until the next one is there
 
     def check(self) -> None:
         """Raise :class:`Stopped` if a thread has failed."""
@@ -134,7 +133,7 @@ class Channel:
             raise Stopped()
 
     def _wait(self, ready: Callable[[], Any]) -> None:
-        """Wait until ``ready`` (only this thread can undo it)."""
+        """Wait until ``ready`` is true; only this thread can undo it."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._threads.error is not None or ready())

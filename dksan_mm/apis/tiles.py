@@ -1,6 +1,6 @@
-"""Large frames in tiles, with feathered joints; how much memory they take.
+"""Divides large frames into feathered tiles; estimates their memory.
 
-Sides, overlaps and positions are in pixels of the frame that is read.
+Sides, overlaps and positions are in pixels of the source frame.
 """
 from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -11,15 +11,15 @@ from dksan_mm.utils.benchmark import peak_allocation
 
 Size = Tuple[int, int]
 Span = Tuple[int, int]
-# of the estimate, over what two runs tell
+# safety factor of the estimate from two runs
 _MARGIN = 1.1
 
 _MOST_TILES = 20_000
 
 
 class Tile(NamedTuple):
-    """A part of an image and the weights, of its rows and of its columns at
-    the result's size, with which it is added to the result."""
+    """A part of an image, and the weights of its rows and columns (at the size
+    of the result) with which it is added to the result."""
     rows: slice
     columns: slice
     row_weights: Tensor
@@ -27,32 +27,33 @@ class Tile(NamedTuple):
 
 
 def least_tile(overlap: int, multiple: int) -> int:
-    """Return the least side of a tile: twice the overlap, and so much that
-    positions at multiples of ``multiple`` leave that overlap."""
+    """Return the smallest side of a tile: at least twice the overlap, and
+    large enough to keep the overlap with positions at multiples of
+    ``multiple``."""
     if not overlap:
         return multiple
     return -(-max(2 * overlap, 2 * multiple) // multiple) * multiple
 
 
 def most_overlap(tile: int, multiple: int, limit: int) -> int:
-    """Return the largest overlap, up to a limit, that a tile allows for."""
+    """Return the largest overlap, up to a limit, that a tile allows."""
     if tile < 2 * multiple:
         return 0
     return min(limit, tile // multiple * multiple // 2)
 
 
 def divide(length: int, tile: int, overlap: int, multiple: int) -> List[Span]:
-    """Divide one side of an image into overlapping spans, evenly: as many as
-    ``tile`` needs, and no longer than that many need be.
+    """Divide one side of an image evenly into overlapping spans: as few as
+    ``tile`` allows, and as short as this number allows.
 
     Args:
-        length (int): Of the side.
-        tile (int): Most that a span is long, a multiple of ``multiple``, at
+        length (int): Length of the side.
+        tile (int): Maximum length of a span, a multiple of ``multiple``, at
             least :func:`least_tile`.
-        overlap (int): What neighbours share at least, at most half of
+        overlap (int): Pixels that neighbours share at least, at most half of
             ``tile``.
-        multiple (int): Divides the first index of each span; the last span
-            may be longer for it, by less than ``multiple``.
+        multiple (int): The first index of each span is a multiple of this; the
+            last span may therefore be longer, by less than ``multiple``.
 
     Returns:
         list[tuple[int]]: (start, stop) of each, in order.
@@ -71,7 +72,7 @@ def divide(length: int, tile: int, overlap: int, multiple: int) -> List[Span]:
         if count_of(side) == count)
     starts = [(length - side) * index // (count - 1) // multiple * multiple
               for index in range(count)]
-    starts = sorted({*starts})  # of few pixels some are the same
+    starts = sorted({*starts})  # with few pixels, some are equal
     spans = [(start, start + side) for start in starts]
     return spans[:-1] + [(starts[-1], length)]
 
@@ -80,11 +81,12 @@ def feather(spans: Sequence[Span], scale: int) -> List[Tensor]:
     """Return weights that fall linearly where neighbours overlap, and add up
     to one everywhere.
 
-    The outer quarter of an overlap counts nothing: there a network has seen
-    least of what is around, and differs most from the whole frame.
+    The outer quarter of an overlap has weight 0: there the network has seen
+    least of the surroundings, and its result differs most from the whole
+    frame's.
 
     Args:
-        spans (Sequence[tuple[int]]): Of :func:`divide`.
+        spans (Sequence[tuple[int]]): Spans from :func:`divide`.
         scale (int): The result's size divided by the image's.
 
     Returns:
@@ -101,7 +103,7 @@ def feather(spans: Sequence[Span], scale: int) -> List[Tensor]:
             shared = scale * (stop - spans[index + 1][0])
             weight[len(weight) - shared:] *= _ramp(shared).flip(0)
         total[scale * start:scale * stop] += weight
-    # not one yet where three overlap
+    # where three overlap, the sum is not yet one
     return [
         weight / total[scale * start:scale * stop]
         for weight, (start, stop) in zip(weights, spans)
@@ -122,13 +124,14 @@ def plan(size: Size, tile: int, overlap: int, scale: int,
         size (tuple[int]): Height and width.
         tile (int): Side of a tile; rounded down to a multiple of
             ``multiple``.
-        overlap (int): What neighbours share at least, at most half a tile.
+        overlap (int): Pixels that neighbours share at least, at most half a
+            tile.
         scale (int): The result's size divided by the image's.
-        multiple (int): Divides the position of each tile.
+        multiple (int): Positions of tiles are multiples of this.
 
     Raises:
         ValueError: ``tile`` or ``overlap`` breaks the rules above, or there
-            were more than 20,000 tiles.
+            would be more than 20,000 tiles.
     """
     if overlap < 0:
         raise ValueError(f'tile_overlap must be at least 0, got {overlap}')
@@ -144,7 +147,7 @@ def plan(size: Size, tile: int, overlap: int, scale: int,
         raise ValueError(
             f'tile must be larger, or tile_overlap smaller: tiles of {tile} '
             f'that share {overlap} are {count} a frame, which would run for '
-            f'ever; at most {_MOST_TILES} are taken')
+            f'ever; at most {_MOST_TILES} are allowed')
     return [
         Tile(slice(*row), slice(*column), row_weights, column_weights)
         for row, row_weights in zip(rows, feather(rows, scale))
@@ -153,14 +156,15 @@ def plan(size: Size, tile: int, overlap: int, scale: int,
 
 
 def crop(x: Tensor, tile: Tile, size: Size, multiple: int = 1) -> Tensor:
-    """Return a tile of an image, or of features of it.
+    """Return a tile of an image, or of its features.
 
     Args:
-        x (Tensor): (N, C, H', W'): an image, or features of one whose sides
-            were made a multiple of ``multiple``, and of H' and W'.
-        tile (Tile): What to take.
+        x (Tensor): (N, C, H', W'): an image, or its features. For features the
+            image was padded, so that its sides are multiples of ``multiple``,
+            of H' and of W'.
+        tile (Tile): The tile to return.
         size (tuple[int]): Height and width of the image.
-        multiple (int): Default: 1.
+        multiple (int): See above. Default: 1.
 
     Returns:
         Tensor: A view.
@@ -203,14 +207,15 @@ def assemble(tiles: Sequence[Tile], size: Size, scale: int,
 
 
 class MemoryModel:
-    """Memory that a run takes by the size of its image: a part that is the
-    same for all, and a part for each pixel, found by runs of two sizes.
+    """Memory of a run as a function of the image size: a fixed part, and a
+    part per pixel, both measured by runs of two sizes.
 
     Args:
         run (Callable): Runs the network on an image of height and width.
         device (torch.device): Where it runs.
         sizes (Sequence[tuple[int]]): Two sizes, the smaller first.
-        extra (int): Bytes that runs of these sizes do not show. Default: 0.
+        extra (int): Bytes to add that runs of these sizes do not show.
+            Default: 0.
     """
 
     def __init__(self,
@@ -218,7 +223,7 @@ class MemoryModel:
                  device: torch.device,
                  sizes: Sequence[Size],
                  extra: int = 0) -> None:
-        run(*sizes[0])  # what is allocated once
+        run(*sizes[0])  # to allocate what is allocated only once
         small, large = (
             peak_allocation(lambda: run(*size), device) for size in sizes)
         pixels = [height * width for height, width in sizes]
@@ -233,15 +238,15 @@ class MemoryModel:
 def choose_tile(size: Size, overlap: int, multiple: int, limit: int,
                 estimate: Callable[[int, int],
                                    int], held_bytes: int) -> Optional[int]:
-    """Return the largest tile that memory is there for.
+    """Return the largest tile that fits into memory.
 
     Args:
         size (tuple[int]): Height and width of the frame.
         overlap (int): Overlap of tiles.
         multiple (int): Divides the tile.
-        limit (int): Bytes.
+        limit (int): Available bytes.
         estimate (Callable): Maps height and width to the bytes of a run.
-        held_bytes (int): Bytes that stay while tiles are run.
+        held_bytes (int): Bytes that stay allocated while tiles are run.
 
     Returns:
         int, optional: Side of a tile, None if a whole frame fits.

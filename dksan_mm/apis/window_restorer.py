@@ -1,4 +1,4 @@
-"""Restoration of a stream of frames, window by window."""
+"""Restores a stream of frames, window by window."""
 from dataclasses import replace
 from typing import Any, Dict, Iterator, Optional, Set
 
@@ -14,7 +14,7 @@ from .options import NetworkOptions
 from .windows import WindowStream
 
 DEFAULT_OVERLAP = 16
-# of max_memory, strips may take one part in this many
+# strips may take this fraction (one in ...) of max_memory
 _STRIPS_PART = 8
 
 
@@ -22,32 +22,32 @@ class WindowRestorer:
     """Restores each frame of a video from a window around it.
 
     Windows are mirrored at the ends of the video and of its scenes: before
-    frame 0 comes frame 1. Where the network offers ``extract_features`` and
+    frame 0 comes frame 1. If the network offers ``extract_features`` and
     ``restore_features``, as DKSAN and EDVR do, a frame's features are
-    extracted once and kept for all its windows. On CPUs, in eager mode, in
-    batches of one, the result has the bits of the network run on each window
-    alone.
+    extracted once and reused for all its windows. On CPUs, in eager mode, in
+    batches of one, the result is bit-identical to running the network on each
+    window alone.
 
     Without tiles the result is exact at any size: the networks compute large
     features in strips of rows (:func:`dksan_mm.models.strips.in_strips`).
-    With tiles each is restored by itself from features of the whole frames:
-    memory is that of a tile, and the result differs a little, as a network
-    sees at most its tile, over which channel attention averages.
+    With tiles, each tile is restored by itself from the features of whole
+    frames. This takes the memory of one tile, and changes the result a little:
+    the network sees only the tile, and channel attention averages over it.
 
     Args:
         model (nn.Module): A restorer: its ``generator`` maps windows of RGB
             frames in [0, 1] to frames, has a ``scale`` and, unless it needs
-            one frame alone, ``num_frames``. It is moved to ``device`` and
-            set to evaluate.
-        options (NetworkOptions): How it is run.
-        **settings: Fields of :class:`NetworkOptions`, in place of those of
-            ``options``.
+            one frame alone, ``num_frames``. It is moved to ``device`` and set
+            to evaluation mode.
+        options (NetworkOptions): How to run it.
+        **settings: Fields of :class:`NetworkOptions`, which override
+        ``options``.
 
     Attributes:
         scale (int): The result's size divided by the source's.
         num_frames (int): Frames of a window.
-        context (int): Frames needed on either side of one.
-        cuts (set[int]): Frames that start a scene, of those read so far.
+        context (int): Frames needed on either side of a frame.
+        cuts (set[int]): Frames that start a scene, among those read so far.
 
     Raises:
         ValueError: An argument breaks the rules above.
@@ -91,21 +91,21 @@ class WindowRestorer:
 
     def restore(self, frames: Iterator[np.ndarray], start: int, stop: int,
                 total: int, first: int) -> Iterator[np.ndarray]:
-        """Restore some frames of a video, each the same whichever others are
-        restored with it (in batches of one).
+        """Restore some frames of a video. A frame's result does not depend on
+        the other frames restored (in batches of one).
 
         At most ``num_frames + batch`` frames are held at once.
 
         Args:
             frames (Iterator[np.ndarray]): Source frames number ``first``,
                 ``first + 1``, ...: RGB, (H, W, 3), uint8, uint16 with values
-                from 0 to 1023, or float32 with values from 0 to 1. Read as
-                they are needed, up to frame
-                ``min(stop + context, total) - 1``.
+                from 0 to 1023, or float32 with values from 0 to 1. They are
+                read as needed, up to frame ``min(stop + context, total) - 1``.
             start (int): First frame to restore.
             stop (int): One past the last.
             total (int): Frames of the video.
-            first (int): At most ``max(start - context, 0)``.
+            first (int): Number of the first source frame, at most ``max(start
+                - context, 0)``.
 
         Yields:
             np.ndarray: Restored frames, (scale * H, scale * W, 3), in the
@@ -125,20 +125,19 @@ class WindowRestorer:
             windows = stream.windows(begin, end)
             tile = self.tile_for(*windows[0][0].image.shape[2:])
             results = self._network.restore(windows, tile, self._overlap)
-            # frames that are not needed any more may go
+            # frees frames that are not needed any more
             del windows
             while results:
                 yield results.pop(0)
 
     def tile_for(self, height: int, width: int) -> Optional[int]:
-        """Return the side of the tiles that frames are restored in, None for
-        whole frames.
+        """Return the side of tiles, None for whole frames.
 
-        With ``max_memory`` the first call measures what small frames take.
+        With ``max_memory`` the first call measures the memory of small frames.
 
         Args:
-            height (int): Of a source frame.
-            width (int): Of a source frame.
+            height (int): Height of a source frame.
+            width (int): Width of a source frame.
 
         Raises:
             ValueError: ``max_memory`` is too small for any tile.
@@ -147,7 +146,7 @@ class WindowRestorer:
         if self._tile is not None or self._limit is None:
             return self._tile
         if size not in self._tiles:
-            # what stays while tiles are run: a float result, whole frames
+            # kept while tiles are run: the result in float, and whole frames
             held = 3 * 4 * self.scale**2 * height * width * self._batch
             held += self._network.frame_bytes(height, width) * (
                 self.num_frames + self._batch)
@@ -158,12 +157,12 @@ class WindowRestorer:
         return self._tiles[size]
 
     def estimate_memory(self, height: int, width: int) -> int:
-        """Return the bytes, beyond the weights, that restoring whole frames
-        takes at most.
+        """Return an upper bound of the bytes that whole frames take, without
+        the weights.
 
         Args:
-            height (int): Of a source frame.
-            width (int): Of a source frame.
+            height (int): Height of a source frame.
+            width (int): Width of a source frame.
         """
         if self._memory is None:
             self._memory = self._network.measure_memory(self._batch)

@@ -1,4 +1,4 @@
-"""A stream of frames as the windows around them."""
+"""Turns a stream of frames into windows around each frame."""
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Callable, Deque, Iterator, List, Optional, Set, Tuple
@@ -11,36 +11,36 @@ from . import scene_cuts
 
 @dataclass
 class Frame:
-    """A frame while windows need it."""
+    """A frame that is held as long as windows need it."""
     number: int
     # (1, 3, H, W), RGB in [0, 1], on the device
     image: Tensor
-    # of the source
+    # dtype of the source
     dtype: np.dtype
-    # what the network knows of the frame, if it tells
+    # the network's features of the frame, if it offers them
     features: Any = None
     starts_scene: bool = False
 
 
 class WindowStream:
-    """Windows of a stream of frames, which is read as they need it.
+    """Windows of a stream of frames, which is read only as needed.
 
     Windows are mirrored at the ends of the video and of its scenes. At most
-    ``2 * context + 1`` frames are held, and one more for each further window
-    that is asked for at once.
+    ``2 * context + 1`` frames are held, plus one for each further window
+    requested at once.
 
     Args:
         frames (Iterator[np.ndarray]): Frames number ``first``, ``first + 1``,
             ...: RGB, (H, W, 3), of a dtype and range of
             :func:`.scene_cuts.full_scale`.
-        first (int): Number of the first.
+        first (int): Number of the first frame.
         total (int): Frames of the video.
         context (int): Frames on either side of a window's middle.
         prepare (Callable): Makes a :class:`Frame` of an array and its number.
-        threshold (float, optional): Of :func:`.scene_cuts.difference`; a
-            frame that differs more from the one before starts a scene. None:
-            there are no cuts.
-        cuts (set[int]): Gets the frames that start a scene.
+        threshold (float, optional): Threshold of
+            :func:`.scene_cuts.difference`: a frame that differs more from the
+            one before starts a scene. None: there are no cuts.
+        cuts (set[int]): A set to which frames that start a scene are added.
     """
 
     def __init__(self, frames: Iterator[np.ndarray], first: int, total: int,
@@ -54,7 +54,7 @@ class WindowStream:
         self._threshold = threshold
         self._cuts = cuts
         self._held: Deque[Frame] = deque()
-        # of the last frame that was read
+        # shape and thumbnail of the last frame read
         self._shape: Optional[Tuple[int, ...]] = None
         self._small: Optional[Tensor] = None
 
@@ -62,7 +62,8 @@ class WindowStream:
         """Return the windows of some frames.
 
         Args:
-            start (int): The first of them, none before that of the last call.
+            start (int): Middle frame of the first window, not before the
+                ``start`` of the last call.
             stop (int): One past the last.
 
         Returns:
@@ -70,7 +71,7 @@ class WindowStream:
 
         Raises:
             ValueError: The frames end too early, or their sizes differ.
-            TypeError: They are of another dtype.
+            TypeError: They have an unsupported dtype.
         """
         while self._held and self._held[0].number < start - self._context:
             self._held.popleft()
@@ -86,7 +87,7 @@ class WindowStream:
             raise ValueError(f'frames must go on to frame {number} of '
                              f'{self._total} (counted from 0), but end before '
                              'it')
-        scene_cuts.full_scale(array)  # of a dtype that has one
+        scene_cuts.full_scale(array)  # checks the dtype
         if self._shape not in (None, array.shape):
             raise ValueError(
                 f'frame {number} must be as large as the frame before, '
@@ -117,7 +118,7 @@ class WindowStream:
             index for index in range(low + 1, high)
             if self._held[index - origin].starts_scene
         ]
-        # ends that are out of the window's sight are not mirrored at
+        # ends outside the window do not matter
         low = max([low] + [index for index in starts if index <= number])
         high = min([high] + [index for index in starts if index > number])
         return [

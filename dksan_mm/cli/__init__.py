@@ -1,5 +1,5 @@
-"""How every tool begins and ends. Needs Python's standard library alone, so
-that ``--help`` is quick."""
+"""Start and end of every tool. Needs only Python's standard library, so that
+``--help`` is quick."""
 import argparse
 import logging
 import os.path as osp
@@ -8,14 +8,14 @@ import sys
 import warnings
 from typing import Callable
 
-STOPPED = 130  # as shells say it of Ctrl-C
+STOPPED = 130  # the exit code that shells use for Ctrl-C
 _FOLDER = osp.dirname(osp.dirname(osp.abspath(__file__)))
-# of these, those that this package raises say what is wrong, and what to do
+# raised by this package, these say what is wrong and what to do
 _PLAIN = (OSError, ValueError, ImportError, RuntimeError)
 _WORKER = re.compile(r'Caught \w+ in DataLoader worker process')
 
-# What MMagic imports warns of what that imports. Who asks for warnings, by
-# python -W or PYTHONWARNINGS, has them.
+# Packages that MMagic imports warn about their own imports. python -W or
+# PYTHONWARNINGS shows these warnings.
 if not sys.warnoptions:
     warnings.filterwarnings('ignore', category=FutureWarning)
     warnings.filterwarnings('ignore', message='Overwriting tiny_vit')
@@ -23,12 +23,12 @@ if not sys.warnoptions:
 
 def run_tool(parse_args: Callable[[], argparse.Namespace],
              main: Callable[[argparse.Namespace], None]) -> None:
-    """Run a tool: what goes wrong becomes one sentence and exit code 1.
+    """Run a tool; an error becomes one sentence and exit code 1.
 
     The sentence goes to standard error. With ``--debug``, which
     :func:`add_debug_argument` adds, it is followed by the traceback; a
-    training's log file has that in any case. Wrong arguments end with 2, as
-    argparse has it, Ctrl-C with 130.
+    training's log file has that in any case. The exit code is 2 for wrong
+    arguments, as in argparse, and 130 for Ctrl-C.
 
     Args:
         parse_args (Callable): Returns the arguments.
@@ -58,9 +58,9 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
         '--work-dir', help='folder for logs, checkpoints and results')
     parser.add_argument(
         '--data-root',
-        help='use this data set alone, of a converter in '
-        "tools/dataset_converters, instead of the config's; or the place of "
-        'a public one, such as REDS, of the config')
+        help="use only this data set, made by a converter in "
+        "tools/dataset_converters, instead of the config's; or the folder of "
+        "the config's public data set, such as REDS")
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -79,7 +79,7 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class DictAction(argparse.Action):
-    """mmengine's, which is imported when there is something to read."""
+    """mmengine's DictAction, imported only when it is used."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         from mmengine.config import DictAction as Action
@@ -96,18 +96,17 @@ class DictAction(argparse.Action):
 def describe(error: Exception, log: str = '') -> str:
     """Return an error as one sentence.
 
-    What this package raises names file or argument, what is wrong and the
-    cure. Of what other packages raise the kind is named, and where the
-    traceback is.
+    Errors of this package name the file or argument, what is wrong and the
+    cure. Of other errors, the type and the place of the traceback are named.
 
     Args:
         error (Exception): The error.
-        log (str): The log file that has its traceback. Default: none.
+        log (str): The log file that has its traceback. Default: '', none.
     """
     name, text = type(error).__name__, str(error).strip()
     ours = _is_ours(error)
     if _WORKER.match(text):
-        # the message is the traceback of a data loader's process
+        # the message is a traceback from a data loader's process
         places = re.findall('File "(.*)", line', text)
         ours = ours or (places or [''])[-1].startswith(_FOLDER)
         name, _, text = text.splitlines()[-1].partition(': ')
@@ -120,8 +119,8 @@ def describe(error: Exception, log: str = '') -> str:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether this package or a tool raises an error: by its class, or by
-    the place where it is raised."""
+    """Whether an error comes from this package or a tool, by its class or by
+    the place where it was raised."""
     if type(error).__module__.partition('.')[0] == 'dksan_mm':
         return True
     trace = error.__traceback__
@@ -133,8 +132,8 @@ def _is_ours(error: Exception) -> bool:
 
 
 def _log_traceback() -> str:
-    """Write the traceback to the log file of mmengine, if there is one;
-    return its path."""
+    """Write the traceback to mmengine's log file, if there is one; return its
+    path."""
     module = sys.modules.get('mmengine.logging')
     if module is None or not module.MMLogger._instance_dict:
         return ''

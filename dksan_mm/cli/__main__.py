@@ -19,7 +19,7 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Run the command that is named first."""
+    """Run the command that the first argument names."""
     name = sys.argv[1] if len(sys.argv) > 1 else '--help'
     if name in COMMANDS:
         sys.argv[:2] = [f'dksan {name}']

@@ -10,7 +10,7 @@ from typing import Optional
 
 from . import add_debug_argument
 
-# times float32's time: no processor is to be so slow in bfloat16
+# no processor should take so many times float32's time in bfloat16
 SLOW = 2
 
 
@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--device',
         choices=('cpu', 'cuda'),
-        help='whose bfloat16 is timed; default: cuda if there')
+        help='device to time bfloat16 on; default: cuda if available')
     add_debug_argument(parser)
     return parser.parse_args()
 
@@ -60,7 +60,7 @@ def operator_devices() -> str:
 
 
 def show_backends() -> None:
-    """Print which backend of the operator serves which device."""
+    """Print the backend of the operator for each device."""
     from dksan_mm.ops import _library
     if _library.cpp_fault is None:
         from dksan_mm.ops import _C
@@ -78,7 +78,7 @@ def show_backends() -> None:
 
 
 def show_speed(name: Optional[str]) -> None:
-    """Print what restoration's self-test finds on a device, and warn of a
+    """Print the result of restoration's self-test on a device, and warn of a
     slow or wrong PyTorch."""
     import torch
 
@@ -99,7 +99,7 @@ def show_speed(name: Optional[str]) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Print it; exit with 1 if DKSAN cannot run."""
+    """Print the report; exit with 1 if DKSAN cannot run."""
     show('Python', platform.python_version())
     try:
         import torch

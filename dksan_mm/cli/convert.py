@@ -1,4 +1,4 @@
-"""What the converters in tools/dataset_converters share."""
+"""Shared by the converters in tools/dataset_converters."""
 import argparse
 import os.path as osp
 import sys
@@ -14,8 +14,7 @@ from . import add_debug_argument, run_tool
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that every converter has, after the data set's own
-    sources."""
+    """Add the arguments that all converters share."""
     parser.add_argument(
         '--scale',
         type=int,
@@ -32,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--storage',
         choices=STORAGES,
         default=STORAGES[0],
-        help='a PNG a frame, or a memory map a sequence, which trains faster '
-        'and takes 3 bytes a pixel. Default: %(default)s')
+        help='one PNG per frame, or one memory map per sequence, which trains '
+        'faster and takes 3 bytes per pixel. Default: %(default)s')
     parser.add_argument(
         '--crf',
         type=int,
@@ -52,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def convert_or_check(args: argparse.Namespace, out: str, name: str,
                      make_splits: Callable[[], Splits]) -> None:
-    """Convert, or check with ``--check``, and exit with 1 if there is a
+    """Convert; or, with ``--check``, verify and exit with 1 if there is a
     fault."""
     if args.workers < 1:
         raise ValueError(f'--workers must be at least 1, got {args.workers}')
@@ -78,10 +77,10 @@ def main_numbered(name: str, description: str, split_folder: str,
     """Run the converter of a data set of numbered sequences.
 
     Args:
-        name (str): The data set's, as in ``<name>_train.txt``.
-        description (str): Of the program.
+        name (str): Name of the data set, as in ``<name>_train.txt``.
+        description (str): Description of the program.
         split_folder (str): Where the split files are.
-        default_out (str): The folder that the configs read.
+        default_out (str): Default output, the folder that the configs read.
     """
 
     def parse_args() -> argparse.Namespace:

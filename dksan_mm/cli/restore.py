@@ -7,7 +7,7 @@ NAME is a trained network that comes with the package, such as dksan-lite_x4;
 CONFIG and CHECKPOINT name one of your own. OUTPUT is a video (.mp4, .mkv,
 .mov, ...) with INPUT's frame times, sound, subtitles and chapters, or a folder
 of PNGs. It is made in OUTPUT.partial, in segments; after Ctrl-C, a kill or a
-crash the same command with --resume goes on, and ends with the same file.
+crash, the same command with --resume goes on, and ends with the same file.
 
     python tools/restore_video.py dksan-lite_x4 in.mp4 out.mp4 --height 1080
     python tools/restore_video.py configs/bicubic_x4.py none in.mp4 out.mp4
@@ -19,8 +19,8 @@ Several GPUs, or processes on CPUs, share one video; the bits stay the same:
     torchrun --nproc_per_node 4 tools/restore_video.py CONFIG CHECKPOINT \\
         in.mp4 out.mp4
 
-(On CPUs that is with equally many threads: torchrun sets OMP_NUM_THREADS to
-1 unless it is set. Several machines need a file system that all see.)
+(On CPUs this holds for equal numbers of threads: torchrun sets OMP_NUM_THREADS
+to 1 unless it is set. Several machines need a shared file system.)
 """
 import argparse
 import os
@@ -33,7 +33,7 @@ from typing import Tuple
 from dksan_mm import weights
 from . import STOPPED, add_debug_argument
 
-# what restoration takes; it is imported when the work begins
+# choices of restoration, whose module is imported only when the work begins
 COMPARISONS = ('split', 'side')
 SOUND_CODINGS = ('copy', 'aac', 'flac', 'none')
 STREAM_KINDS = ('audio', 'subtitle', 'video', 'attachment', 'data')
@@ -53,7 +53,7 @@ def parse_args() -> argparse.Namespace:
         'for a model without parameters); a video, or a folder of frames; '
         'the video, or folder for frames, to write')
     add_job_arguments(parser)
-    # no default: what is left out is the API's
+    # no defaults here: the API has them
     add_restorer_arguments(
         parser.add_argument_group(
             'network', argument_default=argparse.SUPPRESS))
@@ -74,7 +74,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def frames_per_second(text: str) -> Fraction:
-    """Return what was said, such as 24000/1001 or 23.976."""
+    """Parse a rate such as 24000/1001 or 23.976."""
     try:
         return Fraction(text)
     except ZeroDivisionError as error:
@@ -82,7 +82,7 @@ def frames_per_second(text: str) -> Fraction:
 
 
 def seconds(text: str) -> Fraction:
-    """Return what was said, such as 90, 1:30 or 0:01:30.5, in seconds."""
+    """Parse a time such as 90, 1:30 or 0:01:30.5; return seconds."""
     total = Fraction(0)
     for part in text.split(':'):
         total = 60 * total + Fraction(part)
@@ -90,7 +90,7 @@ def seconds(text: str) -> Fraction:
 
 
 def key_and_value(text: str) -> Tuple[str, str]:
-    """Return an option of an encoder."""
+    """Parse an encoder option, KEY=VALUE."""
     key, equals, value = text.partition('=')
     if not key or not equals:
         raise ValueError
@@ -98,7 +98,7 @@ def key_and_value(text: str) -> Tuple[str, str]:
 
 
 def gibibytes(text: str) -> int:
-    """Return bytes."""
+    """Parse a number of GiB; return bytes."""
     size = float(text)
     if not 0 < size < float('inf'):
         raise ValueError
@@ -109,15 +109,15 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('--resume',
         action='store_true',
-        help='go on with what a stopped run left in OUTPUT.partial')
+        help='continue a stopped run from OUTPUT.partial')
     add('--overwrite',
         action='store_true',
-        help='replace OUTPUT, and throw away what a stopped run left')
+        help='replace OUTPUT, and discard what a stopped run left')
     add('--segment',
         type=int,
         default=48,
         metavar='N',
-        help='frames of a segment, the most that a stop loses; default: 48')
+        help='frames per segment, the most that a stop loses; default: 48')
     add('--compare',
         choices=COMPARISONS,
         help='also write OUTPUT_compare: bicubic and the result, as one '
@@ -126,34 +126,34 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=0,
         metavar='TIME',
-        help='restore a part of INPUT, from here on: seconds, or 1:30, or '
+        help='restore a part of INPUT that begins here: seconds, or 1:30, or '
         '1:02:03.5; default: 0')
     add('--duration',
         type=seconds,
         metavar='TIME',
-        help='restore so much of INPUT; default: to its end')
+        help='restore only this length of INPUT; default: to its end')
     add('--height',
         type=int,
-        help='reduce the result to this height, pixels, by an antialiased '
+        help='reduce the result to this height in pixels by an antialiased '
         'filter; the width follows')
-    add('--width', type=int, help='the same for the width')
+    add('--width', type=int, help='reduce the result to this width')
     add('--estimate',
         action='store_true',
-        help='restore a few frames, print what time and memory the whole '
-        'would take, and stop')
+        help='restore a few frames, print how much time and memory all of '
+        'them would take, and stop')
     add('--fps',
         type=frames_per_second,
         help='frames per second of a folder of frames, such as 24000/1001; '
         'default: 25')
     add('--strict',
         action='store_true',
-        help='refuse an INPUT that is damaged, or changes its size')
+        help='refuse an INPUT that is damaged or changes size')
     add('--video-stream',
         type=int,
         metavar='N',
         help='number of the video among the streams of INPUT, from 0; '
-        'default: as players choose')
-    add('--device', help='cpu, cuda or cuda:N; default: cuda if there')
+        'default: the one that players choose')
+    add('--device', help='cpu, cuda or cuda:N; default: cuda if available')
     add('--quiet', action='store_true', help='show no progress')
     add_debug_argument(parser)
 
@@ -162,34 +162,34 @@ def add_restorer_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add('--dtype',
         choices=('auto', 'fp32', 'bf16', 'fp16'),
-        help='default: auto, bf16 where a self-test finds it faster, and '
-        'right, else fp32; few CPUs are fast with fp16')
+        help='default: auto, which is bf16 if a self-test finds it faster '
+        'and accurate, else fp32; few CPUs are fast with fp16')
     add('--compile',
         action='store_true',
-        help='use torch.compile, which takes minutes to begin')
-    add('--batch', type=int, help='windows at a time; default: 1')
-    add('--tile', type=int, help='longest side of a tile, pixels of INPUT')
+        help='use torch.compile, which takes minutes to start')
+    add('--batch', type=int, help='windows restored at once; default: 1')
+    add('--tile', type=int, help='longest side of a tile, in pixels of INPUT')
     add('--tile-overlap',
         type=int,
-        help='what tiles share, pixels of INPUT; default: 16')
+        help='overlap of tiles, in pixels of INPUT; default: 16')
     add('--max-memory',
         type=gibibytes,
         metavar='GIB',
-        help='choose the tiles so that this is enough for the network, '
+        help='choose tiles so that the network needs at most this memory, '
         'beside its weights; not with --tile')
     cuts = group.add_mutually_exclusive_group()
     cuts.add_argument(
         '--scene-threshold',
         type=float,
-        help='from which change of a frame on there is a scene cut, which '
-        'windows do not reach over: 0 for no change, about 0.8 for another '
-        'scene; default: 0.5')
+        help='a larger change between frames is a scene cut, which windows '
+        'do not cross: 0 is no change, about 0.8 another scene; default: '
+        '0.5')
     cuts.add_argument(
         '--no-scene-cuts',
         dest='scene_threshold',
         action='store_const',
         const=None,
-        help='let windows reach over cuts')
+        help='let windows cross scene cuts')
     add('--self-ensemble',
         dest='ensemble',
         action='store_true',
@@ -199,7 +199,7 @@ def add_restorer_arguments(group: argparse._ArgumentGroup) -> None:
 def add_encoder_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add('--codec',
-        help='encoder of FFmpeg; default: libx264, libvpx-vp9 for .webm')
+        help='encoder of FFmpeg; default: libx264, or libvpx-vp9 for .webm')
     add('--crf',
         type=float,
         help='quality, lower is better; default: 17 (libx264), 19 (libx265), '
@@ -208,16 +208,16 @@ def add_encoder_arguments(group: argparse._ArgumentGroup) -> None:
         help='speed of the encoder; default: medium (libx264, libx265), 8 '
         '(libsvtav1), 4 (libvpx-vp9)')
     add('--pix-fmt',
-        help='pixel format; default: yuv420p, yuv420p10le for more than 8 '
-        'bits, whatever chroma INPUT has')
+        help='pixel format; default: yuv420p, or yuv420p10le for more than 8 '
+        'bits, whatever chroma format INPUT has')
     add('--lossless',
         action='store_true',
-        help='restored pixels unchanged: RGB, which few players show')
+        help='keep restored pixels unchanged, as RGB, which few players show')
     add('--extra',
         nargs='+',
         type=key_and_value,
         metavar='KEY=VALUE',
-        help='further options of the encoder, as in FFmpeg')
+        help='further options of the encoder, by their FFmpeg names')
     add('--leave-out',
         nargs='+',
         choices=STREAM_KINDS,
@@ -225,17 +225,17 @@ def add_encoder_arguments(group: argparse._ArgumentGroup) -> None:
         'cannot hold')
     add('--audio',
         choices=SOUND_CODINGS,
-        help='what becomes of the sound; default: copied where OUTPUT can '
-        'hold it, else aac (flac in .mkv if INPUT has it lossless)')
+        help='what to do with sound; default: copy it if OUTPUT can hold it, '
+        'else aac (flac in .mkv if the sound of INPUT is lossless)')
 
 
 def main(args: argparse.Namespace) -> None:
-    """Restore, and print what was done; with ``--estimate``, print what that
-    would take instead."""
-    # Before PyTorch is loaded: threads of the network that wait would take
-    # the cores from those that decode and encode.
+    """Restore, and print a summary; with ``--estimate``, only print how much
+    time and memory that would take."""
+    # Set before PyTorch is loaded: waiting threads of the network would take
+    # cores from those that decode and encode.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    # Ctrl-C while all is imported: nothing is begun yet
+    # Ctrl-C during the imports just ends the process: nothing is begun yet
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from dksan_mm.apis.command import restore
     from dksan_mm.apis.processes import is_first, join_processes
@@ -259,7 +259,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def resume_command() -> str:
-    """Return the command that goes on with this run."""
+    """Return the command that resumes this run."""
     arguments = [*sys.argv[1:]]
     if '--resume' not in arguments:
         arguments.append('--resume')
@@ -267,6 +267,6 @@ def resume_command() -> str:
         return shlex.join([*sys.argv[0].split(), *arguments])
     command = shlex.join(['python', sys.argv[0], *arguments])
     if int(os.environ.get('WORLD_SIZE', 1)) > 1:
-        # how it was started is torchrun's to know
+        # the arguments of torchrun are not known here
         return command.replace('python', 'torchrun ...', 1)
     return command

@@ -1,9 +1,9 @@
-"""Test a model: MMagic's tools/test.py, and on CPUs as well.
+"""Test a model, like MMagic's tools/test.py, and on CPUs as well.
 
     python tools/test.py CONFIG [CHECKPOINT] [--result-dir DIR] ...
 
-Afterwards it prints, for each data set, a table of the sequences, how the
-data were made, the time of a frame and the hardware.
+For each data set it prints a table of the sequences, how the data were made,
+the time per frame and the hardware.
 """
 import argparse
 
@@ -34,10 +34,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def add_result_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what MMagic's test.py does not have."""
+    """Add the arguments that MMagic's test.py does not have."""
     parser.add_argument(
         '--result-dir',
-        help='folder for results by frame, sequence and on average, '
+        help='folder for results by frame, by sequence and on average, as '
         'NAME.json and NAME.csv for each data set')
     parser.add_argument(
         '--system',
@@ -55,7 +55,7 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
         '--dataset',
         nargs='+',
         metavar='NAME',
-        help='test on these of the data sets of the config, such as reds4')
+        help='test only on these data sets of the config, such as reds4')
     parser.add_argument(
         '--self-ensemble',
         action='store_true',
@@ -69,18 +69,18 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='?',
         const='',
         metavar='WEIGHTS',
-        help='measure LPIPS too; WEIGHTS is the file of AlexNet for ImageNet, '
-        "by default in torchvision's cache, or where "
+        help="measure LPIPS too; WEIGHTS is the file of AlexNet's ImageNet "
+        "weights, by default in torchvision's cache, or where "
         'tools/analysis_tools/fetch_lpips_weights.py puts it')
     parser.add_argument(
         '--niqe',
         action='store_true',
-        help='measure NIQE too, how natural a frame looks, without ground '
-        'truth; frames of at least two blocks of 96x96 pixels')
+        help='measure NIQE too, how natural a frame looks without ground '
+        'truth; frames need at least two blocks of 96x96 pixels')
     parser.add_argument(
         '--no-temporal',
         action='store_true',
-        help='do not measure tOF, which takes time at large sizes')
+        help='do not measure tOF, which takes long at large sizes')
 
 
 def main(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Train a model: MMagic's tools/train.py, and on CPUs as well.
+"""Train a model, like MMagic's tools/train.py, and on CPUs as well.
 
     python tools/train.py CONFIG [--work-dir DIR] [--resume] [--amp] ...
 """
@@ -24,8 +24,8 @@ def parse_args() -> argparse.Namespace:
         '--amp',
         nargs='?',
         choices=AMP,
-        help='train in mixed precision; alone: float16 on GPUs, bfloat16 on '
-        'CPUs; fp16 needs a GPU')
+        help='train in mixed precision; default: float16 on GPUs, bfloat16 '
+        'on CPUs; fp16 needs a GPU')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -36,8 +36,8 @@ def parse_args() -> argparse.Namespace:
         type=parse_time,
         metavar='TIME',
         help='stop after this time, such as 90s, 150m or 2.5h, with a '
-        'checkpoint; --resume goes on from there, as if there had been no '
-        'stop')
+        'checkpoint; --resume continues from there as if the training had '
+        'not stopped')
     parser.add_argument(
         '--on-nan',
         choices=['stop', 'rollback'],
@@ -50,8 +50,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def _name_amp(arguments: Sequence[str]) -> List[str]:
-    """Return arguments with ``--amp`` alone as ``--amp=auto``: argparse would
-    take what follows, a config, for its value."""
+    """Return arguments with a bare ``--amp`` as ``--amp=auto``: argparse would
+    take the config that follows as its value."""
     following = [*arguments[1:], '']
     return [
         '--amp=auto' if argument == '--amp' and after not in AMP else argument
@@ -60,11 +60,10 @@ def _name_amp(arguments: Sequence[str]) -> List[str]:
 
 
 def parse_time(text: str) -> float:
-    """Return the seconds that a text such as ``90s``, ``150m`` or ``2.5h``
-    names.
+    """Return the seconds in a text such as ``90s``, ``150m`` or ``2.5h``.
 
     Raises:
-        argparse.ArgumentTypeError: It names none.
+        argparse.ArgumentTypeError: The text is no such time.
     """
     match = re.fullmatch(r'(\d+(?:\.\d*)?|\.\d+)([smh])', text.strip())
     seconds = float(match[1]) * _UNITS[match[2]] if match else 0

@@ -1,4 +1,4 @@
-"""Video made from photographs: a camera that moves, and objects before it."""
+"""Renders video from photographs: a moving camera, and objects in front."""
 import math
 from dataclasses import dataclass
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -12,16 +12,17 @@ class CameraMotion:
     """How a camera moves; each value is a standard deviation.
 
     Args:
-        speed (float): In each direction, pixels of a frame per frame.
+        speed (float): Speed in each direction, in frame pixels per frame.
             Default: 6.
-        acceleration (float): The same, per frame squared. Default: 0.4.
-        turn (float): Radians per frame. Default: 0.004.
-        zoom (float): Natural logarithm of the scale, per frame.
+        acceleration (float): Acceleration in each direction, in frame pixels
+            per frame squared. Default: 0.4.
+        turn (float): Rotation, in radians per frame. Default: 0.004.
+        zoom (float): Change of the scale's natural logarithm, per frame.
             Default: 0.004.
-        shakes (Sequence[float]): Of a hand, pixels; one of them holds for a
-            whole clip. Default: (0, 0.5, 1.5).
-        still_ratio (float): Share of clips in which all of it is a twentieth,
-            0 to 1. Default: 0.2.
+        shakes (Sequence[float]): Shakes of the hand, in pixels; one of them is
+            chosen for each clip. Default: (0, 0.5, 1.5).
+        still_ratio (float): Share of clips in which all motion is reduced to a
+            twentieth, 0 to 1. Default: 0.2.
     """
     speed: float = 6.
     acceleration: float = 0.4
@@ -47,8 +48,8 @@ class CameraMotion:
 
 
 class Scaled(NamedTuple):
-    """A photograph, (H, W, 3) uint8, and how many of its pixels a pixel of
-    the middle frame steps."""
+    """A photograph, (H, W, 3) uint8, and its pixels per pixel of the middle
+    frame."""
     pixels: np.ndarray
     step: float
 
@@ -77,15 +78,15 @@ class View(NamedTuple):
 
 def film(rng: np.random.Generator, photograph: Scaled, size: Tuple[int, int],
          frames: int, motion: CameraMotion) -> List[View]:
-    """Return a camera's way over a photograph, inside it where it is large
-    enough.
+    """Return a camera's path over a photograph; it stays inside if the
+    photograph is large enough.
 
     Args:
-        rng (np.random.Generator): Decides where, and how it moves.
-        photograph (Scaled): What it looks at.
+        rng (np.random.Generator): Source of the random path.
+        photograph (Scaled): What the camera looks at.
         size (tuple): A frame's (width, height).
-        frames (int): At least 1.
-        motion (CameraMotion): How it moves.
+        frames (int): Number of frames, at least 1.
+        motion (CameraMotion): How the camera moves.
     """
     sides, step = photograph.pixels.shape[1::-1], photograph.step
     time = np.arange(frames) - (frames - 1) / 2
@@ -100,13 +101,13 @@ def film(rng: np.random.Generator, photograph: Scaled, size: Tuple[int, int],
     way *= lively * step  # (2, frames), photograph pixels from the middle
     steps = step * np.exp(lively * motion.zoom * zoom * time)
     angles = lively * motion.turn * turn * time
-    # what the widest frame needs on either side of its middle
+    # half the extent of the widest frame
     need = steps.max() * np.abs(_rotation(np.abs(angles).max())) @ size / 2
     points: List[np.ndarray] = []
     for side, margin, offsets, place in zip(sides, need, way, places):
         room = max(side - 2 * margin, 0)
         length = np.ptp(offsets)
-        if length > room:  # a slower camera stays inside
+        if length > room:  # slow down to stay inside
             offsets = offsets * (room / length)
         low = margin - offsets.min()
         high = side - margin - offsets.max()
@@ -122,8 +123,8 @@ def _rotation(angle: float) -> np.ndarray:
 
 def _warp(photograph: np.ndarray, matrix: np.ndarray,
           size: Tuple[int, int]) -> np.ndarray:
-    """Return a frame: the photograph read bicubically where a matrix maps the
-    frame's pixels to, mirrored at its borders."""
+    """Return a frame: the photograph sampled bicubically at the points that a
+    matrix maps the frame's pixels to, mirrored at its borders."""
     return cv2.warpAffine(
         photograph,
         matrix,
@@ -133,15 +134,16 @@ def _warp(photograph: np.ndarray, matrix: np.ndarray,
 
 
 class MovingObject:
-    """A piece of another photograph that moves before the camera: a polygon
-    with a soft edge.
+    """A piece of another photograph that moves in front of the camera: a
+    polygon with a soft edge.
 
     Args:
-        rng (np.random.Generator): Decides its form, place and motion.
-        photograph (Scaled): What is seen in it.
+        rng (np.random.Generator): Source of its random shape, place and
+            motion.
+        photograph (Scaled): The photograph that the piece is cut from.
         size (tuple): A frame's (width, height).
-        frames (int): At least 1.
-        motion (CameraMotion): How it moves.
+        frames (int): Number of frames, at least 1.
+        motion (CameraMotion): How the camera moves.
     """
 
     def __init__(self, rng: np.random.Generator, photograph: Scaled,
@@ -162,7 +164,7 @@ class MovingObject:
         """Return a frame, (height, width, 3) uint8, with the object in front.
 
         Args:
-            frame (np.ndarray): What is behind; it may be changed.
+            frame (np.ndarray): The background; it may be changed.
             index (int): The frame's number, from 0.
         """
         matrix = self._views[index].matrix(self._size)
@@ -205,13 +207,13 @@ def render(rng: np.random.Generator,
     """Yield the frames of a clip, (height, width, 3) uint8.
 
     Args:
-        rng (np.random.Generator): Decides all that is random.
+        rng (np.random.Generator): Source of everything random.
         photograph (Scaled): What the camera looks at.
         size (tuple): A frame's (width, height).
-        frames (int): At least 1.
-        motion (CameraMotion): How camera and object move.
-        before (Scaled, optional): Another photograph: an object of it moves
-            before the camera. Default: None, no object.
+        frames (int): Number of frames, at least 1.
+        motion (CameraMotion): How the camera and the object move.
+        before (Scaled, optional): Another photograph, from which an object in
+            front of the camera is cut. Default: None, no object.
     """
     views = film(rng, photograph, size, frames, motion)
     moving = None

@@ -1,4 +1,4 @@
-"""Raw videos and frames made into data sets in MMagic's layout."""
+"""Converts videos and frames to data sets in MMagic's layout."""
 import logging
 import os
 import os.path as osp
@@ -27,16 +27,16 @@ from .layout import Settings, lr_folder, read_json, read_metadata, to_json
 from .reduction import MIN_LR_SIZE, crop_frame, reduce_frame
 from .splits import MIN_FRAMES, Splits
 
-# records of the sequences that are whole, while others are not
+# records of finished sequences, while others are in progress
 _RECORDS = '.conversion'
-# of a worker: what it holds until its end
+# locks that a worker holds until its end
 _HELD: List[RunLock] = []
 
 
 class _Task(NamedTuple):
     clip: Clip
     out: str
-    folder: str  # of the split
+    folder: str  # the split's
     sequence: str
     settings: Settings
 
@@ -55,7 +55,7 @@ class _Task(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """File that says where the frames that are there come from."""
+        """File that names the source of the frames that are there."""
         return f'{self.record}.origin'
 
     def folder_of(self, kind: str) -> str:
@@ -75,29 +75,31 @@ def convert(out: str,
         <out>/meta_info_<split>.txt                   "<sequence> <frames>"
         <out>/metadata.json                           how it was made
 
-    or with ``<sequence>.npy`` for folders of PNGs. A split
-    ``test`` of the same frames as ``val`` shares its folder; without one, the
-    annotation for tests is that of ``val``.
+    or, instead of folders of PNGs, ``<sequence>.npy``. If the split ``test``
+    has the same frames as ``val``, it shares the folder of ``val``; if there
+    is no ``test``, its annotation is a copy of ``val``'s.
 
-    What is there already is kept: a run that was stopped, by whatever, goes
-    on when it is called again. Every file is whole when it gets its name, and
-    annotations, without which no data set loads, come last.
+    Finished work is kept: call this again to continue a run that was stopped
+    for whatever reason. Every file is complete when it gets its name.
+    Annotations, without which no data set loads, are written last.
 
     Args:
         out (str): Folder to write.
-        splits (dict): Split to its sequences and where their frames are.
+        splits (dict): Maps a split to its sequences and the places of their
+            frames.
         settings (Settings): Name, scale, crop and storage.
         workers (int): Processes. Default: 1.
-        min_frames (int): Least length of a sequence. Default: 7, one window.
+        min_frames (int): Minimum length of a sequence. Default: 7, one window.
 
     Raises:
         FileNotFoundError: A source does not exist.
         FileExistsError: ``out`` holds something else, or a data set made
             with other settings.
         OutputError: The disk is full or read-only.
-        ValueError: A setting breaks its rule, or a source one of
-            :func:`~dksan_mm.video.clips.read_clip`'s, is smaller than 16
-            LR pixels on a side or shorter than ``min_frames``.
+        ValueError: A setting has a value that is not allowed; or a source
+            breaks a rule of :func:`~dksan_mm.video.clips.read_clip`, is
+            smaller than 16 LR pixels on a side, or is shorter than
+            ``min_frames``.
     """
     settings.check()
     with _alone(out):
@@ -150,7 +152,7 @@ def _convert(out: str, splits: Splits, settings: Settings, workers: int,
 
 def _run_parallel(run: '_Convert', todo: List[_Task],
                   workers: int) -> List[dict]:
-    """Convert sequences in processes.
+    """Convert sequences in several processes.
 
     Raises:
         OutputError: A process was killed.
@@ -168,7 +170,7 @@ def _run_parallel(run: '_Convert', todo: List[_Task],
         except BrokenProcessPool as error:
             raise OutputError(
                 'a process that converts was killed, as the system does '
-                'where memory is short; what is whole is kept: run the same '
+                'when memory is short; finished files are kept: run the same '
                 'command again, with fewer --workers') from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -191,8 +193,8 @@ def _begin_worker(lock: str, parent: int) -> None:
 
 
 def _folders(splits: Splits) -> Dict[str, str]:
-    """Return each split's folder: its own, but val's for tests on the same
-    frames."""
+    """Return each split's folder: its own, except that a test split with val's
+    frames uses val's."""
     folders = {split: split for split in splits}
     if 'val' in splits and splits.get('test') == splits['val']:
         folders['test'] = 'val'
@@ -201,8 +203,8 @@ def _folders(splits: Splits) -> Dict[str, str]:
 
 def _start(out: str, tasks: Sequence[_Task],
            settings: Settings) -> Dict[str, dict]:
-    """Prepare the folder; return the records of the sequences that are there
-    already, whole."""
+    """Prepare the folder; return the records of the sequences that are already
+    complete."""
     earlier = read_metadata(out)
     in_progress = osp.join(out, _RECORDS, 'settings.json')
     expected = settings.metadata()
@@ -236,7 +238,7 @@ def _start(out: str, tasks: Sequence[_Task],
         if osp.isfile(task.record):
             try:
                 records[task.key] = read_json(task.record)
-            except ValueError:  # damaged: the sequence is made anew
+            except ValueError:  # damaged: convert the sequence again
                 records.pop(task.key, None)
     done = {}
     for task in tasks:
@@ -261,8 +263,8 @@ def _has_all(task: _Task, record: dict) -> bool:
 
 
 def _is_whole(task: _Task, record: dict) -> bool:
-    """Whether a sequence is there as its record says, by its content."""
-    # data sets of earlier versions have no digest
+    """Whether a sequence's files have the content that its record says."""
+    # earlier versions stored no digest
     return _has_all(task, record) and (record.get('sha256')
                                        in (None, _digests(task)))
 
@@ -314,8 +316,8 @@ class _Convert:
 
     @staticmethod
     def _clear(task: _Task, kinds: Sequence[str]) -> None:
-        """Remove frames that came from elsewhere; keep what a run that was
-        stopped has written."""
+        """Remove frames from another source; keep those that a stopped run has
+        written."""
         expected = to_json(_origin(task.clip))
         if osp.isfile(task.origin):
             with open(task.origin, 'rb') as file:
@@ -335,7 +337,7 @@ class _Convert:
         frames, reduced = tee(self._read(task))
         if settings.crf is not None:
             reduced = compress(reduced, settings.crf)
-        # the compressed ones lag behind: they are asked for first
+        # compressed frames lag behind, so they are requested first
         for source, hr in zip(reduced, frames):
             for writer, image in zip(
                     writers, (hr, reduce_frame(source, settings.scale))):
@@ -363,8 +365,8 @@ class _Convert:
 
 def _finish(out: str, splits: Splits, folders: Dict[str, str],
             settings: Settings, records: Dict[str, dict]) -> None:
-    """Write annotations and metadata, and remove what only a run that was
-    stopped needs."""
+    """Write annotations and metadata, and remove the files that only resuming
+    needs."""
     annotations = dict(folders)
     if 'val' in folders:
         annotations.setdefault('test', folders['val'])

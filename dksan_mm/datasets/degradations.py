@@ -9,26 +9,27 @@ from mmcv.transforms import BaseTransform
 
 @TRANSFORMS.register_module()
 class RandomH264Compression(RandomVideoCompression):
-    """:class:`mmagic.datasets.transforms.RandomVideoCompression` by H.264 of
-    a random quality (crf), as most videos are made, instead of a random
-    bitrate: a bitrate is another quality for each size and scene.
+    """:class:`mmagic.datasets.transforms.RandomVideoCompression` with H.264 at
+    a random quality (crf) instead of a random bitrate. Most videos are made at
+    constant quality; a bitrate means a different quality for each size and
+    scene.
 
     The frames of a window are compressed as one video by libx264, at one crf.
-    The result depends on the frames and on NumPy's generator alone: the same
-    bits on any number of cores.
+    The result depends only on the frames and on NumPy's generator: it has the
+    same bits on any number of cores.
 
     Args:
-        params (dict): ``crf``: range of x264's constant rate factor, whole
-            numbers from 0 to 51, both ends included; ``preset``: x264's
-            presets to choose from, default ``['medium']``; ``prob``: share
-            of the windows that are compressed, default 1.
+        params (dict): ``crf``: range of x264's constant rate factor, integers
+            from 0 to 51, both ends included; ``preset``: x264's presets to
+            choose from, default ``['medium']``; ``prob``: share of the windows
+            that are compressed, default 1.
         keys (list[str]): Keys of frames, lists of (H, W, 3) uint8 RGB with
             even sides. They are replaced by frames of the same shape and
             type.
 
     Raises:
-        ValueError: A parameter breaks a rule above; or frames do, when they
-            are compressed.
+        ValueError: A parameter, or a frame to be compressed, breaks a rule
+            above.
     """
 
     def __init__(self, params: dict, keys: List[str]) -> None:
@@ -50,19 +51,19 @@ class RandomH264Compression(RandomVideoCompression):
 
 @TRANSFORMS.register_module()
 class RoundFrames(BaseTransform):
-    """Round frames to 8 bits, as files hold them: noise and resizing leave
+    """Round frames to 8 bits, as in files: noise and resizing produce
     fractions, and values below 0 and above 255.
 
     Args:
-        keys (list[str]): Keys of a list of frames, (H, W, C) in 0 to 255;
-            they become uint8.
+        keys (list[str]): Keys of lists of frames, (H, W, C) in 0 to 255, which
+            become uint8.
     """
 
     def __init__(self, keys: List[str]) -> None:
         self.keys = keys
 
     def transform(self, results: dict) -> dict:
-        """Round what the keys hold."""
+        """Round the frames under the keys."""
         for key in self.keys:
             results[key] = [
                 frame if frame.dtype == np.uint8 else np.clip(

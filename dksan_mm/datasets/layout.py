@@ -1,4 +1,4 @@
-"""What a data set of the converters says about itself."""
+"""The settings and metadata of a data set made by a converter."""
 import json
 import os.path as osp
 from typing import Any, Dict, NamedTuple, Optional
@@ -13,7 +13,7 @@ COMPRESSION = ('HR frames by H.264 (libx264, medium, crf {crf}, 4:2:0) before '
 
 
 class Settings(NamedTuple):
-    """What decides the pixels of a data set, and how they are stored."""
+    """Settings that decide a data set's pixels and their storage."""
     name: str
     scale: int = 16
     crop: str = 'bottom-right'
@@ -21,7 +21,7 @@ class Settings(NamedTuple):
     crf: Optional[int] = None
 
     def metadata(self) -> Dict[str, Any]:
-        """Return what is written beside the data."""
+        """Return the metadata that is written beside the data."""
         return dict(
             name=self.name,
             scale=self.scale,
@@ -32,7 +32,7 @@ class Settings(NamedTuple):
                 crf=self.crf))
 
     def check(self) -> None:
-        """Raise ValueError if a setting breaks its rule."""
+        """Raise ValueError if a setting has a value that is not allowed."""
         for name, rule in (('crop', CROPS), ('storage', STORAGES)):
             value = getattr(self, name)
             if value not in rule:
@@ -56,11 +56,10 @@ def lr_folder(scale: int) -> str:
 
 
 def read_metadata(root: str) -> Optional[Dict[str, Any]]:
-    """Return what a data set's ``metadata.json`` says, None if it has none.
+    """Return a data set's ``metadata.json``, None if it has none.
 
     Raises:
-        ValueError: The file is damaged, or says of a known thing what cannot
-            be.
+        ValueError: The file is damaged, or a value has the wrong type.
     """
     path = osp.join(root, 'metadata.json')
     if not osp.isfile(path):
@@ -80,7 +79,7 @@ def read_json(path: str) -> Dict[str, Any]:
     """Return the object that a JSON file holds.
 
     Raises:
-        ValueError: It is damaged, or holds something else.
+        ValueError: The file is damaged, or holds no object.
     """
     try:
         with open(path, encoding='utf-8-sig') as file:

@@ -1,4 +1,4 @@
-"""Loading of frames, with errors that name the file."""
+"""Loads frames, with errors that name the file."""
 from typing import List, Union
 
 import numpy as np
@@ -12,13 +12,12 @@ from dksan_mm.video.storage import frame_file, read_mapped
 @TRANSFORMS.register_module()
 class LoadFrames(LoadImageFromFile):
     """:class:`mmagic.datasets.transforms.LoadImageFromFile` that also reads
-    memory maps and folders whose images are called otherwise (see
-    :func:`dksan_mm.video.storage.frame_file`), and says which file cannot
-    be read.
+    memory maps, and folders with other image names (see
+    :func:`dksan_mm.video.storage.frame_file`), and whose errors name the file.
 
-    Where the frame ``000/00000019.png`` lies in the memory map ``000.npy``,
-    its pixels are not read yet but when they are used: crop it, then take
-    what is left by :class:`CopyFrames`. Arguments and keys are the same.
+    If the frame ``000/00000019.png`` is stored in the memory map ``000.npy``,
+    its pixels are read only when they are used: crop the frame, then read the
+    crop by :class:`CopyFrames`. Arguments and keys are the same.
 
     Raises:
         ValueError: A file is not an image that can be decoded.
@@ -34,7 +33,7 @@ class LoadFrames(LoadImageFromFile):
             fault = 'its content is not a decodable image'
         except (OSError, AttributeError, ValueError) as error:
             image, fault = None, str(error)
-        except Exception as error:  # OpenCV has an exception of its own
+        except Exception as error:  # OpenCV has its own exception class
             if type(error).__module__ != 'cv2':
                 raise
             image, fault = None, str(error)
@@ -48,9 +47,9 @@ class LoadFrames(LoadImageFromFile):
 @TRANSFORMS.register_module()
 class PackClip(PackInputs):
     """:class:`mmagic.datasets.transforms.PackInputs` for MMagic's
-    VideoRestorationInferencer: ``inputs`` gets an axis in front, (1, T, 3, H,
-    W), so that the restorer is given the whole clip, and makes the windows
-    that its network needs. The inferencer's ``window_size`` stays 0."""
+    VideoRestorationInferencer: ``inputs`` gets a leading axis, (1, T, 3, H,
+    W), so that the restorer gets the whole clip and makes the windows that its
+    network needs. Leave the inferencer's ``window_size`` at 0."""
 
     def transform(self, results: dict) -> dict:
         """Pack the frames of a clip."""
@@ -64,8 +63,8 @@ class PackClip(PackInputs):
 
 @TRANSFORMS.register_module()
 class CopyFrames(BaseTransform):
-    """Give frames memory of their own: reads those of memory maps, and lets
-    the whole frame go of which a crop is left.
+    """Give frames memory of their own: this reads them from memory maps, and
+    frees whole frames of which only a crop is used.
 
     Args:
         keys (list[str]): Keys of a frame, (H, W, C), or a list of frames.
@@ -75,7 +74,7 @@ class CopyFrames(BaseTransform):
         self.keys = keys
 
     def transform(self, results: dict) -> dict:
-        """Copy what the keys hold."""
+        """Copy the frames under the keys."""
         for key in self.keys:
             results[key] = self._copy(results[key])
         return results

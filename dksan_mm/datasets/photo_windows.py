@@ -18,45 +18,47 @@ class PhotoWindowDataset(SeededDraws, BaseDataset):
 
     A camera moves over a photograph: translation with acceleration, rotation,
     zoom, the shake of a hand, or nearly nothing. In a share of the windows an
-    object cut from another photograph moves before it by itself, with a soft
-    edge. HR frames are rounded to 8 bits, then reduced as the converters do
-    (MATLAB's bicubic).
+    object with a soft edge, cut from another photograph, moves independently
+    in front. HR frames are rounded to 8 bits, then reduced as in the
+    converters (MATLAB's bicubic).
 
     The pipeline gets ``img``, a list of T frames (H, W, 3) uint8 RGB, ``gt``,
     the middle one (scale * H, scale * W, 3), and ``img_path``. A sample
-    depends on the seed and its index alone, whatever the number of workers
-    and processes (:class:`SeededInfiniteSampler`).
+    depends only on the seed and its index, not on the number of workers and
+    processes (:class:`SeededInfiniteSampler`).
 
-    Photographs are found in all folders below: PNG, JPEG, BMP, TIFF, WebP. A
-    grey one gets three equal channels. One with a side below ``gt_size`` is
-    left out, with a warning; one with 16 bits or transparent parts is an
-    error when it is read. They are first reduced until they are sharp
+    Photographs (PNG, JPEG, BMP, TIFF, WebP) are also found in subfolders. Grey
+    ones get three equal channels. Those with a side below ``gt_size`` are left
+    out, with a warning; those with 16 bits or transparent parts raise an error
+    when they are read. Photographs are first reduced until they are sharp
     (:func:`.photographs.sharpen`).
 
     Args:
         data_root (str): Folder of the photographs. Default: ''.
-        data_prefix (dict): ``img``: folder below it. Default: dict(img='').
+        data_prefix (dict): ``img``: folder below ``data_root``. Default:
+            dict(img='').
         scale (int): HR size divided by LR size. Default: 16.
         num_input_frames (int): Frames T of a window, odd. Default: 7.
         gt_size (int): Side of the HR frames, a multiple of ``scale``.
             Default: 256.
         windows_per_photograph (int): How often each photograph counts in the
-            length, and so beside other data sets. Default: 10.
+            data set's length, and so in its share beside other data sets.
+            Default: 10.
         object_ratio (float): Share of windows with a moving object, 0 to 1.
             Default: 0.5.
-        step (Sequence[float]): Range of photograph pixels per HR pixel.
-            Default: (1, 1.8).
-        motion (dict, optional): Of :class:`.camera.CameraMotion`.
+        step (Sequence[float]): Range of the number of photograph pixels per HR
+            pixel. Default: (1, 1.8).
+        motion (dict, optional): Arguments of :class:`.camera.CameraMotion`.
             Default: None, its defaults.
-        cache_bytes (int): Decoded photographs kept in memory, in each
-            process. What does not fit is decoded again. Default: 2**30.
-        **kwargs: ``pipeline`` and others of
-            :class:`mmengine.dataset.BaseDataset`.
+        cache_bytes (int): Bytes of decoded photographs kept in memory, per
+            process. Others are decoded again. Default: 2**30.
+        **kwargs: ``pipeline`` and other arguments of
+        :class:`mmengine.dataset.BaseDataset`.
 
     Raises:
         FileNotFoundError: The folder is missing.
-        ValueError: There is no photograph of the size, a file is damaged, or
-            an argument breaks a rule above.
+        ValueError: There is no photograph that is large enough, a file is
+            damaged, or an argument breaks a rule above.
     """
 
     METAINFO = dict(dataset_type='photo_windows', task_name='vsr')
@@ -122,8 +124,8 @@ class PhotoWindowDataset(SeededDraws, BaseDataset):
         lr = [reduce_frame(frame, self.scale) for frame in frames]
         gt = frames[self.num_input_frames // 2]
         path = info['img_path']
-        # the keys of MMagic's loading: samples of real sequences, which it
-        # loads, are to go into the same batch
+        # the keys of MMagic's loading, so that samples of real sequences can
+        # go into the same batch
         info.update(
             img=lr,
             gt=gt,

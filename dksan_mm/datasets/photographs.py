@@ -1,4 +1,4 @@
-"""Still photographs: found, read and reduced until they are sharp."""
+"""Finds and reads photographs, and reduces them until they are sharp."""
 import logging
 import os
 import os.path as osp
@@ -14,18 +14,18 @@ from dksan_mm.utils.faults import reading_image
 from .camera import Scaled
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
-# mean squared difference of pixels one apart over that of pixels two apart:
-# 0.39 to 0.50 for the middle half of sharp photographs, 0.27 to 0.31 for the
-# same behind a Gaussian blur of one pixel
+# mean squared difference of pixels one apart, divided by the one of pixels two
+# apart: 0.39 to 0.50 for the middle half of sharp photographs, 0.27 to 0.31
+# for the same ones after a Gaussian blur of one pixel
 _SHARP = 0.36
-# a photograph is also kept reduced by this, for frames that see more of it:
-# bicubic reading is right for a step of up to about 1.3 pixels
+# a photograph is also kept reduced by this factor, for frames that show more
+# of it: bicubic sampling is accurate for a step of up to about 1.3 pixels
 _REDUCED = 1.5
 _MOST_STEP = 1.3
 
 
 def list_photographs(folder: str, least_side: int) -> List[str]:
-    """Return the photographs below a folder, in the order of their names.
+    """Return the photographs below a folder, sorted by name.
 
     Those with a side below ``least_side`` are left out, with a warning.
 
@@ -60,20 +60,20 @@ def list_photographs(folder: str, least_side: int) -> List[str]:
 
 
 def _size_of(path: str) -> Sequence[int]:
-    """Return what a photograph's header says: width and height."""
+    """Return width and height from a photograph's header."""
     with reading_image(path, 'photograph'), Image.open(path) as image:
         return image.size
 
 
 class Photograph(NamedTuple):
-    """A photograph at the size where it is sharp, (H, W, 3) uint8 RGB, and
-    reduced from there."""
+    """A photograph, (H, W, 3) uint8 RGB, at the size where it is sharp, and a
+    further reduced copy."""
     full: np.ndarray
     reduced: np.ndarray
 
     def at(self, step: float) -> Scaled:
-        """Return what to read for frames that step so many pixels of the full
-        photograph."""
+        """Return the copy to sample for frames with ``step`` pixels of the
+        full photograph per pixel."""
         if step <= _MOST_STEP:
             return Scaled(self.full, step)
         factor = self.full.shape[1] / self.reduced.shape[1]
@@ -81,12 +81,12 @@ class Photograph(NamedTuple):
 
 
 class PhotographCache:
-    """Photographs read from files; the last ones are kept in memory.
+    """Photographs read from files; the most recently used are kept in memory.
 
     Args:
         paths (list[str]): The files.
-        least_side (int): Photographs are not reduced below it.
-        most_bytes (int): Memory of what is kept, in each process.
+        least_side (int): Photographs are not reduced below this side.
+        most_bytes (int): Most bytes to keep, per process.
     """
 
     def __init__(self, paths: List[str], least_side: int,
@@ -104,8 +104,8 @@ class PhotographCache:
         if index in self._kept:
             self._kept.move_to_end(index)
             return self._kept[index]
-        # it knows the rules of a data set's images. Imported here: it needs
-        # PyAV, which is not needed to load data that are there
+        # it enforces the rules of a data set's images. Imported here, as it
+        # needs PyAV, which loading other data does not
         from dksan_mm.video.folders import read_image
         full = sharpen(read_image(self._paths[index]), self._least)
         photograph = Photograph(full, _reduce(full, _REDUCED))
@@ -118,16 +118,16 @@ class PhotographCache:
 
 
 def sharpen(image: np.ndarray, least_side: int) -> np.ndarray:
-    """Return a photograph reduced until it is sharp; cameras rarely resolve
-    the last pixel.
+    """Return a photograph reduced until it is sharp: cameras rarely resolve
+    single pixels.
 
     It is sharp when the mean squared difference of neighbouring pixels is at
-    least 0.36 of that of pixels two apart. Steps are of the square root of
-    two, at most four of them.
+    least 0.36 times the one of pixels two apart. It is reduced in at most four
+    steps, each by the square root of two.
 
     Args:
         image (np.ndarray): (H, W, 3) uint8 RGB.
-        least_side (int): It is not reduced below this.
+        least_side (int): The photograph is not reduced below this side.
 
     Returns:
         np.ndarray: (H', W', 3) uint8.

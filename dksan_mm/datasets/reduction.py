@@ -1,21 +1,21 @@
-"""HR frames cropped, and reduced to LR frames."""
+"""Crops HR frames, and reduces them to LR frames."""
 from functools import lru_cache
 
 import numpy as np
 
-# the least LR side
+# minimum LR side
 MIN_LR_SIZE = 16
 CROPS = ('bottom-right', 'centre')
 
 
 def reduce_frame(hr: np.ndarray, scale: int) -> np.ndarray:
-    """Return a frame as MATLAB's ``im2uint8(imresize(im2double(hr), 1 /
+    """Reduce a frame like MATLAB's ``im2uint8(imresize(im2double(hr), 1 /
     scale, 'bicubic'))``: antialiased, mirrored at the borders, computed in
     float64 and rounded once.
 
     Args:
         hr (np.ndarray): (H, W, 3) uint8, sides multiples of ``scale``.
-        scale (int): At least 1.
+        scale (int): Factor to reduce by, at least 1.
 
     Returns:
         np.ndarray: (H / scale, W / scale, 3) uint8.
@@ -33,16 +33,17 @@ def reduce_frame(hr: np.ndarray, scale: int) -> np.ndarray:
     # (H', H) x (H, W, 3), then (H', W, 3) x (W, W')
     lr = np.tensordot(_matrix(height, scale), hr.astype(np.float64), 1)
     lr = np.tensordot(lr, _matrix(width, scale), (1, 1)).transpose(0, 2, 1)
-    # MATLAB rounds halves upwards. Sums of products that are a half exactly
-    # come out a little off it: 1e-9 is far above their error
+    # MATLAB rounds halves up. Sums that should be exact halves are slightly
+    # off in floating point: 1e-9 is far above this error
     lr = np.floor(lr + (0.5 + 1e-9))
     return np.clip(lr, 0, 255).astype(np.uint8, order='C')
 
 
 @lru_cache(maxsize=16)
 def _matrix(size: int, scale: int) -> np.ndarray:
-    """Return the weights of pixels in a reduced row, (size / scale, size):
-    Keys' cubic (a = -0.5), widened by the scale, over mirrored pixels."""
+    """Return the weights of a row's pixels in the reduced row, (size / scale,
+    size): Keys' cubic kernel (a = -0.5), stretched by the scale, over mirrored
+    pixels."""
     count = size // scale
     centres = (np.arange(count) + 0.5) * scale - 0.5
     taps = np.floor(centres)[:, None] + np.arange(-2 * scale, 2 * scale + 2)
@@ -60,8 +61,8 @@ def _matrix(size: int, scale: int) -> np.ndarray:
 
 
 def crop_frame(frame: np.ndarray, scale: int, crop: str) -> np.ndarray:
-    """Return a frame cropped to a multiple of ``scale``: at the bottom and
-    right, or on all sides alike."""
+    """Return a frame with sides cropped to multiples of ``scale``, at the
+    bottom and right or equally on all sides."""
     height, width = (side - side % scale for side in frame.shape[:2])
     top, left = ((side % scale) // 2 if crop == 'centre' else 0
                  for side in frame.shape[:2])

@@ -1,4 +1,4 @@
-"""Sampling that does not depend on how many processes share the work."""
+"""A sampler whose draws do not depend on the number of processes."""
 from itertools import islice
 from typing import Iterator, Optional
 
@@ -14,19 +14,19 @@ class SeededInfiniteSampler(InfiniteSampler):
     the sample's random augmentation.
 
     The n-th draw of a training is the same sample with the same crop and
-    flips whatever the number of processes and of data loader workers, and
-    after a resume: runs can be repeated, and two processes train as one with
-    twice the batch size.
+    flips, whatever the number of processes and of data loader workers, and
+    also after a resume. Runs can thus be repeated, and two processes train
+    like one with twice the batch size.
 
     Args:
         dataset (SeededDraws): The data set, such as :class:`VideoSRDataset`;
-            it is told the seed.
-        shuffle (bool): Default: True.
-        seed (int, optional): Default: None, a random one, the same in all
+            it gets the seed.
+        shuffle (bool): Whether to shuffle. Default: True.
+        seed (int, optional): Default: None, a random seed, the same in all
             processes.
 
     Raises:
-        TypeError: ``dataset`` is of another class.
+        TypeError: ``dataset`` is no :class:`SeededDraws`.
     """
 
     def __init__(self,
@@ -42,7 +42,7 @@ class SeededInfiniteSampler(InfiniteSampler):
         dataset.augmentation_seed = self.seed
 
     def skip(self, draws: int) -> None:
-        """Start anew behind the first ``draws`` draws of this process."""
+        """Restart after the first ``draws`` draws of this process."""
         self.indices = islice(self._indices_of_rank(), draws, None)
 
     def _infinite_indices(self) -> Iterator[int]:

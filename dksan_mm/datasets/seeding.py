@@ -1,4 +1,4 @@
-"""Samples whose random part depends on a seed and an index alone."""
+"""Samples whose random part depends only on a seed and an index."""
 import random
 from contextlib import contextmanager
 from typing import Any, Iterator, Optional
@@ -11,13 +11,13 @@ from mmengine.dataset import ConcatDataset
 class SeededDraws:
     """Mix-in for data sets that :class:`SeededInfiniteSampler` draws from.
 
-    Its indices run beyond the length: ``draw * len(self) + index`` is the
-    sample ``index``, with the augmentation that the seed and the number of
-    the draw decide.
+    Indices beyond the length are allowed: ``draw * len(self) + index`` is the
+    sample ``index``, with the augmentation that follows from the seed and the
+    number of the draw.
 
     Attributes:
-        augmentation_seed (int, optional): What the sampler sets. None, as at
-            first, leaves the random generators as they are.
+        augmentation_seed (int, optional): Seed, set by the sampler. None, the
+            initial value, leaves the random generators alone.
     """
 
     augmentation_seed: Optional[int] = None
@@ -34,10 +34,10 @@ class SeededDraws:
 @DATASETS.register_module()
 class SeededConcatDataset(SeededDraws, ConcatDataset):
     """mmengine's :class:`ConcatDataset` for :class:`SeededInfiniteSampler`:
-    photographs and real sequences in one training, say, each as often as it
-    has samples.
+    for example photographs and real sequences in one training, each drawn in
+    proportion to its number of samples.
 
-    The samples of all must have the same keys.
+    All samples must have the same keys.
 
     Arguments are those of :class:`mmengine.dataset.ConcatDataset`.
     """
@@ -45,9 +45,8 @@ class SeededConcatDataset(SeededDraws, ConcatDataset):
     def __getitem__(self, idx: int) -> Any:
         """Return a sample."""
         sample = super().__getitem__(idx)
-        # samples that have been through other steps, and whose keys came in
-        # another order, MMagic refuses to put into one batch: it compares
-        # lists made of sets
+        # MMagic refuses a batch of samples whose keys were added in different
+        # orders, as by different pipelines: it compares lists made from sets
         given = sample['data_samples']
         ordered = type(given)(metainfo=dict(sorted(given.metainfo.items())))
         for key, value in sorted(given.items()):
@@ -57,7 +56,7 @@ class SeededConcatDataset(SeededDraws, ConcatDataset):
 
 @contextmanager
 def _seeded(*entropy: int) -> Iterator[None]:
-    """Seed the generators that MMagic's transforms use, for a while."""
+    """Seed the generators that MMagic's transforms use; restore them later."""
     states = random.getstate(), np.random.get_state()
     seeds = np.random.SeedSequence(entropy).generate_state(2)
     random.seed(int(seeds[0]))

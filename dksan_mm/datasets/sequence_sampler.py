@@ -1,4 +1,4 @@
-"""Whole sequences for each process, for tests."""
+"""Gives each process whole sequences, for tests."""
 import os.path as osp
 from typing import Dict, Iterator, List, Optional
 
@@ -10,22 +10,22 @@ from torch.utils.data import Sampler
 
 @DATA_SAMPLERS.register_module()
 class SequenceSampler(Sampler):
-    """Gives every process whole sequences, frame after frame, and every frame
+    """Gives every process whole sequences, frame by frame, and each frame only
     once.
 
     mmengine's :class:`DefaultSampler` deals frames out in turn, and some
-    twice; then no process sees two frames of a sequence that follow each
-    other, which temporal measures need. Sequences are shared out by length,
-    the longest first, to the process with the fewest frames; with fewer
-    sequences than processes some have nothing to do.
+    twice, so that no process sees consecutive frames, which temporal metrics
+    need. This sampler assigns sequences, the longest first, each to the
+    process with the fewest frames so far. With fewer sequences than processes,
+    some processes have nothing to do.
 
     Args:
         dataset (BaseDataset): A data set whose samples have a ``key`` such as
-            "050/00000019": sequence and frame, in the order of names; or
-            "050", where a sample is a whole sequence.
-        shuffle (bool): Must be False, which it is by default; for a config
+            "050/00000019": sequence and frame, sorted by name; or "050" if a
+            sample is a whole sequence.
+        shuffle (bool): Must be False, the default; accepted for configs
             written for :class:`DefaultSampler`.
-        seed (int, optional): Not used; the runner gives one to all samplers.
+        seed (int, optional): Not used; the runner passes one to every sampler.
 
     Raises:
         ValueError: ``shuffle`` is True.

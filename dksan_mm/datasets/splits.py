@@ -1,4 +1,4 @@
-"""Which sequences, and which of their frames, a split has."""
+"""Splits of a data set: their sequences, and which frames of these."""
 import math
 import os.path as osp
 import re
@@ -12,7 +12,7 @@ from dksan_mm.video.folders import check_exists, list_frames
 # one window
 MIN_FRAMES = 7
 
-# split to {sequence: where its frames come from}
+# maps a split to {sequence: source of its frames}
 Splits = Dict[str, Dict[str, Clip]]
 
 
@@ -23,20 +23,20 @@ class Entry(NamedTuple):
     frames: Optional[int] = None
 
     def clip(self, path: str) -> Clip:
-        """Return the frames of a source that this line names."""
+        """Return the frames of a source that this line selects."""
         stop = None if self.frames is None else self.start + self.frames
         return Clip(path, self.start, stop, stop is not None)
 
 
 @told('path')
 def read_split(path: str) -> List[Entry]:
-    """Read a split file: a sequence a line, then, if it is not the whole
-    sequence, the first frame (from 0) and the number of frames; what follows
-    a # is a comment.
+    """Read a split file. Each line has a sequence and, unless all of it is
+    used, the first frame (from 0) and the number of frames. A # begins a
+    comment.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A line is of another form, or names a sequence again.
+        ValueError: A line has another form, or repeats a sequence.
     """
     if not osp.isfile(path):
         raise FileNotFoundError(f'the split file {path} does not exist; the '
@@ -74,9 +74,9 @@ def numbered_splits(roots: Sequence[str], split_files: Dict[str,
     """Return the splits of a challenge's data set.
 
     Args:
-        roots (Sequence[str]): As for
+        roots (Sequence[str]): Folders, as for
             :func:`~dksan_mm.video.clips.find_numbered_sequences`.
-        split_files (dict): Split to its file.
+        split_files (dict): Maps a split to its file.
 
     Raises:
         ValueError: A sequence of a split is missing.
@@ -101,8 +101,7 @@ def numbered_splits(roots: Sequence[str], split_files: Dict[str,
 
 
 def expand(paths: Sequence[str]) -> List[str]:
-    """Replace each folder of videos, or of folders of frames, by what is in
-    it.
+    """Replace each folder of videos, or of folders of frames, by its contents.
 
     Raises:
         FileNotFoundError: There is nothing at a path.
@@ -139,8 +138,8 @@ def named_splits(sources: Dict[str, Sequence[Clip]]) -> Splits:
 
 
 def _check_apart(sources: Dict[str, Sequence[Clip]]) -> None:
-    """Raise if frames are in two splits: what is trained on says nothing
-    when it is tested."""
+    """Raise ValueError if two splits share frames: a test on training frames
+    says nothing."""
     seen: Dict[str, Tuple[str, Clip]] = {}
     for split, clips in sources.items():
         for clip in clips:
@@ -155,11 +154,11 @@ def _check_apart(sources: Dict[str, Sequence[Clip]]) -> None:
 
 
 def split_by_file(paths: Sequence[str], val_file: str) -> Splits:
-    """Split sources by a split file that names those to validate on; the
-    others are trained on.
+    """Split sources by a split file that names those for validation; the
+    others are for training.
 
     Raises:
-        ValueError: The file names a source that is not there.
+        ValueError: The file names a source that is missing.
     """
     splits = named_splits(dict(train=[Clip(path) for path in paths]))
     entries = {entry.sequence: entry for entry in read_split(val_file)}
@@ -182,14 +181,13 @@ def split_by_file(paths: Sequence[str], val_file: str) -> Splits:
 def split_by_ratio(paths: Sequence[str],
                    ratio: float = 0.25,
                    count: Optional[int] = None) -> Splits:
-    """Hold out the last of several sources, or, of a single one, its last
-    frames.
+    """Hold out the last ones of several sources, or the last frames of a
+    single source.
 
     Args:
         paths (Sequence[str]): Videos or folders of frames.
-        ratio (float): Part to hold out, above 0 and below 1; of several
-            sources, the least whole number that is no smaller.
-            Default: 0.25.
+        ratio (float): Share to hold out, above 0 and below 1; with several
+            sources, their number is rounded up. Default: 0.25.
         count (int, optional): Number of sources to hold out instead, if
             there are several. Default: None.
     """
@@ -223,7 +221,8 @@ def _split_in_time(path: str, ratio: float) -> Dict[str, List[Clip]]:
 
 
 def limit(splits: Splits, frames: Dict[str, Optional[int]]) -> Splits:
-    """Keep each sequence's first so many frames, by split."""
+    """Keep only the first frames of each sequence; each split has its limit.
+    """
 
     for split, most in frames.items():
         if most is not None and most < 1:

@@ -1,4 +1,4 @@
-"""A finished data set, verified frame by frame."""
+"""Verifies a finished data set frame by frame."""
 import os
 import os.path as osp
 from typing import Any, Dict, List, NamedTuple
@@ -27,10 +27,10 @@ class _Task(NamedTuple):
 
 @told('root')
 def verify(root: str, workers: int = 1) -> List[str]:
-    """Verify a data set that the converter wrote: the number and names of
-    frames, their sizes, every LR frame against its HR frame (with HR frames
-    compressed before, all files against their SHA-256), the annotations, and
-    that nothing else lies there.
+    """Verify a data set that the converter wrote: the number, names and sizes
+    of frames, every LR frame against its HR frame (or, if HR frames were
+    compressed first, all files against their SHA-256), the annotations, and
+    that there are no other files.
 
     Args:
         root (str): The data set's folder.
@@ -41,7 +41,8 @@ def verify(root: str, workers: int = 1) -> List[str]:
         none.
 
     Raises:
-        FileNotFoundError: ``root`` has no metadata: it was not finished.
+        FileNotFoundError: ``root`` has no metadata: its conversion was not
+            finished.
     """
     metadata = read_metadata(root)
     if metadata is None:
@@ -116,8 +117,8 @@ def _verify_sequence(task: _Task) -> List[str]:
 
 
 def _verify_digests(task: _Task) -> List[str]:
-    """Check a sequence's files against what the converter wrote: another
-    version of x264 may compress otherwise."""
+    """Check a sequence's files against their SHA-256: compressing again with
+    another version of x264 may give other bits."""
     return [
         f'{osp.join(task.folder_of(kind), task.sequence)}: not as the '
         'converter wrote it, by the SHA-256 of its files'
@@ -127,7 +128,7 @@ def _verify_digests(task: _Task) -> List[str]:
 
 
 def _verify_frame(task: _Task, frame: str) -> List[str]:
-    """Check one frame's sizes and LR against HR."""
+    """Check one frame's sizes, and its LR against its HR frame."""
     gt, lr = task.folder_of('GT'), task.folder_of(lr_folder(task.scale))
     try:
         hr = read_frame(gt, task.sequence, frame)

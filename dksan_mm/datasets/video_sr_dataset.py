@@ -1,4 +1,4 @@
-"""Sequences of LR and HR frames, checked before anything is trained."""
+"""Sequences of LR and HR frames, checked before training starts."""
 import os
 import os.path as osp
 from concurrent.futures import ThreadPoolExecutor
@@ -30,12 +30,12 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
         GT/000/00000000.png, ...                    HR frames, scale x larger
         meta_info.txt                               e.g. "000 120" a line
 
-    or, in place of a sequence's folder, the memory map ``000.npy``, (T, H, W,
-    3) uint8 RGB. The transforms know frames by the names above in either
-    case; :class:`LoadFrames` reads both.
+    or, instead of a sequence's folder, the memory map ``000.npy``, (T, H, W,
+    3) uint8 RGB. Transforms use the names above in either case;
+    :class:`LoadFrames` reads both.
 
     The annotation names sequences, each with its number of frames, or single
-    frames, "000/00000019.png". What it names is checked here, so that a fault
+    frames, "000/00000019.png". All of it is checked here, so that a fault
     shows before training starts and not at iteration 80 000.
 
     Public data sets are read as MMagic's configs read them: with ``depth=1``
@@ -45,19 +45,19 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
 
     Args:
         scale (int): HR size divided by LR size. Default: 16.
-        num_input_frames (int): Frames of a window; no sequence may be
-            shorter. None for whole sequences. Default: 7.
-        any_names (bool): Whether frames may have other names than the above:
-            images numbered without a gap, with any digits, from any number
-            on. They are known by their place, 00000000 the first.
-            Default: False.
-        num_sequences (int, optional): How many there must be, for a set
-            without annotation. Default: None, any number.
-        check_frames (bool): Whether to read the header of every frame, to
-            compare sizes. About 0.1 ms a frame from a local disk.
-            Default: True.
-        **kwargs: As for :class:`BasicFramesDataset`; ``fixed_seq_len`` is how
-            many frames each sequence must have.
+        num_input_frames (int): Frames of a window; no sequence may be shorter.
+            None means whole sequences. Default: 7.
+        any_names (bool): Whether frames may have other names than those above:
+            images numbered without a gap, with any number of digits, from any
+            number on. They are then identified by their place; 00000000 is the
+            first. Default: False.
+        num_sequences (int, optional): Required number of sequences, for a data
+            set without annotation. Default: None, any number.
+        check_frames (bool): Whether to read the header of every frame to
+            compare sizes, which takes about 0.1 ms per frame from a local
+            disk. Default: True.
+        **kwargs: As for :class:`BasicFramesDataset`; ``fixed_seq_len`` is the
+        number of frames that each sequence must have.
 
     Raises:
         FileNotFoundError: A folder, the annotation or a frame is missing.
@@ -88,8 +88,8 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
 
     @classmethod
     def _load_metainfo(cls, metainfo: Optional[dict] = None) -> dict:
-        """Take values as they are: mmengine would read a file, or fail on a
-        folder, that happens to be called like one."""
+        """Take values literally: mmengine would read a file, or fail on a
+        folder, that happens to have the name of a value."""
         return {**cls.METAINFO, **(metainfo or {})}
 
     def load_data_list(self) -> List[dict]:
@@ -115,7 +115,7 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
         }
         data_list = super().load_data_list()
         for sample in data_list if self.load_frames_list else ():
-            if len(sample['gt_path']) == 1:  # a frame's key, as elsewhere
+            if len(sample['gt_path']) == 1:  # the key of a frame
                 name = osp.splitext(osp.basename(sample['gt_path'][0]))[0]
                 sample['key'] = f'{sample["key"]}/{name}'
         if self.check_frames:
@@ -127,7 +127,7 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
 
     def _get_path_list(self) -> List[str]:
         """Return the annotation's frames, ``000/00000000``, after checking
-        that they are there; of whole sequences and clips their names."""
+        that they exist; for whole sequences and clips, return their names."""
         if self._is_whole():
             return list(self._frames)
         if not self.use_ann_file:
@@ -162,7 +162,7 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
         return self.depth == 1 or bool(self.load_frames_list)
 
     def _read_annotation(self) -> Dict[str, Optional[int]]:
-        """Return the sequences and, where it is said, their lengths."""
+        """Return the sequences and, if stated, their lengths."""
         if not self.use_ann_file:
             folder = self.data_prefix[self.search_key]
             names = self.file_backend.list_dir_or_file(folder)
@@ -194,7 +194,8 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
         return sequences
 
     def _lines(self) -> List[List[str]]:
-        """Return the words of the annotation's lines, without empty ones.
+        """Return the words of each line of the annotation, without empty
+        lines.
 
         Raises:
             ValueError: The file is not UTF-8 text.
@@ -208,7 +209,7 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
         return [line.split() for line in lines if line.strip()]
 
     def _list_frames(self, sequence: str, count: Optional[int]) -> List[str]:
-        """Return the names of a sequence's frames, without extension, after
+        """Return the names of a sequence's frames, without suffix, after
         checking that LR and HR agree and nothing is missing."""
         if self.load_frames_list:
             return self._list_clip(sequence)
@@ -247,8 +248,8 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
         return names
 
     def _list_clip(self, clip: str) -> List[str]:
-        """Return a clip's frames, without extension, after checking that its
-        folders have those that are loaded."""
+        """Return the names of a clip's frames, without suffix, after checking
+        that its folders have all frames to load."""
         names: List[str] = []
         for key, folder in self.data_prefix.items():
             path = osp.join(folder, clip)
@@ -266,8 +267,8 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
         return names
 
     def _check_sizes(self, sequence: str, names: List[str]) -> None:
-        """Check that all frames of a sequence have one size, HR being
-        ``scale`` times LR."""
+        """Check that all frames of a sequence have one size, and that HR
+        frames are ``scale`` times as large as LR frames."""
         sizes = {}
         for key, folder in self.data_prefix.items():
             for name in self.load_frames_list.get(

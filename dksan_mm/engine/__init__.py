@@ -1,4 +1,4 @@
-"""What running needs beyond mmengine: safe checkpoints, CPU processes."""
+"""Additions to mmengine: safe checkpoints, hooks, CPU processes."""
 from dksan_mm import _compat
 
 _compat.check_environment()

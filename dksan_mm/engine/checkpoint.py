@@ -1,8 +1,7 @@
-"""Checkpoints: loaded without running code that they may carry.
+"""Loads checkpoints without running code that they may carry.
 
-A checkpoint is a file that torch.save or safetensors wrote, an address of
-one, or the name of a network that comes with the package
-(:mod:`dksan_mm.weights`).
+A checkpoint is a file that torch.save or safetensors wrote, its address, or
+the name of a network that comes with the package (:mod:`dksan_mm.weights`).
 """
 import os.path as osp
 import pickle
@@ -22,10 +21,10 @@ from .checkpoint_sources import local_checkpoint
 
 
 def _history_buffer_method(owner: Any, name: str) -> Callable:
-    """Stand in for the ``getattr`` of a checkpoint: the four statistics of
+    """Replace ``getattr`` in checkpoints: it gives the four statistics of
     mmengine's HistoryBuffer and nothing else.
 
-    ``getattr`` itself would open the interpreter to whoever wrote the file.
+    The real ``getattr`` would open the interpreter to the file's author.
     """
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(HistoryBuffer, name)
@@ -36,9 +35,9 @@ def _history_buffer_method(owner: Any, name: str) -> Callable:
 def allow_mmengine_checkpoints() -> None:
     """Let torch's weights-only loading read what mmengine saves.
 
-    mmengine keeps the log's history in its checkpoints: HistoryBuffer, of
-    numpy arrays, which torch >= 2.6 refuses unless told that they are
-    harmless. They are; weights-only loading itself stays on.
+    mmengine's checkpoints hold the log's history as HistoryBuffers of numpy
+    arrays, which torch >= 2.6 refuses unless they are declared safe. They are
+    safe; weights-only loading itself stays on.
     """
     dtypes = [type(np.dtype(name)) for name in ('f8', 'f4', 'i8', 'i4')]
     torch.serialization.add_safe_globals([
@@ -51,16 +50,17 @@ def allow_mmengine_checkpoints() -> None:
 
 def check_weights(model: nn.Module, config: Optional[str],
                   checkpoint: Optional[str]) -> None:
-    """Raise unless a model that has parameters gets a checkpoint, and one
-    that has none gets none.
+    """Check that a model with parameters gets a checkpoint, and that a model
+    without parameters gets none.
 
     Args:
-        model (nn.Module): What the config describes.
+        model (nn.Module): The model that the config describes.
         config (str, optional): The config's name, for the message.
-        checkpoint (str, optional): None or ``'none'`` for none.
+        checkpoint (str, optional): The checkpoint; None or ``'none'`` if there
+            is none.
 
     Raises:
-        CheckpointMismatchError: It is otherwise.
+        CheckpointMismatchError: A checkpoint is missing, or is given in vain.
     """
     trained = any(True for _ in model.parameters())
     given = checkpoint not in (None, 'none')
@@ -75,9 +75,9 @@ def check_weights(model: nn.Module, config: Optional[str],
 
 
 def check_checkpoint(path: str) -> None:
-    """Raise unless a checkpoint can be loaded, before anything is built.
+    """Check that a checkpoint can be loaded, before anything is built.
 
-    What an address names is downloaded, and stays in torch's cache.
+    A checkpoint at an address is downloaded, and stays in torch's cache.
 
     Raises: As :func:`load_checkpoint_file`.
     """
@@ -88,22 +88,22 @@ def load_checkpoint_file(
     path: str,
     map_location: Union[str, torch.device, Callable, None] = 'cpu'
 ) -> Dict[str, Any]:
-    """Return what a checkpoint holds: tensors and plain values. No code that
-    it may carry runs, now or when a runner resumes from it.
+    """Return the contents of a checkpoint: tensors and plain values. No code
+    in it is run, now or when a runner resumes from it.
 
-    Everything that loads a checkpoint comes here: mmengine's loaders too,
-    see :func:`register_checkpoint_loaders`.
+    All loading of checkpoints comes here, also by mmengine's loaders: see
+    :func:`register_checkpoint_loaders`.
 
     Args:
         path (str): A file that ``torch.save`` or safetensors wrote, an
             address that mmengine knows, such as ``https://...``, or the name
             of a trained network, such as ``dksan-lite_x4``.
-        map_location: As of ``torch.load``. Default: 'cpu'.
+        map_location: As for ``torch.load``. Default: 'cpu'.
 
     Raises:
-        FileNotFoundError: There is no such file, nor a network of the name.
-        ValueError: The file is damaged, needs code to be run, would take far
-            more time or memory than its size, or is no checkpoint.
+        FileNotFoundError: There is no such file, and no network of this name.
+        ValueError: The file is damaged, requires running code, would take far
+            more time or memory than its size justifies, or is no checkpoint.
     """
     file = local_checkpoint(path)
     if file.endswith('.safetensors'):
@@ -140,14 +140,14 @@ def _load_plain_values(path: str, file: str, map_location: Any) -> Any:
             f'found: {_first_line(error, "GLOBAL")} Loading it could run '
             'code; save its state_dict again, alone, where it comes from'
         ) from error
-    except Exception as error:  # whatever other contents lead to
+    except Exception as error:  # other contents may raise anything
         raise ValueError(
             f'checkpoint {path} must be a whole file written by torch.save, '
             f'found: {_first_line(error)}; copy it again') from error
 
 
 def _find_fault(checkpoint: Any) -> str:
-    """Return what makes it no checkpoint, or nothing."""
+    """Return what is wrong with a checkpoint, '' if nothing is."""
     if not isinstance(checkpoint, dict):
         return f'a {type(checkpoint).__name__}'
     tensors = checkpoint.get('state_dict', checkpoint)
@@ -165,7 +165,8 @@ def _find_fault(checkpoint: Any) -> str:
 
 def _drop_what_could_act(checkpoint: Dict[str, Any]) -> None:
     """Remove a checkpoint's configs, which mmengine would run as Python, and
-    let it name files of its own folder only, which mmengine would remove."""
+    restrict the files that it names, which mmengine would remove, to its own
+    folder."""
     if 'state_dict' not in checkpoint:
         return
     checkpoint.get('meta', {}).pop('config', None)
@@ -184,7 +185,7 @@ def _drop_what_could_act(checkpoint: Dict[str, Any]) -> None:
 
 
 def _mmengine_loader(scheme: str) -> Callable:
-    """Return a loader for a scheme of mmengine's."""
+    """Return a loader for one of mmengine's address schemes."""
 
     def load_from_file(filename: str,
                        map_location: Any = None,
@@ -198,16 +199,17 @@ def _mmengine_loader(scheme: str) -> Callable:
 
 
 def register_checkpoint_loaders() -> None:
-    """Let mmengine load checkpoints, of every scheme that it knows, by
-    :func:`load_checkpoint_file`: a runner, ``load_checkpoint``, ``init_cfg``
-    and MMagic's own tools, where a config imports ``dksan_mm.engine``."""
+    """Make mmengine load checkpoints from every scheme that it knows by
+    :func:`load_checkpoint_file`. This holds for runners, ``load_checkpoint``,
+    ``init_cfg`` and, if a config imports ``dksan_mm.engine``, MMagic's own
+    tools."""
     for scheme in list(CheckpointLoader._schemes):
         CheckpointLoader.register_scheme(
             scheme, _mmengine_loader(scheme), force=True)
 
 
 def _first_line(error: Exception, word: str = '') -> str:
-    """Return the first line of an error's message that has the word, else
-    its first line, else its type."""
+    """Return the first line of an error's message that contains a word, else
+    the first line, else the error's type."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return next((line for line in lines if word in line), lines[0]).strip()

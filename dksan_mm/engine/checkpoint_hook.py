@@ -1,4 +1,4 @@
-"""Checkpoints that are whole at every instant, and resuming from them."""
+"""Checkpoints that are complete at every instant, and resuming from them."""
 import hashlib
 import io
 import logging
@@ -33,15 +33,15 @@ def has_finite_weights(runner: Runner) -> bool:
 
 
 class WholeFileBackend(LocalBackend):
-    """mmengine's local files, each written whole or not at all."""
+    """mmengine's local files, each written completely or not at all."""
 
     def put(self, obj: Any, filepath: Any) -> None:
-        """Write a file; it is on the disk when this returns."""
+        """Write a file; it is on disk when this returns."""
         write_whole(os.fspath(filepath), bytes(obj), durable=True)
 
 
 class _RemovesNothing(WholeFileBackend):
-    """As files are to mmengine while it would remove one too early."""
+    """Hides files from mmengine while it would remove one too early."""
 
     def isfile(self, filepath: Any) -> bool:
         return False
@@ -57,11 +57,12 @@ class WholeCheckpointHook(CheckpointHook):
     """mmengine's :class:`CheckpointHook`, from which a training that is
     killed at any instant can be resumed.
 
-    Files are written whole, and in this order: the new checkpoint, the name
-    of it in ``last_checkpoint``, and only then old ones are removed. What a
-    kill leaves over is removed when the training is resumed. From a
-    checkpoint no path is taken but names of its own kind in its folder.
-    Arguments are the same; folders that are not local are left to mmengine.
+    Files are written completely, in this order: the new checkpoint, then its
+    name in ``last_checkpoint``; only then are old ones removed. Leftovers of a
+    kill are removed when the training resumes. Paths stored in a checkpoint
+    are not trusted: only file names are taken from them, for checkpoints in
+    its own folder. Arguments are those of mmengine's hook, which also handles
+    folders that are not local.
 
     Raises:
         OutputError: The disk is full, the folder read-only, ...
@@ -69,7 +70,7 @@ class WholeCheckpointHook(CheckpointHook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Prepare to save; remove what a killed run left over."""
+        """Prepare to save; remove leftovers of a killed run."""
         local = isinstance(
             get_file_backend(self.out_dir or runner.work_dir), LocalBackend)
         if local and self.backend_args is None:
@@ -88,17 +89,19 @@ class WholeCheckpointHook(CheckpointHook):
                 if name.endswith('.pth.partial'))
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Validate what a killed run had saved and not yet validated."""
+        """Validate a checkpoint that a killed run saved but did not validate.
+        """
         owes = getattr(runner.train_loop, 'owes_validation', None)
         if self.save_best and owes is not None and owes():
             runner.val_loop.run()
 
     def _own_path(self, name: Any) -> str:
-        """Return the path of a file's name in the folder of checkpoints."""
+        """Return the path of a file in the folder of checkpoints, by its name.
+        """
         return osp.join(self.out_dir, osp.basename(str(name)))
 
     def _best_keys(self) -> List[str]:
-        """Return the keys by which mmengine keeps the best checkpoints."""
+        """Return the keys under which mmengine stores the best checkpoints."""
         if not self.save_best:
             return []
         if len(self.key_indicators) == 1:
@@ -118,7 +121,7 @@ class WholeCheckpointHook(CheckpointHook):
         return {osp.basename(path) for path in paths if path}
 
     def _remove(self, names: Sequence[str]) -> None:
-        """Remove checkpoints of this hook's, from its folder alone."""
+        """Remove checkpoints of this hook, only from its folder."""
         if not is_main_process():
             return
         for name in map(osp.basename, map(str, names)):
@@ -128,7 +131,7 @@ class WholeCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int,
                                    meta: Dict[str, Any]) -> None:
-        """Save, name what was saved, and remove what is too much."""
+        """Save a checkpoint, record its name, and remove surplus ones."""
         if not has_finite_weights(runner):
             raise DivergenceError(
                 f'the weights after iteration {step} must be finite to be '
@@ -138,7 +141,7 @@ class WholeCheckpointHook(CheckpointHook):
         if self.max_keep_ckpts > 0:
             if step not in ids:
                 ids.append(step)
-            # with the ones to be removed: a resumed run then removes them
+            # including those to be removed, so that a resumed run removes them
             runner.message_hub.update_info('keep_ckpt_ids', list(ids))
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
@@ -164,10 +167,10 @@ class WholeCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner,
                               metrics: Dict[str, Any]) -> None:
-        """Save the best one, and then remove the one before it.
+        """Save the best checkpoint, then remove the previous best.
 
-        The checkpoint is saved again as one after whose validation nothing
-        is left to do, see :meth:`before_train_epoch`.
+        It is saved again with a note that it has been validated, see
+        :meth:`before_train_epoch`.
         """
         old = self._bests()
         info = runner.message_hub
@@ -198,11 +201,12 @@ class WholeCheckpointHook(CheckpointHook):
 
 
 def find_checkpoint(work_dir: str) -> Optional[str]:
-    """Return the newest whole checkpoint of a work folder, None if it has
-    none at all. It is in this folder, wherever the folder was copied from.
+    """Return the newest complete checkpoint in a work folder, None if there is
+    no checkpoint. It is looked for in this folder, even if the folder was
+    copied from elsewhere.
 
     Raises:
-        ValueError: It has checkpoints, but none is whole.
+        ValueError: There are checkpoints, but none is complete.
     """
     named = ''
     if osp.isfile(osp.join(work_dir, _LAST)):
@@ -213,7 +217,7 @@ def find_checkpoint(work_dir: str) -> Optional[str]:
         for name in (os.listdir(work_dir) if osp.isdir(work_dir) else [])
         if re.fullmatch(r'iter_\d+\.pth', name)
     }
-    # a longer run of before may have left later ones
+    # an earlier, longer run may have left later ones
     most = steps.get(
         named,
         int(named[5:-4]) if re.fullmatch(r'iter_\d+\.pth', named) else max(

@@ -1,8 +1,8 @@
-"""What a checkpoint would build, found before anything is built.
+"""Checks what a checkpoint would build, before anything is built.
 
-Loading with ``weights_only`` runs no code, but a small file can still keep
-it busy for minutes, or make tensors larger than any memory. Here the file's
-pickle is read operation by operation, with stand-ins for all objects.
+Loading with ``weights_only`` runs no code, but a small file can still keep it
+busy for minutes, or make it allocate tensors larger than any memory. So the
+file's pickle is read operation by operation, with stand-ins for all objects.
 """
 import math
 import os.path as osp
@@ -13,11 +13,12 @@ from typing import Any, BinaryIO, Callable, Dict, List, NamedTuple
 
 import torch
 
-# far above those of any network; each takes about 2 microseconds
+# far more than any network needs; each takes about 2 microseconds
 _MAX_OPERATIONS = 3_000_000
-# numbers as keys can be chosen so that looking up takes time squared
+# numbers as keys can be chosen so that look-ups take quadratic time
 _MAX_NUMBERS_AS_KEYS = 20_000
-# what shared and repeated tensors may take, beyond the file's size
+# memory allowed for shared and repeated tensors: _FACTOR times the file's size
+# plus _SPARE
 _FACTOR, _SPARE = 4, 64 * 2**20
 
 _ITEM_SIZES = dict(
@@ -42,14 +43,14 @@ class _Storage(NamedTuple):
 
 
 class _Object:
-    """Stands for a list, a dict or what a call returns."""
+    """Stands for a list, a dict or the result of a call."""
 
     def __init__(self, weight: int = 1) -> None:
         self.weight = weight
 
 
 class ScanError(ValueError):
-    """A file would build what no checkpoint needs."""
+    """A file would build something that no checkpoint needs."""
 
 
 def _refuse(found: str) -> None:
@@ -57,8 +58,8 @@ def _refuse(found: str) -> None:
 
 
 def _weight(value: Any) -> int:
-    """Return how many values it takes to look at a value in full. One that
-    holds another twice counts it twice."""
+    """Return how many values must be visited to read a value in full. A value
+    that occurs twice in it counts twice."""
     if isinstance(value, (str, bytes)):
         return 1 + len(value) // 64
     if isinstance(value, _Object):
@@ -69,18 +70,18 @@ def _weight(value: Any) -> int:
 
 
 def _tuple(items: List[Any]) -> tuple:
-    """Return a tuple's stand-in: its weight, then what it holds."""
+    """Return a stand-in for a tuple: its weight, then its items."""
     weight = 1 + sum(map(_weight, items))
     return (min(weight, _MAX_OPERATIONS + 1), *items)
 
 
 class _Machine:
-    """Follows a pickle; raises ScanError where it would go too far.
+    """Follows a pickle; raises ScanError if it would go too far.
 
     Args:
         limit (int): Bytes that all tensors may take.
-        storage_limit (Callable): Returns the bytes that the file has for a
-            storage of that key.
+        storage_limit (Callable): Returns the bytes that the file has for the
+            storage with a key.
     """
 
     def __init__(self, limit: int, storage_limit: Callable[[str],
@@ -269,15 +270,15 @@ _VALUES: Dict[str, Callable[[], Any]] = {
 
 
 def scan_checkpoint(path: str) -> None:
-    """Raise unless loading a file takes time and memory in proportion to its
+    """Check that loading a file takes time and memory in proportion to its
     size.
 
     Args:
-        path (str): What ``torch.save`` wrote, in either of its formats.
+        path (str): A file that ``torch.save`` wrote, in either of its formats.
 
     Raises:
-        ScanError: It does not; the message says what was found.
-        Exception: Whatever damaged files lead to.
+        ScanError: Loading would take more; the message says what was found.
+        Exception: Damaged files may raise anything.
     """
     size = osp.getsize(path)
     limit = _FACTOR * size + _SPARE

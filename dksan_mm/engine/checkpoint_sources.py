@@ -1,4 +1,4 @@
-"""Where checkpoints come from: files, and addresses, downloaded to files."""
+"""Finds checkpoints: files, and addresses that are downloaded to files."""
 import hashlib
 import os
 import os.path as osp
@@ -22,16 +22,16 @@ def local_checkpoint(path: str) -> str:
     """Return the file that a path or an address stands for, downloaded if
     need be.
 
-    Downloads are kept in torch's cache. Where an address carries a hash, as
-    ``name-0123abcd.pth``, the file must have it.
+    Downloads are kept in torch's cache. If an address carries a hash, as in
+    ``name-0123abcd.pth``, the file must match it.
 
     Args:
         path (str): A path, an address of a scheme that mmengine knows, or the
             name of a network that comes with the package.
 
     Raises:
-        FileNotFoundError: There is no such file, or no such name.
-        ValueError: It cannot be downloaded, or has another hash.
+        FileNotFoundError: There is no such file or name.
+        ValueError: The file cannot be downloaded, or has another hash.
     """
     if weights.is_name(path):
         return weights.path_of(path)
@@ -93,7 +93,7 @@ def _hash_of_name(name: str) -> Optional[str]:
 
 
 def _cached(address: str) -> str:
-    """Return where a download is kept. Two addresses may end in one name."""
+    """Return where a download is kept; addresses may share a file name."""
     name = osp.basename(address.partition('?')[0]) or 'checkpoint'
     if not _hash_of_name(name):
         digest = hashlib.sha256(address.encode()).hexdigest()
@@ -109,7 +109,7 @@ def _download(address: str) -> str:
     try:
         os.makedirs(osp.dirname(path), exist_ok=True)
         torch.hub.download_url_to_file(address, path, prefix, progress=False)
-    except Exception as error:  # of the network, the server, the hash
+    except Exception as error:  # from the network, the server or the hash
         raise ValueError(
             f'checkpoint {address} must be one that can be '
             f'downloaded whole, found: {error}; {_CURE}') from error

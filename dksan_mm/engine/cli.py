@@ -1,4 +1,4 @@
-"""How training and testing begin: the config, the checkpoint, processes."""
+"""Prepares training and testing: config, checkpoint, processes."""
 import argparse
 import os
 import os.path as osp
@@ -22,8 +22,8 @@ from .distributed import prepare_launcher
 def load_config(args: argparse.Namespace) -> Config:
     """Return the config with the command line merged in.
 
-    The work folder is the command line's, else the config's, else
-    ``work_dirs/<name of the config>``.
+    The work folder is taken from the command line, else from the config, else
+    it is ``work_dirs/<name of the config>``.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
@@ -45,18 +45,18 @@ def use_data_root(cfg: Config,
     """Train, validate and test on one data set only.
 
     Args:
-        cfg (Config): It is changed. Of several test data sets the first one
-            stays, with this root; its metrics lose their prefix. A public
-            data set, which has no metadata.json, keeps its name, annotation
-            and folders; all parts of it get this root.
+        cfg (Config): The config, which is changed. Only the first of several
+            test data sets is kept, with this root; its metrics lose their
+            prefix. A public data set, which has no metadata.json, keeps its
+            name, annotation and folders; all its parts get this root.
         root (str): Folder that a converter wrote, or of a public data set.
-        names (Sequence[str], optional): Public test sets that are at that
-            root. Default: None, those of the config's training set, or of
-            its first test set.
+        names (Sequence[str], optional): Public test sets at that root.
+            Default: None, those at the root of the config's training set, or
+            else of its first test set.
 
     Raises:
         FileNotFoundError: There is no data set.
-        ValueError: The test sets named are of several roots.
+        ValueError: The named test sets have several roots.
     """
     metadata = read_metadata(root)
     if metadata is None and _is_public(cfg):
@@ -68,7 +68,7 @@ def use_data_root(cfg: Config,
             f'metadata.json in {root}; make it with tools/dataset_converters')
     train = cfg.get('train_dataloader')
     if train is not None and 'datasets' in train.dataset:
-        # of several, beside photographs, the one of sequences
+        # keep the sequences, not the photographs beside them
         train.dataset = next(dataset for dataset in train.dataset.datasets
                              if dataset.type == 'VideoSRDataset')
     loaders = [train, cfg.get('val_dataloader')]
@@ -92,8 +92,8 @@ def _is_public(cfg: Config) -> bool:
 
 def _use_public_root(cfg: Config, root: str,
                      names: Optional[Sequence[str]]) -> None:
-    """Put a public data set's parts at a root, and leave others out of the
-    test."""
+    """Set the root of a public data set's parts, and leave other sets out of
+    the test."""
     if not osp.isdir(root):
         raise FileNotFoundError(f'--data-root must be the folder of a data '
                                 f'set, but {root} does not exist')
@@ -121,8 +121,8 @@ def _use_public_root(cfg: Config, root: str,
 
 
 def prepare(cfg: Config) -> None:
-    """Check the checkpoint to start from, and set up CPU processes and
-    memory."""
+    """Check the checkpoint to start from, and set up memory and CPU processes.
+    """
     keep_freed_memory()
     checkpoint = starting_checkpoint(cfg)
     if checkpoint:
@@ -133,15 +133,14 @@ def prepare(cfg: Config) -> None:
 def starting_checkpoint(cfg: Config) -> Optional[str]:
     """Return the checkpoint that the runner will load, None if none."""
     if cfg.get('resume') and not cfg.get('load_from'):
-        # by name, so that the runner looks for none itself
+        # named here, so that the runner does not look for one itself
         cfg.load_from = find_checkpoint(cfg.work_dir)
     return cfg.get('load_from')
 
 
 @contextmanager
 def naming_files(cfg: Config) -> Iterator[None]:
-    """Add the names of config and checkpoint to what building, training and
-    testing say of them."""
+    """Add the names of config and checkpoint to errors about them."""
     try:
         with naming_config(cfg):
             yield

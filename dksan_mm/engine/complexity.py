@@ -1,4 +1,4 @@
-"""What a network costs by part: multiply-adds, parameters, time."""
+"""The cost of each part of a network: multiply-adds, parameters, time."""
 import math
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
 
@@ -15,8 +15,8 @@ def deform_kernel_flops(x: Sequence[int], weight: Any, kernel_offset: Any,
                         kernel_size: Sequence[int], *_: Any,
                         out_shape: Sequence[int], **__: Any) -> int:
     """Return twice the multiply-adds of a deformable-kernel convolution: for
-    each tap of each value four in the scope, four in the image, one to
-    multiply the two."""
+    each tap of each output value, four in the scope, four in the image and one
+    for their product."""
     each = 5 if offset is None else 9
     return 2 * each * math.prod(kernel_size) * math.prod(out_shape)
 
@@ -25,7 +25,7 @@ def deform_conv_flops(x: Sequence[int], offset: Any, mask: Any,
                       weight: Sequence[int], *_: Any, out_shape: Sequence[int],
                       **__: Any) -> int:
     """Return twice the multiply-adds of a modulated deformable convolution:
-    those of a convolution, and five for each value sampled (four in the
+    those of a convolution, plus five for each sampled value (four in the
     image, one for the mask)."""
     dense = math.prod(out_shape) * math.prod(weight[1:])
     sampled = (
@@ -34,12 +34,12 @@ def deform_conv_flops(x: Sequence[int], offset: Any, mask: Any,
 
 
 def addmm_flops(out: Any, a: Sequence[int], b: Sequence[int], **_: Any) -> int:
-    """Of mmcv's deformable convolutions: their matrix products alone."""
+    """Count only the matrix products of mmcv's deformable convolutions."""
     return 2 * math.prod(a) * b[-1]
 
 
 def flop_counter() -> FlopCounterMode:
-    """Return PyTorch's counter, which then knows our operators as well."""
+    """Return PyTorch's counter, extended by our operators."""
     formulas = {torch.ops.aten.addmm_: addmm_flops}
     for name, formula in (('deform_kernel_conv2d', deform_kernel_flops),
                           ('modulated_deform_conv2d', deform_conv_flops)):
@@ -50,8 +50,8 @@ def flop_counter() -> FlopCounterMode:
 
 def measure_parts(run: Run, parts: Dict[str, nn.Module],
                   read: Callable[[], float]) -> Dict[str, float]:
-    """Return by how much what ``read`` returns grows in one run: in each
-    part, and in the ``rest``."""
+    """Return how much the value of ``read`` grows during one run, in each part
+    and in the ``rest``."""
     grown = dict.fromkeys([*parts, 'rest'], 0)
     handles = []
     for name, part in parts.items():
@@ -80,7 +80,7 @@ def measure_parts(run: Run, parts: Dict[str, nn.Module],
 
 def count_multiply_adds(run: Run, parts: Dict[str,
                                               nn.Module]) -> Dict[str, int]:
-    """Return the multiply-adds of each part, and of the ``rest``: those of
+    """Return the multiply-adds of each part and of the ``rest``, counting
     convolutions, matrix products and our operators."""
     with flop_counter() as counter:
         found = measure_parts(run, parts, counter.get_total_flops)
@@ -89,8 +89,8 @@ def count_multiply_adds(run: Run, parts: Dict[str,
 
 def count_parameters(network: nn.Module,
                      parts: Dict[str, nn.Module]) -> Dict[str, int]:
-    """Return the parameters of each part, and of the ``rest``; shared ones
-    belong to the first."""
+    """Return the number of parameters of each part and of the ``rest``; shared
+    ones count for the first part."""
     seen: Set[int] = set()
     counts = {}
     for name, part in (*parts.items(), ('rest', network)):
@@ -101,7 +101,7 @@ def count_parameters(network: nn.Module,
 
 
 class ConvRecorder(TorchDispatchMode):
-    """Record the convolutions that run inside, to run them alone."""
+    """Records the convolutions that run inside, to repeat only these."""
 
     CONVS = (torch.ops.aten.conv2d, torch.ops.aten.convolution,
              torch.ops.aten._convolution, torch.ops.aten.mkldnn_convolution)
@@ -123,8 +123,8 @@ class ConvRecorder(TorchDispatchMode):
         return func(*args, **kwargs)
 
     def replay(self) -> Run:
-        """Return what runs the same convolutions in the same order, on one
-        random input for each shape, layout and dtype."""
+        """Return a function that runs the same convolutions in the same order,
+        on one random input for each shape, layout and dtype."""
         inputs = {}
         for _, like, _, _ in self.calls:
             if like not in inputs:

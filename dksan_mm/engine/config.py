@@ -1,4 +1,4 @@
-"""Configs: read, checked, and what a builder says of them made plain."""
+"""Reads and checks configs; makes errors of their builders readable."""
 import difflib
 import inspect
 import os.path as osp
@@ -16,7 +16,7 @@ TRAINING = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 TESTING = ('model', 'test_dataloader', 'test_evaluator', 'test_cfg')
 
 _MISSING = object()
-# path: (kind, least, what to say)
+# path: (type, its name, minimum)
 _WHOLE = (int, 'a whole number')
 _VALUES = {
     'train_cfg.max_iters': (*_WHOLE, 1),
@@ -28,8 +28,8 @@ _VALUES = {
     'train_dataloader.num_workers': (*_WHOLE, 0),
     'val_dataloader.num_workers': (*_WHOLE, 0),
 }
-# of constructors alone: what a network calls is not of the config. Python
-# names the class from 3.10 on
+# only for constructors, not for calls inside a network. Python names the class
+# since 3.10
 _UNEXPECTED = re.compile(r"(?:(\w+)\.)?__init__\(\) got an unexpected "
                          r"keyword argument '(\w+)'")
 _REQUIRED = re.compile(r'(?:(\w+)\.)?__init__\(\) missing \d+ required .*'
@@ -38,7 +38,7 @@ _UNKNOWN = re.compile(r'(\S+) is not in the (?:\S+::)?([\w ]+) registry')
 
 
 class ConfigError(ValueError):
-    """A config, or what the command line changes in it, is wrong."""
+    """A config, or a change to it on the command line, is wrong."""
 
 
 def read_config(path: str) -> Config:
@@ -46,7 +46,7 @@ def read_config(path: str) -> Config:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ConfigError: It cannot be read.
+        ConfigError: The file cannot be read.
     """
     if not osp.isfile(path):
         raise FileNotFoundError(f'the config {path} does not exist, or is no '
@@ -75,12 +75,13 @@ def merge_options(cfg: Config, options: Optional[dict]) -> None:
     """Override settings of a config.
 
     Args:
-        cfg (Config): It is changed.
-        options (dict, optional): Of ``--cfg-options``: names with dots.
+        cfg (Config): The config, which is changed.
+        options (dict, optional): Names with dots and their values, from
+            ``--cfg-options``.
 
     Raises:
-        ConfigError: An option does not fit the config, or its first name is
-            nearly that of a setting.
+        ConfigError: An option does not fit the config, or its first part looks
+            like a misspelt setting.
     """
     known = [*cfg, *inspect.signature(Runner.__init__).parameters]
     for option, value in (options or {}).items():
@@ -102,14 +103,14 @@ def _hint(name: str, known: Sequence[str]) -> str:
 
 
 def check_config(cfg: Config, needed: Sequence[str]) -> None:
-    """Raise unless a config has what is needed, and its numbers are such.
+    """Check that a config has the needed keys, and that its numbers are valid.
 
     Args:
         cfg (Config): The config.
         needed (Sequence[str]): Keys, such as :data:`TRAINING`.
 
     Raises:
-        ConfigError: It has not, or they are not.
+        ConfigError: A key is missing, or a value is not valid.
     """
     for key in needed:
         if cfg.get(key) is None:
@@ -145,12 +146,12 @@ def _value_at(cfg: Any, path: str) -> Any:
 
 @contextmanager
 def naming_config(cfg: Config) -> Iterator[None]:
-    """Turn what a registry or a constructor says while it builds parts of a
-    config into an error that names the config, the setting and the nearest
-    known name.
+    """Turn an error of a registry or a constructor that builds parts of a
+    config into one that names the config, the setting and the nearest known
+    name.
 
     Raises:
-        ConfigError: A type or a setting is unknown, or one is missing.
+        ConfigError: A type or a setting is unknown, or a setting is missing.
     """
     try:
         yield
@@ -181,7 +182,7 @@ def _find_fault(error: Exception) -> Optional[str]:
 
 
 def _registered(kind: str) -> List[str]:
-    """Return the names in MMagic's and mmengine's registries of a kind."""
+    """Return the names in MMagic's and mmengine's registries for a kind."""
     names: List[str] = []
     for registry in vars(mmagic.registry).values():
         if isinstance(registry, Registry) and registry.name == kind:
@@ -191,7 +192,7 @@ def _registered(kind: str) -> List[str]:
 
 
 def _settings(error: Exception) -> List[str]:
-    """Return the arguments of the class that was to be built."""
+    """Return the arguments of the class that was being built."""
     trace, built = error.__traceback__, None
     while trace is not None:
         for local in ('obj_cls', 'scheduler_cls', 'runner_cls'):
@@ -202,5 +203,5 @@ def _settings(error: Exception) -> List[str]:
         try:
             names += inspect.signature(part).parameters
         except (TypeError, ValueError):
-            pass  # a built-in one has no signature
+            pass  # a built-in class has no signature
     return names

@@ -1,4 +1,4 @@
-"""Several processes without a GPU, and for models without parameters."""
+"""Distributed runs without a GPU, or of models without parameters."""
 import atexit
 import os
 import sys
@@ -15,16 +15,16 @@ from torch import nn
 def prepare_launcher(cfg: Config) -> None:
     """Make ``launcher='pytorch'`` work without a GPU, with gloo.
 
-    mmengine's launcher chooses a CUDA device in any case, and its wrapper
-    names one. Where there is none, the process group is set up here, before
-    the runner (which then leaves it), and the wrapper is told to name none.
-    With a GPU, or without a launcher, nothing is done.
+    mmengine's launcher always chooses a CUDA device, and its wrapper names
+    one. If there is none, this sets up the process group before the runner,
+    which then keeps it, and configures the wrapper without a device. With a
+    GPU, or without a launcher, nothing is done.
 
     Args:
         cfg (Config): The whole config; ``model_wrapper_cfg`` may be changed.
 
     Raises:
-        RuntimeError: The launcher is another one, and there is no GPU.
+        RuntimeError: There is no GPU, and the launcher is not ``'pytorch'``.
     """
     if cfg.get('launcher', 'none') == 'none' or torch.cuda.is_available():
         return
@@ -35,7 +35,7 @@ def prepare_launcher(cfg: Config) -> None:
     dist.init_process_group('gloo')
     print_log('No GPU found: running on CPUs, with gloo.', 'current')
     if cfg.get('model_wrapper_cfg') is None:
-        # as mmengine's runner would, but for the device
+        # as in mmengine's runner, but without a device
         cfg.model_wrapper_cfg = dict(
             type='MMDistributedDataParallel',
             device_ids=None,
@@ -46,13 +46,12 @@ def prepare_launcher(cfg: Config) -> None:
 
 
 def finish_launcher() -> None:
-    """Wait for all processes, and end a distributed run: the last call of a
-    tool.
+    """Wait for all processes, and end a distributed run. This must be the last
+    call of a tool.
 
-    With gloo the process ends here, with success. Gloo's threads may outlive
-    what they use, and would now and then abort a process that has done its
-    work while the interpreter is taken down, also after
-    ``destroy_process_group``.
+    With gloo the process exits here, with success. Gloo's threads may outlive
+    the objects that they use, and would now and then abort a finished process
+    while the interpreter shuts down, even after ``destroy_process_group``.
     """
     if not dist.is_initialized():
         return
@@ -68,9 +67,8 @@ def finish_launcher() -> None:
 
 @MODEL_WRAPPERS.register_module()
 class InferenceWrapper(nn.Module):
-    """Model wrapper that only tests: DistributedDataParallel refuses a model
-    without parameters, such as bicubic interpolation, and has nothing to do
-    for it.
+    """Model wrapper for tests only. DistributedDataParallel refuses models
+    without parameters, such as bicubic interpolation, which do not need it.
 
     Args:
         module (nn.Module): A restorer.
@@ -81,13 +79,13 @@ class InferenceWrapper(nn.Module):
         self.module = module
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """As the module's forward."""
+        """Call the module's ``forward``."""
         return self.module(*args, **kwargs)
 
     def val_step(self, data: Any) -> List:
-        """As the module's ``val_step``."""
+        """Call the module's ``val_step``."""
         return self.module.val_step(data)
 
     def test_step(self, data: Any) -> List:
-        """As the module's ``test_step``."""
+        """Call the module's ``test_step``."""
         return self.module.test_step(data)

@@ -1,4 +1,4 @@
-"""Trainings that diverge: stopped, or gone back and slowed."""
+"""Stops a diverging training, or goes back and slows it."""
 import logging
 from typing import Any, Dict, List, Optional
 
@@ -15,30 +15,31 @@ from .checkpoint_hook import (DivergenceError, find_checkpoint,
 
 _MOST_ROLLBACKS = 5
 _MOST_OFFSET = 50
-# images are in [0, 1]: a loss beyond this is lost, finite or not
+# images are in [0, 1]: a larger loss means divergence, finite or not
 _MOST_LOSS = 1e6
 
 
 @HOOKS.register_module()
 class HealthHook(Hook):
-    """Acts when a loss is not finite, or above 1e6, and watches the
-    alignment's offsets.
+    """Acts if a loss is not finite or above 1e6, and monitors the alignment's
+    offsets.
 
-    It runs before checkpoints are saved, so that none is of such weights:
-    losses are looked at in every iteration, weights before each is saved.
+    It runs before checkpoints are saved, so that none holds such weights:
+    losses are checked in every iteration, weights before each save.
 
     Args:
         on_nan (str): ``'stop'`` raises an error; ``'rollback'`` goes back to
             the weights of the last whole checkpoint, halves the learning
             rate and trains on, at most five times. Default: 'stop'.
-        offset_interval (int): Iterations from one measurement of the mean
-            absolute alignment offset to the next; logged as
+        offset_interval (int): Number of iterations between measurements of the
+            mean absolute alignment offset, which is logged as
             ``alignment_offset``, in LR pixels, with a warning above 50.
             Default: 100.
 
     Raises:
-        ValueError: ``on_nan`` is neither.
-        DivergenceError: A loss is not finite, and cannot be mended.
+        ValueError: ``on_nan`` has another value.
+        DivergenceError: The training diverged, and ``'rollback'`` was not
+            chosen or did not help.
     """
 
     priority = 'ABOVE_NORMAL'
@@ -60,7 +61,8 @@ class HealthHook(Hook):
 
         def note(module: Any, inputs: Any, output: Tensor) -> None:
             if self._watch:
-                # of offsets and masks, the first two thirds are offsets
+                # the output holds offsets and masks; the first two thirds are
+                # offsets
                 count = output.shape[1] * 2 // 3
                 self._offsets.append(output.detach()[:, :count].abs().mean())
 
@@ -72,7 +74,7 @@ class HealthHook(Hook):
         ]
 
     def after_train(self, runner: Runner) -> None:
-        """Watch no more."""
+        """Stop watching."""
         for handle in self._handles:
             handle.remove()
 
@@ -80,7 +82,7 @@ class HealthHook(Hook):
                           runner: Runner,
                           batch_idx: int,
                           data_batch: Any = None) -> None:
-        """Measure offsets now and then."""
+        """Choose whether to measure offsets in this iteration."""
         self._watch = (batch_idx + 1) % self.offset_interval == 0
 
     def after_train_iter(self,
@@ -88,7 +90,7 @@ class HealthHook(Hook):
                          batch_idx: int,
                          data_batch: Any = None,
                          outputs: Optional[Dict[str, Any]] = None) -> None:
-        """Look at the losses."""
+        """Check the losses and, before a save, the weights."""
         self._tell_offset(runner)
         loss = sum(
             float(value.detach().sum())
@@ -131,7 +133,7 @@ class HealthHook(Hook):
                 'current', logging.WARNING)
 
     def _roll_back(self, runner: Runner, found: str) -> None:
-        """Take the last checkpoint's weights, and halve the rate."""
+        """Load the last checkpoint's weights, and halve the learning rate."""
         path = find_checkpoint(runner.work_dir)
         self._rollbacks += 1
         if path is None or self._rollbacks > _MOST_ROLLBACKS:

@@ -1,4 +1,4 @@
-"""Training that resumes at once."""
+"""A training loop that resumes at once."""
 from itertools import repeat
 from typing import Any, Iterator
 
@@ -11,7 +11,7 @@ from dksan_mm.datasets import SeededInfiniteSampler
 
 
 def _batches(dataloader: DataLoader, done: int) -> Iterator[Any]:
-    """Yield ``done`` times nothing, then batches without end."""
+    """Yield None ``done`` times, then batches without end."""
     yield from repeat(None, done)
     while True:
         yield from dataloader
@@ -19,13 +19,13 @@ def _batches(dataloader: DataLoader, done: int) -> Iterator[Any]:
 
 @LOOPS.register_module()
 class ResumableTrainLoop(IterBasedTrainLoop):
-    """mmengine's :class:`IterBasedTrainLoop`, which on resuming does not read
-    again what was trained on.
+    """mmengine's :class:`IterBasedTrainLoop`, but on resuming it does not read
+    earlier batches again.
 
-    mmengine loads and throws away every batch up to the checkpoint: hours,
-    late in a training on video. Here the sampler is moved on instead, so the
-    data loader must have a :class:`SeededInfiniteSampler`; with another
-    sampler this is mmengine's loop. Arguments are the same.
+    mmengine loads and discards every batch up to the checkpoint, which takes
+    hours late in a training on video. This loop advances the sampler instead,
+    which must be a :class:`SeededInfiniteSampler`; with another sampler it is
+    mmengine's loop. Arguments are the same.
     """
 
     def run(self) -> nn.Module:
@@ -33,14 +33,14 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         sampler = self.dataloader.sampler
         if self._iter > 0 and isinstance(sampler, SeededInfiniteSampler):
             sampler.skip(self._iter * self.dataloader.batch_size)
-            # mmengine's loop takes one batch for each iteration done
+            # mmengine's loop skips one batch for each finished iteration
             self.dataloader_iterator = _batches(self.dataloader, self._iter)
         return super().run()
 
     def owes_validation(self) -> bool:
         """Whether the run that saved the checkpoint ended before validating
-        it, as far as the checkpoint knows; a validation that found no better
-        one may be done twice."""
+        it, as far as the checkpoint shows. A validation that found no
+        improvement may be repeated."""
         if self._iter == 0 or self.runner.val_loop is None:
             return False
         self._decide_current_val_interval()

@@ -1,4 +1,4 @@
-"""Training that stops when its time is over."""
+"""Stops a training when its time is over."""
 import time
 from typing import Any
 
@@ -12,18 +12,18 @@ from mmengine.runner import Runner
 class MaxTimeHook(Hook):
     """Stop training after a time, with a checkpoint to resume from.
 
-    The time counts from the hook's making. It is looked at between
-    iterations, so that saving, and a validation that is due, come on top. The
-    schedule knows nothing of it: a training in several parts is one training.
+    The time counts from the hook's creation. It is checked between iterations,
+    so saving, and a validation that is due, come on top. The schedule does not
+    depend on it: a training in several parts gives the same result.
 
     Args:
-        seconds (float): Above 0.
+        seconds (float): Time in seconds, above 0.
 
     Attributes:
         stopped (bool): Whether it has stopped the training.
     """
 
-    # behind the hook that saves, and that which steps the schedule
+    # after the hooks that save and that step the schedule
     priority = 'LOWEST'
 
     def __init__(self, seconds: float) -> None:
@@ -34,7 +34,7 @@ class MaxTimeHook(Hook):
 
     def after_train_iter(self, runner: Runner, *args: Any,
                          **kwargs: Any) -> None:
-        # one process decides for all: their clocks are not in step
+        # one process decides for all, as their clocks differ
         over = [time.monotonic() > self._end]
         broadcast_object_list(over)
         if not over[0] or runner.iter + 1 >= runner.max_iters:

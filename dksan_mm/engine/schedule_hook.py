@@ -1,4 +1,4 @@
-"""Resuming with another schedule than the checkpoint's."""
+"""Resumes with another schedule than the checkpoint's."""
 import copy
 import logging
 from typing import Any, Dict, List
@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-# what of a scheduler's state changes from step to step
+# parts of a scheduler's state that change from step to step
 _PROGRESS = ('last_step', '_global_step', '_last_value', 'verbose')
 
 
@@ -18,16 +18,16 @@ def _constants(state: Dict[str, Any]) -> Dict[str, Any]:
 
 @HOOKS.register_module()
 class ScheduleHook(Hook):
-    """On resuming lets the config's schedules hold as they are now, at the
-    iteration reached; mmengine would go on with those of the checkpoint.
+    """On resuming, applies the config's current schedules from the iteration
+    reached; mmengine would continue those of the checkpoint.
 
-    Where they are the same, and for schedules by epoch or by metric, the
+    If they are the same, and for schedules by epoch or by metric, the
     checkpoint's state is kept.
     """
 
     def after_load_checkpoint(self, runner: Runner,
                               checkpoint: Dict[str, Any]) -> None:
-        """Note the schedules before the checkpoint's replace them."""
+        """Store the schedules before the checkpoint's replace them."""
         self._states: List[Dict[str, Any]] = []
         if not isinstance(runner.param_schedulers, list):
             return
@@ -40,7 +40,7 @@ class ScheduleHook(Hook):
         ]
 
     def before_train(self, runner: Runner) -> None:
-        """Go through the config's schedules up to this iteration."""
+        """Step the config's schedules up to this iteration."""
         states = getattr(self, '_states', [])
         schedulers = runner.param_schedulers
         if not runner.iter or not states or any(

@@ -1,4 +1,4 @@
-"""Testing a model, from the command line's arguments to its tables."""
+"""Tests a model, from the command line's arguments to its tables."""
 import argparse
 import os
 from typing import Any, Dict, List, Optional
@@ -30,7 +30,7 @@ DIGITS = dict(PSNR=2, SSIM=4, tOF=3, LPIPS=4, NIQE=3)
 
 
 class SaveResultsHook(Hook):
-    """Write the metrics to a file, whole or not at all."""
+    """Writes the metrics to a file, completely or not at all."""
 
     priority = 'LOWEST'
 
@@ -48,7 +48,7 @@ class SaveResultsHook(Hook):
 
 
 def set_metrics(cfg: Config, args: argparse.Namespace) -> None:
-    """Let the config test on the data sets and by the metrics asked for."""
+    """Set the config's test sets and metrics to the requested ones."""
     if not (args.dataset or args.lpips is not None or args.niqe
             or args.no_temporal):
         return
@@ -66,15 +66,15 @@ def set_metrics(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def refuse_misfits(model: nn.Module) -> None:
-    """Let MMagic's restorers refuse a checkpoint that does not fit, as DKSAN
-    does: they would go on with random weights."""
+    """Make MMagic's restorers refuse a checkpoint that does not fit, like
+    DKSAN: they would go on with random weights."""
     restorer = model.module if is_model_wrapper(model) else model
     if not isinstance(restorer, (DKSAN, DKSANGAN)):
         restorer.register_load_state_dict_pre_hook(refuse_other_variants)
 
 
 def register_hooks(runner: Runner, args: argparse.Namespace) -> ResultHook:
-    """Register the hooks asked for; return the one that has the results."""
+    """Register the requested hooks; return the one with the results."""
     if args.out:
         runner.register_hook(SaveResultsHook(args.out), 'LOWEST')
     if args.self_ensemble or args.temporal_ensemble:
@@ -89,7 +89,7 @@ def register_hooks(runner: Runner, args: argparse.Namespace) -> ResultHook:
 
 
 def cell(name: str, value: Optional[float]) -> str:
-    """Return a metric's value for a table, a dash for None."""
+    """Return a metric's value as text for a table, a dash for None."""
     digits = DIGITS.get(name.split('_')[0], 4)
     return '-' if value is None else f'{value:.{digits}f}'
 
@@ -107,7 +107,7 @@ def result_table(result: Dict[str, Any]) -> str:
 
 
 def show(result: Dict[str, Any]) -> None:
-    """Print a data set's result, and what it depends on."""
+    """Print a data set's result, and the conditions that it depends on."""
     data = result['dataset']
     print(f'\n{result["system"]} on {data["name"]} (x{result["scale"]}, '
           f'{data["gt_folder"]})\n')
@@ -116,7 +116,7 @@ def show(result: Dict[str, Any]) -> None:
         print('\ndata: no metadata.json, so it is not known how they were '
               'made')
     else:
-        # lists of sequences are for the file
+        # lists of sequences are only in the file
         facts = [
             f'{key}: {value}' for key, value in data['metadata'].items()
             if not isinstance(value, (dict, list))

@@ -1,4 +1,4 @@
-"""Training a model, from the command line's arguments on."""
+"""Trains a model, from the command line's arguments on."""
 import argparse
 import logging
 from typing import Optional
@@ -87,10 +87,9 @@ def use_whole_checkpoints(cfg: Config) -> None:
 
 
 def resume(cfg: Config, args: argparse.Namespace) -> Optional[str]:
-    """Let a training go on, and return the checkpoint that it goes on from:
-    the one that the command line names as ``load_from``, else the newest of
-    the work folder. Without any, it begins as the config says, and the result
-    is None."""
+    """Resume a training, and return the checkpoint that it resumes from: the
+    ``load_from`` of the command line, else the newest in the work folder. If
+    there is none, return None: the training then begins as the config says."""
     if 'load_from' not in (args.cfg_options or {}):
         found = find_checkpoint(cfg.work_dir)
         if found is None:
@@ -102,7 +101,7 @@ def resume(cfg: Config, args: argparse.Namespace) -> Optional[str]:
 
 def train(args: argparse.Namespace) -> None:
     """Train as the arguments of :mod:`dksan_mm.cli.train` say."""
-    # its time begins here: slots of a cluster count the start as well
+    # time counts from here: cluster slots include the start
     max_time = MaxTimeHook(args.max_time) if args.max_time else None
     cfg = load_config(args)
     if cfg.get('train_dataloader') is None:

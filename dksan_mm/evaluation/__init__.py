@@ -1,4 +1,4 @@
-"""Metrics that MMagic lacks, and the hooks that keep what a test finds."""
+"""Metrics that MMagic lacks, and hooks that keep a test's results."""
 from dksan_mm import _compat
 
 _compat.check_environment()

@@ -1,4 +1,4 @@
-"""What a result depends on: data, hardware, software, checkpoint."""
+"""Facts that a result depends on: data, hardware, software."""
 import platform
 from typing import Any, Dict
 
@@ -13,7 +13,7 @@ from dksan_mm.utils.benchmark import cpu_name
 
 
 def describe_dataset(dataset: Dataset, name: str) -> Dict[str, Any]:
-    """Return where a data set is, and how it was made, if it says so."""
+    """Return where a data set is and, if it says so, how it was made."""
     return dict(
         name=name,
         gt_folder=dataset.data_prefix['gt'],
@@ -31,7 +31,7 @@ def describe_hardware(device: torch.device) -> str:
 
 
 def describe_software() -> Dict[str, str]:
-    """Return the versions of what computes."""
+    """Return the versions of the software that computes."""
     return dict(
         dksan_mm=dksan_mm.__version__,
         torch=torch.__version__,

@@ -1,4 +1,4 @@
-"""Time of a network's forward passes."""
+"""Times a network's forward passes."""
 import time
 from typing import Any, List
 
@@ -7,10 +7,11 @@ from torch import nn
 
 
 class ForwardTimer:
-    """Measures a network's forward passes, the device's work included.
+    """Times a network's forward passes, including the device's work.
 
     Attributes:
-        seconds (list[float]): For every frame its share of its batch's time.
+        seconds (list[float]): For each frame, its share of the time of its
+            batch.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -37,6 +38,6 @@ class ForwardTimer:
             torch.cuda.synchronize(x.device)
 
     def close(self) -> None:
-        """Leave the network as it was."""
+        """Remove the hooks from the network."""
         for handle in self._handles:
             handle.remove()

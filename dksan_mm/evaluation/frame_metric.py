@@ -1,5 +1,5 @@
-"""What the metrics here share: one number a frame, averaged by sequence, the
-same from any number of processes."""
+"""Base of the metrics here: one number per frame, averaged by sequence, the
+same for any number of processes."""
 import os.path as osp
 from typing import (Any, Dict, Iterator, List, Mapping, NamedTuple, Optional,
                     Sequence, Tuple)
@@ -16,18 +16,19 @@ from dksan_mm.results.averages import Frames, average_frames, merge_frames
 
 
 def sample_key(sample: Mapping[str, Any]) -> Tuple[str, str]:
-    """Return the sequence and the frame that a data sample is of.
+    """Return the names of a data sample's sequence and frame.
 
-    It is the data set's own ``key``, such as ``050/00000019``, where the
-    pipeline keeps it (``PackInputs(meta_keys=['key'])``), which holds for any
-    storage; else the folder and the stem of the HR frame's path.
+    They are taken from the data set's ``key``, such as ``050/00000019``, if
+    the pipeline keeps it (``PackInputs(meta_keys=['key'])``); this works for
+    any storage. Otherwise they are the folder and the stem of the HR frame's
+    path.
 
     Args:
         sample (Mapping): A data sample, as a dict.
 
     Returns:
-        tuple[str, str]: Such as ``('050', '00000019')``, and of a clip's
-        frame ``('00001/0266', 'im4')``.
+        tuple[str, str]: For example ``('050', '00000019')``, or
+            ``('00001/0266', 'im4')`` for a frame of a clip.
 
     Raises:
         KeyError: The sample has neither.
@@ -58,18 +59,18 @@ def split_sample(sample: Mapping[str, Any],
                  gt_key: str = 'gt_img',
                  pred_key: str = 'pred_img',
                  device: str = 'cpu') -> Iterator[Frame]:
-    """Yield the frames of a tested data sample: one, or, where the network
-    restores sequences as a whole, those of the sequence in order.
+    """Yield the frames of a tested data sample: a single one or, if the
+    network restores whole sequences, those of the sequence in order.
 
     Args:
         sample (Mapping): A data sample, as a dict.
-        gt_key, pred_key (str): What holds the HR and the restored images,
-            (C, H, W) or (T, C, H, W).
-        device (str): Where to put them. Default: 'cpu'.
+        gt_key, pred_key (str): Keys of the HR and the restored images, (C, H,
+            W) or (T, C, H, W).
+        device (str): Device to move them to. Default: 'cpu'.
 
     Raises:
-        KeyError: As :func:`sample_key`.
-        ValueError: A restored image is not of its HR frame's shape.
+        KeyError: As for :func:`sample_key`.
+        ValueError: A restored image does not have the shape of its HR frame.
     """
     gt = obtain_data(sample, gt_key, device)
     pred = obtain_data(sample['output'], pred_key, device)
@@ -92,17 +93,17 @@ def split_sample(sample: Mapping[str, Any],
 
 
 class FrameMetric(BaseSampleWiseMetric):
-    """Base of metrics that report each sequence's mean over frames and, as
-    the average, the unweighted mean over sequences.
+    """Base of metrics that report the mean over frames for each sequence and,
+    as the average, the unweighted mean over sequences.
 
-    MMagic's metrics average over all frames. Theirs also rely on mmengine's
-    ``collect_results``, which supposes that every process has every n-th
-    sample. Here all processes' numbers are gathered whatever the sampler, put
-    in order and only then averaged, so that the result of two processes has
-    the same bits as that of one. A metric keeps numbers, never frames.
+    MMagic's metrics average over all frames. They also rely on mmengine's
+    ``collect_results``, which assumes that every process has every n-th
+    sample. Here the numbers of all processes are gathered, whatever the
+    sampler, sorted and only then averaged, so that one and two processes give
+    the same bits. A metric keeps numbers, never frames.
 
-    A subclass has ``process_image`` and ``metric`` as in MMagic, or
-    :meth:`measure` for several numbers a frame.
+    A subclass defines ``process_image`` and ``metric`` as in MMagic, or
+    :meth:`measure` for several numbers per frame.
 
     Attributes:
         frame_results (dict): After :meth:`evaluate`, ``{sequence: [{'frame':
@@ -112,11 +113,11 @@ class FrameMetric(BaseSampleWiseMetric):
     frame_results: Optional[Frames] = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Measure a batch of data samples, of images (C, H, W) in [0, 255],
-        or of sequences of them, (T, C, H, W).
+        """Measure a batch of data samples with images, (C, H, W) in [0, 255],
+        or sequences of images, (T, C, H, W).
 
         Raises:
-            ValueError: A prediction is not of its HR frame's shape.
+            ValueError: A prediction does not have the shape of its HR frame.
         """
         for sample in data_samples:
             for sequence, name, gt, pred in split_sample(
@@ -128,7 +129,7 @@ class FrameMetric(BaseSampleWiseMetric):
 
     def measure(self, gt: Tensor, pred: Tensor,
                 sample: Mapping[str, Any]) -> Dict[str, Optional[float]]:
-        """Return the frame's numbers by name; None is "cannot be told"."""
+        """Return the frame's numbers by name; None means "not measurable"."""
         return {self.metric: float(self.process_image(gt, pred, None))}
 
     def compute_metrics(self, results: List[dict]) -> Dict[str, float]:
@@ -146,12 +147,12 @@ class FrameMetric(BaseSampleWiseMetric):
         return metrics
 
     def evaluate(self, size: Optional[int] = None) -> Dict[str, float]:
-        """Return :meth:`compute_metrics` of all processes' frames, in each of
-        them, with the prefix.
+        """Return :meth:`compute_metrics` of the frames of all processes, in
+        every process, with the prefix.
 
         Args:
-            size (int, optional): Samples of the data set. Default: None, as
-                :meth:`prepare` found.
+            size (int, optional): Number of samples in the data set. Default:
+                None, the number that :meth:`prepare` found.
 
         Raises:
             RuntimeError: Frames are missing.
@@ -179,15 +180,15 @@ class FrameMetric(BaseSampleWiseMetric):
 def channel_order(sample: Mapping[str, Any]) -> str:
     """Return the order of a data sample's channels, 'RGB' or 'BGR'.
 
-    What MMagic's data preprocessor noted; it turns HR and restored frames to
-    BGR in tests, also where the network works in RGB.
+    It is noted by MMagic's data preprocessor, which converts HR and restored
+    frames to BGR in tests, even if the network works in RGB.
     """
     return (sample.get('gt_img_output_channel_order') or 'BGR').upper()
 
 
 def to_rgb(image: Tensor, sample: Mapping[str, Any]) -> np.ndarray:
-    """Return a data sample's image, (C, H, W) in [0, 255], as 8-bit RGB,
-    (H, W, C), rounded, for files and for measures on 8 bits."""
+    """Return a data sample's image, (C, H, W) in [0, 255], as 8-bit RGB, (H,
+    W, C), rounded, for files and for metrics on 8 bits."""
     array = image.detach().cpu().permute(1, 2, 0).numpy()
     if array.dtype != np.uint8:
         array = np.rint(array.astype(np.float32)).clip(0, 255).astype(np.uint8)

@@ -31,7 +31,7 @@ def _restorer(runner: Runner) -> nn.Module:
 
 
 def _names(runner: Runner) -> Dict[int, str]:
-    """Return the names of the data sets that are tested, by identity."""
+    """Return the names of the tested data sets, by ``id``."""
     return {
         id(dataset): name
         for name, (_, dataset) in sets_of_loop(runner.test_loop).items()
@@ -42,11 +42,12 @@ def _names(runner: Runner) -> Dict[int, str]:
 class SelfEnsembleHook(Hook):
     """Tests with :class:`dksan_mm.models.SelfEnsemble` around the generator.
 
-    It is put there after the checkpoint has been loaded, and taken away
-    after the test, so that checkpoints stay as they are.
+    It is added after the checkpoint has been loaded, and removed after the
+    test, so that checkpoints do not change.
 
     Args:
-        temporal (bool): Whether to reverse windows as well. Default: False.
+        temporal (bool): Whether to use reversed windows as well. Default:
+            False.
     """
 
     priority = 'ABOVE_NORMAL'
@@ -61,7 +62,7 @@ class SelfEnsembleHook(Hook):
         restorer.generator = SelfEnsemble(restorer.generator, self.temporal)
 
     def after_test(self, runner: Runner) -> None:
-        """Unwrap it."""
+        """Unwrap the generator."""
         restorer = _restorer(runner)
         restorer.generator = restorer.generator.generator
 
@@ -69,12 +70,12 @@ class SelfEnsembleHook(Hook):
 @HOOKS.register_module()
 class SaveFramesHook(Hook):
     """Writes restored frames, ``<folder>/<data set>/<sequence>/<frame>.png``,
-    8-bit RGB, rounded. Every process writes its own.
+    8-bit RGB, rounded. Every process writes its own frames.
 
     Args:
-        folder (str): Where to.
-        every (int): Frames whose number is a multiple of this. Default: 1,
-            all frames.
+        folder (str): Folder to write to.
+        every (int): Write frames whose number is a multiple of this. Default:
+            1, all frames.
 
     Raises:
         ValueError: ``every`` is less than 1.
@@ -110,23 +111,24 @@ class SaveFramesHook(Hook):
 
 @HOOKS.register_module()
 class ResultHook(Hook):
-    """Collects what a test found by data set, frame by frame, and writes it:
-    NAME.json and NAME.csv of :mod:`dksan_mm.results.files`.
+    """Collects the results of a test by data set, frame by frame, and writes
+    them as NAME.json and NAME.csv of :mod:`dksan_mm.results.files`.
 
-    Frames come from the metrics that are
+    Values come from metrics derived from
     :class:`dksan_mm.evaluation.frame_metric.FrameMetric`; a data set without
-    one has no result. The time of a frame is the median of the generator's
-    forward pass, without data, clipping and metrics. Results are the same
-    from any number of processes, but for that.
+    such a metric has no result. The time per frame is the median time of the
+    generator's forward pass, without data, clipping and metrics. All else is
+    the same for any number of processes.
 
     Args:
-        folder (str, optional): Where to. Default: None, nothing is written.
+        folder (str, optional): Folder to write to. Default: None, write
+            nothing.
         system (str, optional): Display name. Default: None, the config's
             ``experiment_name``.
-        config (str): The config's path, to be noted. Default: ''.
+        config (str): Path of the config, for the record. Default: ''.
 
     Attributes:
-        results (list[dict]): After the test, in the main process.
+        results (list[dict]): Results, after the test, in the main process.
     """
 
     priority = 'VERY_LOW'
@@ -160,7 +162,7 @@ class ResultHook(Hook):
             os.remove(probe)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Note what is tested."""
+        """Record which checkpoint is tested."""
         path = runner._load_from
         digest = None
         if is_main_process():
@@ -171,7 +173,7 @@ class ResultHook(Hook):
             iterations=checkpoint.get('meta', {}).get('iter'))
 
     def before_test(self, runner: Runner) -> None:
-        """Start to measure."""
+        """Start timing."""
         self._names = _names(runner)
         self._timer = ForwardTimer(_restorer(runner).generator)
 
@@ -180,7 +182,7 @@ class ResultHook(Hook):
                         batch_idx: int,
                         data_batch: Any = None,
                         outputs: Optional[Sequence] = None) -> None:
-        """Note the time and the ground truth's pixels."""
+        """Record the times, and checksums of the ground truth."""
         name = self._names[id(runner.test_loop.dataloader.dataset)]
         self._seconds.setdefault(name, []).extend(self._timer.seconds)
         self._timer.seconds.clear()
@@ -194,7 +196,7 @@ class ResultHook(Hook):
     def after_test_epoch(self,
                          runner: Runner,
                          metrics: Optional[Dict[str, Any]] = None) -> None:
-        """Gather what all processes found, and write it."""
+        """Gather the results of all processes, and write them."""
         parts = all_gather_object((self._crcs, self._seconds))
         self._timer.close()
         if not is_main_process():
@@ -221,7 +223,7 @@ class ResultHook(Hook):
 
     def _result(self, runner: Runner, frames: Frames, facts: Dict[str, Any],
                 dataset: Dataset) -> Dict[str, Any]:
-        """Return the whole result but for the time."""
+        """Return the complete result, except for the time."""
         from dksan_mm.models import SelfEnsemble
         restorer = _restorer(runner)
         generator = restorer.generator
@@ -240,7 +242,7 @@ class ResultHook(Hook):
             dataset=facts,
             scale=dataset.scale,
             parameters=sum(p.numel() for p in generator.parameters()),
-            seconds_per_frame=None,  # in this place of the file
+            seconds_per_frame=None,  # keeps its place in the file
             hardware=describe_hardware(restorer.data_preprocessor.device),
             software=describe_software(),
             self_ensemble=ensemble,

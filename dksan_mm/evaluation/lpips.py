@@ -1,4 +1,4 @@
-"""LPIPS, where its weights are at hand."""
+"""The metric LPIPS, if its weights are available."""
 import os.path as osp
 from typing import Any, Dict, Mapping, Optional
 
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from .frame_metric import FrameMetric, channel_order
 from .lpips_weights import cached_weights, how_to_fetch
 
-# net: torchvision's entry with the address of its ImageNet weights
+# maps a net to torchvision's entry with the address of its weights
 _BACKBONES = {
     'alex': 'AlexNet_Weights',
     'vgg': 'VGG16_Weights',
@@ -24,13 +24,12 @@ def find_weights(net: str = 'alex', weights: Optional[str] = None) -> str:
 
     Args:
         net (str): 'alex', 'vgg' or 'squeeze'.
-        weights (str, optional): The file. Default: None, where torchvision
-            keeps what it downloads (``$TORCH_HOME/hub/checkpoints``), or
-            else :func:`.lpips_weights.cached_weights`. Nothing is downloaded
-            here.
+        weights (str, optional): The file. Default: None, the one in
+            torchvision's cache (``$TORCH_HOME/hub/checkpoints``), or else
+            :func:`.lpips_weights.cached_weights`. Nothing is downloaded.
 
     Raises:
-        ValueError: ``net`` is none of these.
+        ValueError: ``net`` has another value.
         FileNotFoundError: The file is not there; the message says where to
             get it.
     """
@@ -54,8 +53,8 @@ def find_weights(net: str = 'alex', weights: Optional[str] = None) -> str:
 
 
 def build_lpips(net: str, weights: str) -> nn.Module:
-    """Return LPIPS v0.1 with its linear layers, which the package ``lpips``
-    brings, on torchvision's backbone of the file ``weights``.
+    """Return LPIPS v0.1: the linear layers of the package ``lpips`` on
+    torchvision's backbone with weights from the file ``weights``.
 
     Raises:
         ImportError: The package is not installed.
@@ -69,7 +68,7 @@ def build_lpips(net: str, weights: str) -> nn.Module:
     model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
     try:
         found = torch.load(weights, map_location='cpu', weights_only=True)
-        # lpips cuts torchvision's "features" into slices; numbers stay
+        # lpips cuts torchvision's "features" into slices, but keeps numbers
         model.net.load_state_dict({
             key:
             found[f'features.{key.split(".", 1)[1]}']
@@ -88,19 +87,20 @@ class SequenceLPIPS(FrameMetric):
     """LPIPS v0.1 by sequence; lower is better.
 
     Zhang et al., "The Unreasonable Effectiveness of Deep Features as a
-    Perceptual Metric", CVPR 2018, by the authors' package. Whole RGB frames,
-    not rounded, on the model's device.
+    Perceptual Metric", CVPR 2018, computed by the authors' package on whole
+    RGB frames, not rounded, on the model's device.
 
     Args:
         net (str): Backbone: 'alex' (the authors' choice for comparing),
             'vgg' or 'squeeze'. Default: 'alex'.
-        weights (str, optional): File with the backbone's weights, as
-            :func:`find_weights`, which nothing downloads. Default: None.
-        **kwargs: ``prefix`` and others of MMagic's sample-wise metrics.
+        weights (str, optional): File with the backbone's weights, as for
+            :func:`find_weights`; nothing is downloaded. Default: None.
+        **kwargs: ``prefix`` and other arguments of MMagic's sample-wise
+        metrics.
 
     Raises:
         FileNotFoundError: The weights are not there.
-        ValueError: ``net`` or the file breaks its rule.
+        ValueError: ``net`` or the file is not valid.
         ImportError: The package ``lpips`` is not installed.
     """
 
@@ -111,11 +111,11 @@ class SequenceLPIPS(FrameMetric):
                  weights: Optional[str] = None,
                  **kwargs) -> None:
         super().__init__(**kwargs)
-        # here and not on first use: an error now costs no test
+        # built here, not on first use, so that an error comes before the test
         self.network = build_lpips(net, find_weights(net, weights))
 
     def prepare(self, module: nn.Module, dataloader: DataLoader) -> None:
-        """Go to the device of the model."""
+        """Move the network to the device of the model."""
         super().prepare(module, dataloader)
         self.device = self.data_preprocessor.device
         self.network.to(self.device)

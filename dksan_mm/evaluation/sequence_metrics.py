@@ -1,4 +1,4 @@
-"""PSNR, SSIM and NIQE by sequence, as the paper's tables have the first."""
+"""PSNR, SSIM and NIQE by sequence; the paper's tables show PSNR so."""
 import math
 from itertools import product
 from typing import Any, Dict, Mapping, Optional, Sequence
@@ -25,32 +25,34 @@ class SequencePSNR(FrameMetric, PSNR):
 
 @METRICS.register_module()
 class SequenceSSIM(FrameMetric, SSIM):
-    """:class:`mmagic.evaluation.SSIM`, by sequence, as
+    """:class:`mmagic.evaluation.SSIM`, by sequence, like
     :class:`SequencePSNR`."""
 
 
 @METRICS.register_module()
 class SequenceQuality(FrameMetric):
     """PSNR (dB) and SSIM by sequence, in several colour spaces and with
-    several borders cut off, for tests.
+    several border crops, for tests.
 
     Names are ``PSNR`` and ``SSIM``, followed by ``_Y`` for luma (BT.601, as
     MATLAB's ``rgb2ycbcr``) and by ``_crop16`` for a border. ``PSNR`` and
-    ``SSIM`` are those of :class:`SequencePSNR` and :class:`SequenceSSIM`, to
-    float32's rounding; here all is in float64. As there, restored frames are
-    clipped to [0, 255] and not rounded to 8 bits, which is MMagic's way.
+    ``SSIM`` equal those of :class:`SequencePSNR` and :class:`SequenceSSIM` up
+    to rounding in float32; here all is computed in float64. As there, and as
+    in MMagic, restored frames are clipped to [0, 255] and not rounded to 8
+    bits.
 
-    A frame too small for a border (no pixel, or no window of 11x11 pixels,
-    left) has None there, and means leave it out.
+    If a frame is too small for a border (no pixel, or no window of 11x11
+    pixels, is left), its value is None, and means leave it out.
 
     Args:
-        crop_borders (Sequence[int]): Pixels cut off each side, at least 0.
-            Default: (0, 16), 16 being a common choice at this scale.
-        color_spaces (Sequence[str]): Of 'RGB' and 'Y'. Default: both.
-        **kwargs: ``prefix`` and others of MMagic's sample-wise metrics.
+        crop_borders (Sequence[int]): Pixels to cut off each side, at least 0.
+            Default: (0, 16); 16 is a common choice at this scale.
+        color_spaces (Sequence[str]): Some of 'RGB' and 'Y'. Default: both.
+        **kwargs: ``prefix`` and other arguments of MMagic's sample-wise
+        metrics.
 
     Raises:
-        ValueError: An argument breaks its rule.
+        ValueError: An argument has a value that is not allowed.
     """
 
     metric = 'PSNR'
@@ -95,13 +97,15 @@ class SequenceNIQE(FrameMetric):
 
     Mittal, Soundararajan and Bovik, "Making a Completely Blind Image Quality
     Analyzer", IEEE Signal Processing Letters 2013, by MMagic's function: grey,
-    rounded to 8 bits, blocks of 96x96 pixels. It knows no ground truth: it
-    says how natural a frame looks, not how right it is.
+    rounded to 8 bits, blocks of 96x96 pixels. It uses no ground truth: it
+    measures how natural a frame looks, not how accurate it is.
 
-    A frame of less than two blocks, or of blocks without contrast, has None.
+    The value is None for frames of fewer than two blocks, or with blocks
+    without contrast.
 
     Args:
-        **kwargs: ``prefix`` and others of MMagic's sample-wise metrics.
+        **kwargs: ``prefix`` and other arguments of MMagic's sample-wise
+        metrics.
     """
 
     metric = 'NIQE'

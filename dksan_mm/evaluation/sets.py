@@ -1,4 +1,4 @@
-"""The data sets that a config tests on, one or several."""
+"""The one or several data sets that a config tests on."""
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -17,11 +17,11 @@ class EvaluationSet(NamedTuple):
 
 
 def name_of(data_root: Optional[str], metainfo: Optional[dict]) -> str:
-    """Return a data set's name, which its result files have as well: that of
-    its ``metadata.json``, else its ``metainfo['dataset_type']``.
+    """Return a data set's name, also used for its result files: from its
+    ``metadata.json``, else from its ``metainfo['dataset_type']``.
 
     Raises:
-        ValueError: It cannot be a file's name.
+        ValueError: The name cannot be used for a file.
     """
     metadata = read_metadata(data_root or '') or {}
     name = metadata.get('name') or (metainfo or {}).get('dataset_type')
@@ -35,13 +35,13 @@ def name_of(data_root: Optional[str], metainfo: Optional[dict]) -> str:
 
 
 def read_test_sets(cfg: Config) -> List[EvaluationSet]:
-    """Return what a config tests on.
+    """Return the data sets that a config tests on.
 
-    As MMagic's loops it takes one ``test_dataloader`` with one list of
+    Like MMagic's loops, it accepts one ``test_dataloader`` with one list of
     metrics (or ``dict(metrics=[...])``), or lists of both.
 
     Raises:
-        ValueError: Their numbers differ.
+        ValueError: The lists differ in length.
     """
     loaders = cfg.get('test_dataloader') or []
     loaders = list(loaders) if isinstance(loaders,
@@ -67,13 +67,13 @@ def read_test_sets(cfg: Config) -> List[EvaluationSet]:
 
 
 def _is_metrics(evaluator: Any) -> bool:
-    """Whether it is one list of metrics, not a list of evaluators."""
+    """Whether this is one list of metrics, not a list of evaluators."""
     return bool(evaluator) and all(
         isinstance(item, dict) and 'metrics' not in item for item in evaluator)
 
 
 def write_test_sets(cfg: Config, sets: List[EvaluationSet]) -> None:
-    """Let a config test on these."""
+    """Make a config test on these sets."""
     cfg.test_dataloader = [test_set.dataloader for test_set in sets]
     cfg.test_evaluator = [
         dict(type='Evaluator', metrics=test_set.metrics) for test_set in sets
@@ -82,10 +82,10 @@ def write_test_sets(cfg: Config, sets: List[EvaluationSet]) -> None:
 
 def choose_test_sets(sets: List[EvaluationSet],
                      names: Sequence[str]) -> List[EvaluationSet]:
-    """Return the sets of these names.
+    """Return the sets with these names.
 
     Raises:
-        ValueError: There is none of a name.
+        ValueError: There is no set with one of the names.
     """
     known = [test_set.name for test_set in sets]
     for name in names:
@@ -96,7 +96,7 @@ def choose_test_sets(sets: List[EvaluationSet],
 
 
 def add_metric(sets: List[EvaluationSet], metric: dict) -> None:
-    """Add a metric to each set, with the prefix of its others."""
+    """Add a metric to each set, with the prefix of its other metrics."""
     for test_set in sets:
         prefix = next((other['prefix']
                        for other in test_set.metrics if other.get('prefix')),
@@ -114,12 +114,12 @@ def drop_metric(sets: List[EvaluationSet], kind: str) -> List[EvaluationSet]:
 
 
 def sets_of_loop(loop: Any) -> Dict[str, Tuple[Evaluator, Dataset]]:
-    """Return the evaluator and the data set, by name, of a test loop of
-    MMagic or mmengine.
+    """Return the evaluators and data sets, by name, of a test loop of MMagic
+    or mmengine.
 
     Raises:
-        ValueError: Two data sets have one name, so that their results could
-            not be told apart.
+        ValueError: Two data sets have the same name, so that their results
+            could not be told apart.
     """
     evaluators = getattr(loop, 'evaluators', None) or [loop.evaluator]
     loaders = getattr(loop, 'dataloaders', None) or [loop.dataloader]

@@ -1,4 +1,4 @@
-"""How well restored frames move: tOF."""
+"""The metric tOF: how well restored frames move."""
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import cv2
@@ -23,28 +23,30 @@ class _Frame(NamedTuple):
 
 @METRICS.register_module()
 class SequenceTOF(FrameMetric):
-    """tOF: how far the motion between restored frames is from the motion
+    """tOF: how much the motion between restored frames differs from the motion
     between HR frames, in pixels; lower is better.
 
-    Of Chu et al., "Learning temporal coherence via self-supervision for
+    From Chu et al., "Learning temporal coherence via self-supervision for
     GAN-based video generation" (TecoGAN), SIGGRAPH 2020: the dense optical
-    flow (Farneback) from the previous frame to this one is computed on HR and
-    on restored frames, and the mean length of the difference of the two is
-    the frame's tOF. It was chosen because it needs no learned weights, and
-    because flicker and wobbling edges, which PSNR of single frames hardly
-    notices, count at once. Flow parameters and the norm are those of the
-    authors' code; unlike there, the whole frame counts.
+    flow (Farneback) from the previous frame to this one is computed for HR and
+    for restored frames; the frame's tOF is the mean length of the difference
+    between the two flows. It was chosen because it needs no learned weights,
+    and because it shows flicker and wobbling edges, which the PSNR of single
+    frames hardly does. Flow parameters and the norm are those of the authors'
+    code; unlike there, the whole frame counts.
 
-    Flow is read on 8-bit grey images, so here, and only here, restored frames
-    are rounded. A sequence's first frame has None. The two flows of a
-    1920x1072 frame take about a second on a core of a current server; leave
-    the metric out where that is too much. The previous frame is all it keeps.
+    Flow is computed on 8-bit grey images, so here, and only here, restored
+    frames are rounded. The value is None for a sequence's first frame. The two
+    flows of a 1920x1072 frame take about a second on one core of a current
+    server; leave the metric out if that is too much. It keeps only the
+    previous frame.
 
     Args:
-        **kwargs: ``prefix`` and others of MMagic's sample-wise metrics.
+        **kwargs: ``prefix`` and other arguments of MMagic's sample-wise
+        metrics.
 
     Raises:
-        ValueError: On testing: a process does not get whole sequences in
+        ValueError: While testing: a process does not get whole sequences in
             order, or frame names are not numbers.
     """
 
@@ -88,8 +90,8 @@ class SequenceTOF(FrameMetric):
         return dict(tOF=float(length.mean()))
 
     def evaluate(self, size: Optional[int] = None) -> Dict[str, float]:
-        """As :class:`FrameMetric`; no frame but a sequence's first may lack
-        the one before it."""
+        """Evaluate as :class:`FrameMetric`, and check that only the first
+        frame of a sequence lacks a predecessor."""
         metrics = super().evaluate(size)
         self._previous = None
         for sequence, frames in self.frame_results.items():
@@ -103,15 +105,15 @@ class SequenceTOF(FrameMetric):
 
 def check_order(keys: List[Tuple[str, str]], order: List[Tuple[str,
                                                                str]]) -> None:
-    """Raise unless ``order``, one process's share of ``keys``, has whole
-    beginnings of sequences, frame after frame.
+    """Check that ``order``, one process's share of ``keys``, has sequences
+    from their first frame on, frame by frame.
 
     Args:
         keys (list[tuple[str, str]]): Sequence and frame of all samples.
-        order (list[tuple[str, str]]): Those that this process gets.
+        order (list[tuple[str, str]]): The samples that this process gets.
 
     Raises:
-        ValueError: It does not.
+        ValueError: A frame does not follow the one before it.
     """
     firsts: Dict[str, int] = {}
     for sequence, name in keys:

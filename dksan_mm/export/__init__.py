@@ -1,1 +1,1 @@
-"""Networks as ONNX files."""
+"""Exports networks to ONNX files."""

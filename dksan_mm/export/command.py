@@ -1,4 +1,4 @@
-"""Exporting a config's network, from the command line's arguments on."""
+"""Exports a config's network, from the command line's arguments on."""
 import argparse
 
 from mmagic.registry import MODELS

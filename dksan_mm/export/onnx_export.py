@@ -1,4 +1,4 @@
-"""Exporting a network to ONNX, and comparing the file with the network."""
+"""Exports a network to ONNX, and compares the file with the network."""
 import importlib
 import os
 from typing import Any, Dict, Sequence, Tuple
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dksan_mm.utils.files import write_whole
 
-# of the result, an image in [0, 1]
+# largest difference of the result, an image in [0, 1]
 TOLERANCE = 1e-4
 LEAST_OPSET = 19  # the first with DeformConv
 _LEAST_SIZE = 8
@@ -17,7 +17,7 @@ _PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 
 
 def check_packages() -> None:
-    """Raise ImportError unless all that exporting takes is installed."""
+    """Raise ImportError unless all packages for exporting are installed."""
     for name in _PACKAGES:
         try:
             importlib.import_module(name)
@@ -29,12 +29,12 @@ def check_packages() -> None:
 
 
 def check_arguments(path: str, size: Sequence[int], opset: int) -> None:
-    """Raise unless :func:`export_onnx` can do its work, before it begins.
+    """Check the arguments of :func:`export_onnx` before it begins.
 
     Args:
-        path (str): File to write. Its folder is made if need be.
+        path (str): File to write. Its folder is created if need be.
         size (Sequence[int]): Height and width of the example.
-        opset (int): Of ONNX.
+        opset (int): ONNX opset.
 
     Raises:
         OutputError: The folder cannot be written to.
@@ -55,7 +55,7 @@ def check_arguments(path: str, size: Sequence[int], opset: int) -> None:
     if os.path.isdir(path):
         raise ValueError(f'{path} must be a file, found a folder; choose '
                          'another name')
-    # an .onnx file is some megabytes: a full disk shows here
+    # .onnx files have some megabytes: a full disk shows here
     probe = f'{path}.probe'
     write_whole(probe, bytes(1 << 20))
     os.remove(probe)
@@ -69,30 +69,29 @@ def export_onnx(net: nn.Module,
     """Export a network as one ONNX file of standard operators.
 
     The file's input is ``frames``, its output ``restored``, both float32;
-    batch, which may be 0, height and width are dynamic. The file appears
-    under its name when it is whole and has passed all checks; before that,
-    and if one fails, it is ``<name>.partial.onnx``.
+    batch, which may be 0, height and width are dynamic. The file gets its name
+    once it is complete and has passed all checks; before that, and if a check
+    fails, it is ``<name>.partial.onnx``.
 
     Args:
         net (nn.Module): Maps (N, T, C, H, W) to (N, C, scale * H,
             scale * W). It is put into evaluation mode.
         path (str): File to write, ``*.onnx``.
-        input_shape (Sequence[int]): (T, C, H, W) of the example that is
-            traced, H and W of at least 8: what happens to be one pixel high
-            would be fixed at that.
-        opset (int): Of ONNX, at least 19, the first with DeformConv.
+        input_shape (Sequence[int]): (T, C, H, W) of the example to trace, H
+            and W at least 8: a size that happens to be 1 in some layer would
+            become fixed.
+        opset (int): ONNX opset, at least 19, the first with DeformConv.
             Default: 20.
         verify (bool): Whether to compare the file, run by ONNX Runtime, with
-            the network, at the traced size and at another. Default: True.
+            the network, at the traced size and at another one. Default: True.
 
     Returns:
-        dict: The greatest difference for each shape of input that was
-        compared.
+        dict: Maps each compared input shape to the greatest difference.
 
     Raises:
         ImportError: A package is missing; the message says how to get it.
         ValueError: An argument breaks the rules above.
-        RuntimeError: The file does not do what the network does, to within
+        RuntimeError: The file's result differs from the network's by more than
             1e-4.
     """
     check_packages()
@@ -100,7 +99,7 @@ def export_onnx(net: nn.Module,
     check_arguments(path, (height, width), opset)
     net = net.eval()
     partial = f'{path[:-len(".onnx")]}.partial.onnx'
-    # a batch of one would be fixed at that
+    # a batch of one would become fixed
     example = torch.rand(2, *input_shape)
     _write(net, partial, example, opset)
     differences = {}
@@ -117,7 +116,7 @@ def _write(net: nn.Module, path: str, example: Tensor, opset: int) -> None:
 
     from .onnx_ops import TRANSLATIONS
 
-    # with gradients on: the network then writes nothing in place
+    # with gradients enabled, the network writes nothing in place
     with torch.enable_grad():
         program = torch.onnx.export(
             net, (example, ),
@@ -149,8 +148,8 @@ def _write(net: nn.Module, path: str, example: Tensor, opset: int) -> None:
 
 
 def _take_empty_batches(graph: Any) -> None:
-    """Let a graph take N = 0, which few operators of ONNX Runtime do: it then
-    computes one image, of zeros, and gives none."""
+    """Make a graph accept N = 0, which few operators of ONNX Runtime do: it
+    then computes one image, of zeros, and drops it."""
     from onnx import helper, numpy_helper
     (frames, ), (restored, ) = graph.input, graph.output
     whole, all_restored = f'{frames.name}_whole', f'{restored.name}_whole'
@@ -185,8 +184,8 @@ def _take_empty_batches(graph: Any) -> None:
 
 
 def compare(net: nn.Module, path: str, x: Tensor) -> float:
-    """Return the greatest difference of ONNX Runtime's result from the
-    network's.
+    """Return the greatest difference between the results of ONNX Runtime and
+    of the network.
 
     Args:
         net (nn.Module): The network, in evaluation mode.
@@ -194,7 +193,7 @@ def compare(net: nn.Module, path: str, x: Tensor) -> float:
         x (Tensor): Input, (N, T, C, H, W).
 
     Raises:
-        RuntimeError: It is above 1e-4, or not a number.
+        RuntimeError: The difference is above 1e-4, or not a number.
     """
     import onnxruntime
     session = onnxruntime.InferenceSession(

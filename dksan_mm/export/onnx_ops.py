@@ -1,10 +1,9 @@
 """The project's two operators as graphs of standard ONNX operators.
 
 ``torch.onnx.export`` calls the functions of :data:`TRANSLATIONS` with values
-of the graph that it builds in the place of tensors. The graphs compute in
-float32. Nothing is cast to float32 on the way, so that tools can convert them
-to float16 as a whole; where pixels are is told by whole numbers, of which
-float16 would not have enough.
+of the graph that it builds instead of tensors. The graphs compute in float32
+without casts to it, so that tools can convert them to float16 as a whole.
+Pixel positions are integers, as float16 could not represent enough of them.
 """
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -16,7 +15,7 @@ from onnxscript import opset19 as op
 import dksan_mm.ops.modulated_deform_conv  # noqa: F401, defines the op
 from dksan_mm.ops._validation import Geometry
 
-Value = Any  # of the graph
+Value = Any  # a value of the graph
 _FAR = 2.**24
 _CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
@@ -54,7 +53,7 @@ def _range(size: Value) -> Value:
 
 
 def _kept_inside(position: Value, sizes: Value) -> Value:
-    """Move positions, (2, ...) for vertical and horizontal, to -2, from where
+    """Move positions, (2, ...) for vertical and horizontal, to -2, where
     nothing is read, if either is not within ``(-1, size)``."""
     inside = op.And(
         op.Greater(position, _floats(-1)), op.Less(position, sizes))
@@ -63,13 +62,13 @@ def _kept_inside(position: Value, sizes: Value) -> Value:
 
 
 def _tap_positions(geometry: Geometry) -> np.ndarray:
-    """Return the row and the column of every tap, (2, K)."""
+    """Return row and column of every tap, (2, K)."""
     return np.indices(geometry.kernel_size).reshape(2, -1)
 
 
 def _undeformed(out_size: Sequence[Value], geometry: Geometry) -> Value:
-    """Return where taps read at offset zero, (2, K, 1, H_out * W_out), whole
-    numbers."""
+    """Return the positions that taps read at offset zero, (2, K, 1, H_out *
+    W_out), integers."""
     places = []
     for axis, size in enumerate(out_size):
         place = op.Mul(_range(size), _ints(geometry.stride[axis]))
@@ -85,14 +84,14 @@ def _undeformed(out_size: Sequence[Value], geometry: Geometry) -> Value:
 
 def _image_reads(x: Value, offset: Value, out_size: Sequence[Value],
                  geometry: Geometry) -> Tuple[Value, Value]:
-    """Return the row that each corner of each tap reads, (4 * K, P), of an
-    image with a row of zeros behind its last pixel, and its weight,
-    (4 * K, P, 1)."""
+    """Return the row that each corner of each tap reads, (4 * K, P), and its
+    weight, (4 * K, P, 1). Rows are those of an image of pixel rows with a row
+    of zeros after the last pixel."""
     batch, height, width = (_size(x, axis) for axis in (0, 2, 3))
     taps = _tap_positions(geometry).shape[1]
     offset = op.Reshape(offset, op.Concat(batch, _ints((taps, 2, -1)), axis=0))
     offset = op.Transpose(offset, perm=(2, 1, 0, 3))
-    # what is not a number, or leads beyond any image, is read nowhere
+    # an offset that is not a number, or leads beyond any image, reads nothing
     known = op.And(
         op.Greater(offset, _floats(-_FAR)), op.Less(offset, _floats(_FAR)))
     offset = op.Where(known, offset, _floats(0))
@@ -125,8 +124,8 @@ def _image_reads(x: Value, offset: Value, out_size: Sequence[Value],
 
 def _scope_reads(kernel_offset: Value, groups: int, scope: Sequence[int],
                  geometry: Geometry) -> Value:
-    """Return with what weight each tap reads each cell of the scope kernel,
-    (K, G, P, S_h * S_w)."""
+    """Return the weight with which each tap reads each cell of the scope
+    kernel, (K, G, P, S_h * S_w)."""
     taps = _tap_positions(geometry)
     shape = op.Concat(
         _size(kernel_offset, 0), _ints((groups, taps.shape[1], 2, -1)), axis=0)
@@ -153,9 +152,9 @@ def _deform_kernel_conv2d(x: Value, weight: Value, kernel_offset: Value,
                           *geometry: Sequence[int]) -> Value:
     """See :func:`dksan_mm.ops.deform_kernel_conv2d`.
 
-    Pixels are rows, (P, C), read by Gather at whole numbers, which is exact:
-    GridSample would take normalised coordinates. Tap by tap, so that a few
-    times the input's memory is in use and not K times.
+    Pixels are rows, (P, C), read by Gather at integer positions, which is
+    exact: GridSample would need normalised coordinates. Taps are summed one by
+    one, so that this needs a few times the input's memory and not K times.
     """
     geometry = Geometry(*geometry)
     taps = _tap_positions(geometry).shape[1]

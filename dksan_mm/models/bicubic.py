@@ -13,16 +13,16 @@ from .dksan import restore_clip
 
 @MODELS.register_module()
 class BicubicUpsampler(nn.Module):
-    """Enlarge the middle frame as MATLAB's ``imresize(x, scale, 'bicubic')``:
-    Keys' cubic with a = -0.5, image mirrored at its borders.
+    """Enlarge the middle frame like MATLAB's ``imresize(x, scale,
+    'bicubic')``: Keys' cubic with a = -0.5, mirrored at the image's borders.
 
-    (:func:`torch.nn.functional.interpolate` alone has a = -0.75.)
+    (:func:`torch.nn.functional.interpolate` by default has a = -0.75.)
 
     Args:
-        scale (int): At least 1. Default: 16.
+        scale (int): Factor to enlarge by, at least 1. Default: 16.
     """
 
-    # of a window it needs the middle alone
+    # only the middle frame of a window is needed
     num_frames = 1
     # pixels on either side that the cubic reaches
     _REACH = 2
@@ -35,13 +35,13 @@ class BicubicUpsampler(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, T, C, H, W), or (N, C, H, W), to (N, C, scale * H,
-        scale * W), in the value range of the input and a little beyond."""
+        scale * W), with values in the input's range and slightly beyond."""
         if x.dim() == 5:
             x = x[:, x.shape[1] // 2]
         height, width = x.shape[-2:]
         x = x.index_select(-2, self._mirrored(height, x.device)).index_select(
             -1, self._mirrored(width, x.device))
-        # antialias=True has a = -0.5, and when enlarging does nothing else
+        # antialias=True means a = -0.5, and nothing else when enlarging
         x = F.interpolate(
             x,
             scale_factor=self.scale,
@@ -64,7 +64,7 @@ class Bicubic(BaseEditModel):
     """Restorer without parameters, for the bicubic rows of the tables.
 
     Args:
-        scale (int): Default: 16.
+        scale (int): Factor to enlarge by. Default: 16.
         data_preprocessor (dict, optional): As for :class:`BaseEditModel`.
     """
 
@@ -80,8 +80,8 @@ class Bicubic(BaseEditModel):
                        inputs: Tensor,
                        data_samples: Optional[DataSample] = None,
                        **kwargs: Any) -> Tensor:
-        """Return enlarged frames: as :class:`.dksan.DKSAN` does, of windows
-        or of a clip."""
+        """Return enlarged frames of windows or of a clip, like
+        :class:`.dksan.DKSAN`."""
         if inputs.dim() == 6:
             return restore_clip(self.generator, inputs)
         return super().forward_tensor(inputs, data_samples, **kwargs)

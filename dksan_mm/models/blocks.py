@@ -1,7 +1,7 @@
 """Blocks that several parts of the network share.
 
-Where autograd does not watch, sums and products are written over one of their
-operands: a fresh block of memory costs more than the arithmetic.
+Without autograd, sums and products overwrite one of their operands: a new
+block of memory costs more than the arithmetic.
 """
 from typing import Optional
 
@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from dksan_mm.ops import DeformKernelConv2dPack
 from .strips import in_strips, is_watched
 
-# of every leaky ReLU in the network
+# slope of every leaky ReLU in the network
 NEGATIVE_SLOPE = 0.1
 
 
@@ -25,8 +25,8 @@ def leaky_relu() -> nn.LeakyReLU:
 
 
 def add(x: Tensor, to: Tensor) -> Tensor:
-    """Return ``x + to``, in the memory of ``to``, which nobody else may hold,
-    unless gradients are recorded or the model is compiled."""
+    """Return ``x + to``. Unless gradients are recorded or the model is
+    compiled, this overwrites ``to``, which must not be in use elsewhere."""
     return x + to if is_watched() else to.add_(x)
 
 
@@ -35,9 +35,9 @@ def addcmul(x: Tensor,
             by: Tensor,
             out: Tensor,
             value: float = 1.) -> Tensor:
-    """Return ``x + value * factor * by``, in the memory of ``out``, one of
-    the three, which nobody else may hold, unless gradients are recorded or the
-    model is compiled."""
+    """Return ``x + value * factor * by``. Unless gradients are recorded or the
+    model is compiled, this overwrites ``out``, one of the three tensors, which
+    must not be in use elsewhere."""
     if is_watched():
         return torch.addcmul(x, factor, by, value=value)
     return torch.addcmul(x, factor, by, value=value, out=out)
@@ -48,16 +48,16 @@ def channel_means(x: Tensor) -> Tensor:
     if is_watched() or x.device.type != 'cpu' or x.dtype in (torch.float32,
                                                              torch.float64):
         return F.adaptive_avg_pool2d(x, 1)
-    # of short floats PyTorch's mean on CPUs makes a copy in float32, which
-    # takes many times as long as the sums (in float32, these as well)
+    # on CPUs, PyTorch's mean of short floats makes a copy in float32, which
+    # takes many times as long as the sums (these, too, are in float32)
     rows = F.avg_pool2d(x, (1, x.shape[3]))
     return rows.float().mean((2, 3), keepdim=True).to(x.dtype)
 
 
 def recomputed(module: nn.Module, *inputs: Tensor) -> Tensor:
-    """Return what a module maps inputs to, keeping for the backward pass the
-    inputs alone: what lies between is computed once more there, to the same
-    bits. Where no gradients are recorded it is the module itself."""
+    """Return a module's output, but keep only the inputs for the backward
+    pass, which recomputes intermediate values to the same bits. If no
+    gradients are recorded, this just calls the module."""
     if not torch.is_grad_enabled():
         return module(*inputs)
     # nothing in the network is random
@@ -66,11 +66,11 @@ def recomputed(module: nn.Module, *inputs: Tensor) -> Tensor:
 
 
 def use_channels_last(net: nn.Module) -> None:
-    """Lay out the weights of all convolutions, and with them the features,
+    """Make the weights of all convolutions, and thereby the features,
     channels-last.
 
     Args:
-        net (nn.Module): Changed in place.
+        net (nn.Module): The network, changed in place.
     """
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
@@ -80,12 +80,12 @@ def use_channels_last(net: nn.Module) -> None:
 class PointwiseConv2d(nn.Conv2d):
     """1x1 convolution as a matrix product over pixels, (C_in -> C_out).
 
-    Channels-last features are that matrix already. PyTorch's convolution of
-    this size copies them to NCHW first on CPUs.
+    Channels-last features already are that matrix. On CPUs, PyTorch's 1x1
+    convolution would first copy them to NCHW.
 
     Args:
-        in_channels (int): C_in.
-        out_channels (int): C_out.
+        in_channels (int): Input channels C_in.
+        out_channels (int): Output channels C_out.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -107,7 +107,8 @@ class RCAB(ResidualBlockNoBN):
 
     Args:
         mid_channels (int): Channels C.
-        with_channel_attention (bool): Default: True.
+        with_channel_attention (bool): Whether to use the attention. Default:
+            True.
         reduction (int): Reduction r of the attention, at most C.
             Default: 16.
     """
@@ -130,7 +131,7 @@ class RCAB(ResidualBlockNoBN):
             halo=2)
         if self.attention is None:
             return add(x, out)
-        # ChannelAttentionLayer.forward, with the skip in the same pass
+        # ChannelAttentionLayer.forward, fused with the skip
         scale = self.attention.channel_attention(channel_means(out))
         return addcmul(x, out, scale, out=out)
 

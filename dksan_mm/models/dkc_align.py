@@ -8,8 +8,8 @@ from .blocks import DKCBlock, PointwiseConv2d, leaky_relu
 
 
 class GuidedDeformConv(ModulatedDCNPack):
-    """EDVR's modulated deformable convolution, offsets and masks predicted
-    from a guide, for any memory format and under autocast; see
+    """EDVR's modulated deformable convolution, with offsets and masks
+    predicted from a guide, for any memory format and under autocast; see
     :func:`.modulated_deform_conv.modulated_deform_conv2d`.
     """
 
@@ -18,7 +18,7 @@ class GuidedDeformConv(ModulatedDCNPack):
 
         Args:
             x (Tensor): (N, C, H, W).
-            guide (Tensor): What offsets and masks are predicted from,
+            guide (Tensor): Features that offsets and masks are predicted from,
                 (N, C, H, W).
 
         Returns:
@@ -36,13 +36,13 @@ class DKCAlign(nn.Module):
     """DKC_Align: align a neighbour's features with the reference frame's
     (eqs. 3 and 9 to 11).
 
-    The two are fused by a 1x1 convolution; deformable-kernel layers and a
-    3x3 convolution turn that into offsets and masks of one modulated
-    deformable convolution, mmcv's, of the neighbour's features. Offsets start
-    at zero and masks at a half.
+    A 1x1 convolution fuses the two; deformable-kernel layers and a 3x3
+    convolution predict offsets and masks from that. With these, one modulated
+    deformable convolution, mmcv's, aligns the neighbour's features. Offsets
+    start at zero and masks at a half.
 
     Args:
-        mid_channels (int): Channels C; ``deform_groups`` divides them.
+        mid_channels (int): Channels C, a multiple of ``deform_groups``.
         num_layers (int): Deformable-kernel layers. Default: 6.
         deform_groups (int): Groups of the modulated deformable convolution.
             Default: 8.
@@ -68,7 +68,7 @@ class DKCAlign(nn.Module):
         self.lrelu = leaky_relu()
 
     def forward(self, neighbour: Tensor, reference: Tensor) -> Tensor:
-        """Return the neighbour's features, aligned.
+        """Return the aligned features of the neighbour.
 
         Args:
             neighbour (Tensor): Features F_n, (N, C, H, W).

@@ -12,13 +12,13 @@ class DKSA(nn.Module):
     """Deformable kernel spatial attention (Fig. 3b), and its light version
     (Fig. 3c).
 
-    All layers work at half the size of ``x``: deformable-kernel layers look
-    for edges and textures, then one convolution gives a mask and, in the full
-    version, another an addend. Both are enlarged to the size of ``x``, which
-    becomes ``x * 2 * sigmoid(mask) + addend``. Both convolutions start at
-    zero, so that the module starts as the identity.
+    All layers work at half the size of ``x``. Deformable-kernel layers look
+    for edges and textures; then one convolution gives a mask and, in the full
+    version, another one an addend. Both are enlarged to the size of ``x``, and
+    the result is ``x * 2 * sigmoid(mask) + addend``. Both convolutions start
+    at zero, so that the module starts as the identity.
 
-    The paper's figure was not at hand, and its text does not name these
+    The paper's figure was not available, and its text does not give these
     details. They are one reading that fits the printed parameter counts; half
     the size keeps the cost near the paper's (0.92 to 0.97 s/frame).
 
@@ -74,8 +74,8 @@ class DKSA(nn.Module):
 
 
 def _attend(x: Tensor, mask: Tensor, addend: Optional[Tensor]) -> Tensor:
-    """Return (N, C, H, W) scaled by a mask and, unless None, plus an addend,
-    which have half its size."""
+    """Return ``x``, (N, C, H, W), scaled by a mask, plus an addend unless it
+    is None; both have half the size of ``x``."""
     mask = _enlarge(mask, x).sigmoid_()
     if addend is None:
         return x * mask * 2

@@ -17,22 +17,21 @@ class DKSAN(BaseEditModel):
     """DKSAN for video super-resolution: the window's middle frame restored.
 
     Inputs are windows of LR frames, (N, T, 3, H, W); outputs (N, 3,
-    scale * H, scale * W). As in MMagic's video restorers the data
-    preprocessor brings 8-bit values to the network's [0, 1], and predictions
-    come back in [0, 255].
+    scale * H, scale * W). As in MMagic's video restorers, the data
+    preprocessor scales 8-bit values to [0, 1] for the network, and predictions
+    are returned in [0, 255].
 
-    Unlike mmengine by itself, it refuses a checkpoint that does not fit:
-    mmengine would log the differences and go on with random weights.
+    It refuses a checkpoint that does not fit, where mmengine alone would log
+    the differences and go on with random weights.
 
     Args:
-        generator (dict): Config of the network, as a rule of
-            :class:`DKSANNet`.
+        generator (dict): Config of the network, usually a :class:`DKSANNet`.
         pixel_loss (dict): Config of the loss.
-        level_loss_weight (float): Weight of the same loss on the images of
-            the levels before the last, averaged over them; what they are
-            compared with is the HR frame, reduced (bicubic, antialiased). Not
-            in the paper; for generators that return them, as
-            :class:`DKSANNet` does. Default: 0.
+        level_loss_weight (float): Weight of the same loss on the images of all
+            levels but the last, averaged over these levels. They are compared
+            with the reduced HR frame (bicubic, antialiased). Not in the paper;
+            for generators that return these images, such as :class:`DKSANNet`.
+            Default: 0.
         strict_checkpoint (bool): Whether a checkpoint must hold exactly the
             model's tensors. False starts from whatever fits.
             Default: True.
@@ -40,7 +39,8 @@ class DKSAN(BaseEditModel):
             ``data_preprocessor`` of :class:`BaseEditModel`.
 
     Raises:
-        CheckpointMismatchError: On loading, if it is another variant's.
+        CheckpointMismatchError: While loading: the checkpoint belongs to
+            another variant.
     """
 
     def __init__(self,
@@ -70,8 +70,8 @@ class DKSAN(BaseEditModel):
             data_samples (DataSample): Not used.
 
         Returns:
-            Tensor: (N, 3, scale * H, scale * W), or of a clip all frames,
-            (1, T, 3, scale * H, scale * W).
+            Tensor: (N, 3, scale * H, scale * W); for a clip all frames, (1, T,
+                3, scale * H, scale * W).
         """
         if inputs.dim() == 6:
             return restore_clip(self.generator, inputs)
@@ -135,8 +135,8 @@ def restore_clip(network: nn.Module, clip: Tensor) -> Tensor:
 
 
 def reduce_to(hr: Tensor, image: Tensor) -> Tensor:
-    """Return an image, (N, C, H, W), bicubically reduced to the size of
-    another one, antialiased as MATLAB's."""
+    """Return an image, (N, C, H, W), reduced bicubically to the size of
+    another one, antialiased as in MATLAB."""
     return F.interpolate(
         hr,
         size=image.shape[-2:],
@@ -147,12 +147,13 @@ def reduce_to(hr: Tensor, image: Tensor) -> Tensor:
 
 def refuse_other_variants(module: nn.Module, state_dict: Mapping[str, Any],
                           prefix: str, *_: Any) -> None:
-    """Raise unless ``state_dict`` has exactly the module's tensors; the
-    counter of training steps of MMagic's restorers is not asked for. A
-    pre-hook for ``load_state_dict`` of a restorer.
+    """Check that ``state_dict`` has exactly the module's tensors; the step
+    counter of MMagic's restorers may be missing. A pre-hook for
+    ``load_state_dict`` of a restorer.
 
     Raises:
-        CheckpointMismatchError: It has not.
+        CheckpointMismatchError: Tensors are missing, too many, or of another
+            shape.
     """
     found = {
         key[len(prefix):]: tuple(value.shape)
@@ -187,7 +188,7 @@ def refuse_other_variants(module: nn.Module, state_dict: Mapping[str, Any],
 
 
 def _summary(keys: Iterable[str]) -> str:
-    """Return the modules that keys belong to, with their numbers."""
+    """Return the modules that keys belong to, each with its number of keys."""
     modules: Counter = Counter(_module(key) for key in keys)
     text = [f'{name} ({count} tensors)' for name, count in modules.items()]
     return ', '.join(sorted(text)[:6]) + (', ...' if len(text) > 6 else '')

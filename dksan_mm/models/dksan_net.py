@@ -23,28 +23,28 @@ class DKSANNet(BaseModule):
     Paper: Xu, Xiong, Wang and Li, "Deformable Kernel Convolutional Network
     for Video Extreme Super-Resolution", ECCV 2020 Workshops.
 
-    Each level adds what it reconstructs to the bicubically doubled image of
-    the level before (eqs. 5 to 8). With the defaults and the three switches
-    this is the four rows of the paper's Table 3: 26.1M parameters without
-    any of them ("backbone"), 26.3M with channel attention, 27.0M with
-    alignment as well, and 29.5M with all (DKSAN). The text of the paper
-    leaves details open; they are one reading of several that give these
+    Each level adds its reconstructed residual to the bicubically doubled image
+    of the level before (eqs. 5 to 8). With the defaults, the three switches
+    give the four rows of the paper's Table 3: 26.1M parameters with all
+    switched off ("backbone"), 26.3M with channel attention, 27.0M with
+    alignment as well, and 29.5M with all (DKSAN). The paper's text leaves
+    details open; those here are one of several readings that give these
     counts.
 
-    A level sees of the one before it only the image, so that levels may
-    differ in width: wide where an image is small, narrow where it is large.
+    A level gets only the image from the level before, so levels may differ in
+    width: wide where images are small, narrow where they are large.
 
-    Images have their own dtype: with convolutions in bfloat16 or float16
-    (:func:`dksan_mm.utils.precision.short_copy`) features are so, while
-    images of float32 are added up, and returned, in float32.
+    Images keep their own dtype: with convolutions in bfloat16 or float16
+    (:func:`dksan_mm.utils.precision.short_copy`), features have that dtype
+    too, while float32 images are added up and returned in float32.
 
     Args:
         in_channels (int): Channels of the images. Default: 3.
         mid_channels (int or Sequence[int]): Channels C of the features, one
-            number or one for each level. Extraction, alignment and fusion
-            have those of level 1. Default: 128.
-        num_frames (int): Frames T of the window, odd; the middle one is
-            restored. Default: 7.
+            number or one for each level. Extraction, alignment and fusion have
+            the width of level 1. Default: 128.
+        num_frames (int): Number T of frames in the window, odd; the middle one
+            is restored. Default: 7.
         num_blocks (Sequence[int]): RCABs of each level. Their number is the
             number of levels L, and the scale is 2 ** L.
             Default: (30, 20, 15, 10), x16.
@@ -54,27 +54,28 @@ class DKSANNet(BaseModule):
             Default: 6.
         deform_groups (int): Groups of the alignment's modulated deformable
             convolution; a divisor of level 1's C. Default: 8.
-        num_dksa_layers (int): Deformable-kernel layers of the attention of
-            levels 2 to L; level 1 has the light version with one.
-            Default: 3.
+        num_dksa_layers (int): Deformable-kernel layers of the spatial
+            attention in levels 2 to L; level 1 has the light version with one
+            layer. Default: 3.
         scope_size (int): Side of the scope kernels. Default: 4.
         reduction (int or Sequence[int]): Reduction of the channel attention,
             at most C, one number or one for each level. Default: 16.
-        with_channel_attention (bool): Default: True.
-        with_alignment (bool): Default: True. A single frame needs none and
-            gets none.
-        with_dksa (bool): Default: True.
-        with_cp (bool): Whether to keep for the backward pass the inputs of
-            blocks alone and compute the rest once more there (activation
-            checkpointing): the same gradients with less memory, in more time.
+        with_channel_attention (bool): Whether RCABs have channel attention.
+            Default: True.
+        with_alignment (bool): Whether to align frames; a single frame is never
+            aligned. Default: True.
+        with_dksa (bool): Whether levels have spatial attention. Default: True.
+        with_cp (bool): Whether to keep only the inputs of blocks for the
+            backward pass and recompute the rest (activation checkpointing),
+            which gives the same gradients with less memory in more time.
             Default: False.
-        init_cfg (dict, optional): Of :class:`mmengine.model.BaseModule`.
+        init_cfg (dict, optional): As for :class:`mmengine.model.BaseModule`.
 
     Raises:
         ValueError: An argument breaks the rules above.
     """
 
-    # for dksan_mm.utils.precision.short_copy
+    # read by dksan_mm.utils.precision.short_copy
     keeps_images = True
 
     def __init__(self,
@@ -139,8 +140,8 @@ class DKSANNet(BaseModule):
                     reduction=reductions[level]))
         self.upscale = nn.ModuleList(
             Upscale(channels, in_channels) for channels in widths)
-        # features are channels-last; weights that are not would be copied in
-        # every call
+        # features are channels-last; other weights would be copied in every
+        # call
         use_channels_last(self)
 
     def forward(
@@ -151,8 +152,8 @@ class DKSANNet(BaseModule):
 
         Args:
             x (Tensor): Window of LR frames, (N, T, in_channels, H, W), RGB in
-                [0, 1], H and W at least 1. (N, in_channels, H, W) will do for
-                T = 1.
+                [0, 1], H and W at least 1. For T = 1, (N, in_channels, H, W)
+                is accepted.
             return_levels (bool): Whether to return the images of all levels.
                 Default: False.
 
@@ -163,7 +164,7 @@ class DKSANNet(BaseModule):
             restored frame.
 
         Raises:
-            ValueError: ``x`` has another shape than said.
+            ValueError: ``x`` has another shape.
         """
         x = self._check_input(x)
         middle = x[:, self.num_frames // 2]
@@ -171,8 +172,8 @@ class DKSANNet(BaseModule):
         return tuple(images) if return_levels else images[-1]
 
     def extract_features(self, frames: Tensor) -> Tensor:
-        """Return what the network knows of a frame before it sees others,
-        eq. 2; for :meth:`restore_features`.
+        """Return a frame's features, which do not depend on other frames, eq.
+        2; for :meth:`restore_features`.
 
         Args:
             frames (Tensor): (N, in_channels, H, W), RGB in [0, 1].
@@ -185,14 +186,14 @@ class DKSANNet(BaseModule):
 
     def restore_features(self, features: Sequence[Tensor],
                          image: Tensor) -> Tensor:
-        """Restore the middle frame of a window whose features are there.
+        """Restore the middle frame of a window from its frames' features.
 
-        Where autograd does not watch, it has the bits of :meth:`forward`, if
+        Without autograd the result is bit-identical to :meth:`forward`, if
         features were extracted in batches of the same N.
 
         Args:
-            features (Sequence[Tensor]): :meth:`extract_features` of each of
-                the T frames, (N, C, H, W).
+            features (Sequence[Tensor]): Results of :meth:`extract_features`
+                for each of the T frames, (N, C, H, W).
             image (Tensor): The middle frame, (N, in_channels, H, W).
 
         Returns:
@@ -210,8 +211,8 @@ class DKSANNet(BaseModule):
             Tensor: F_fusion, (N, C, H, W).
         """
         if not is_watched():
-            # PyTorch's kernels round by the size of the batch: features kept
-            # from window to window are to have the same bits
+            # rounding in PyTorch's kernels depends on the batch size: features
+            # kept from window to window must have the same bits
             return self._fuse([self.extract_features(f) for f in x.unbind(1)])
         # frame by frame, so that each frame's features are one block of
         # memory: (T * N, C, H, W)
@@ -219,8 +220,8 @@ class DKSANNet(BaseModule):
         return self._fuse(features.unflatten(0, (self.num_frames, -1)))
 
     def _fuse(self, features: Iterable[Tensor]) -> Tensor:
-        """Align the features of T frames, (N, C, H, W) each, with those of
-        the middle one, eq. 3, and fuse them, eq. 4."""
+        """Align the features of T frames, (N, C, H, W) each, with the middle
+        frame's, eq. 3, and fuse them, eq. 4."""
         features = list(features)
         if self.align is not None:
             frames, middle = self.num_frames, self.num_frames // 2
@@ -246,7 +247,7 @@ class DKSANNet(BaseModule):
                     self._as_features(image))
             features = self.reconstruct[level](features)
             residual = self._run(upscale, features)
-            # over the enlarged image: the residual may be short
+            # written over the enlarged image: the residual may be short
             image = add(residual, twice_as_large(image))
             images.append(image)
         return images
@@ -256,7 +257,8 @@ class DKSANNet(BaseModule):
         return image.to(self.extract[0].weight.dtype)
 
     def _run(self, module: nn.Module, *inputs: Tensor) -> Tensor:
-        """Return what a part maps inputs to, recomputed if asked for."""
+        """Return a module's output; with ``with_cp``, recompute it in the
+        backward pass."""
         if self.with_cp:
             return recomputed(module, *inputs)
         return module(*inputs)
@@ -275,7 +277,7 @@ class DKSANNet(BaseModule):
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Return (N, C, H, W) with the channels of a pixel side by side."""
+    """Return (N, C, H, W) in the channels-last memory format."""
     return x.contiguous(memory_format=torch.channels_last)
 
 

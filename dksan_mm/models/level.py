@@ -17,10 +17,10 @@ class Reconstruction(nn.Module):
     Args:
         mid_channels (int): Channels C.
         num_blocks (int): RCABs.
-        dksa (nn.Module, optional): The level's spatial attention.
-            Default: None, none.
+        dksa (nn.Module, optional): The level's spatial attention. Default:
+            None, no attention.
         with_cp (bool): Whether to recompute each block in the backward pass
-            instead of keeping what it computed. Default: False.
+            instead of keeping its intermediate values. Default: False.
         **rcab_cfg: Further arguments of :class:`RCAB`.
     """
 
@@ -53,8 +53,8 @@ class Upscale(nn.Module):
     """Upscale module of one level, Fig. 4: conv, PixelShuffle(2), LReLU,
     conv to RGB.
 
-    The last convolution starts at zero, so that an untrained network is the
-    bicubic cascade (the paper names no initial weights).
+    The last convolution starts at zero, so that an untrained network is a
+    bicubic cascade (the paper does not give initial weights).
 
     Args:
         mid_channels (int): Channels C.
@@ -73,9 +73,9 @@ class Upscale(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, out_channels, 2H, 2W).
 
-        The pixels are shuffled last instead of before the activation and the
-        last convolution, where there are 4C channels of them: what it computes
-        is the same.
+        The pixel shuffle is moved to the end, after the activation and the
+        last convolution, which then work on 4C channels at the small size: the
+        result is the same.
         """
         weight = before_pixel_shuffle(self.conv_last.weight)
 
@@ -90,17 +90,17 @@ class Upscale(nn.Module):
 
 
 def before_pixel_shuffle(weight: Tensor) -> Tensor:
-    """Return the kernel that does before a pixel shuffle by two what a 3x3
-    kernel does behind it.
+    """Return the kernel that has, before a pixel shuffle by two, the effect of
+    a 3x3 kernel after it.
 
-    An output pixel sees 3x3 pixels, which lie, wherever it is among its 2x2,
-    in 3x3 of the pixels before the shuffle.
+    An output pixel depends on 3x3 pixels. Wherever it lies in its 2x2 block,
+    these come from 3x3 pixels before the shuffle.
 
     Args:
         weight (Tensor): (C_out, C, 3, 3).
 
     Returns:
-        Tensor: (4 * C_out, 4 * C, 3, 3), a quarter of it not zero.
+        Tensor: (4 * C_out, 4 * C, 3, 3), of which a quarter is not zero.
     """
     placed = [
         F.pad(weight, (1 + j, 2 - j, 1 + i, 2 - i)) for i in range(2)

@@ -8,22 +8,22 @@ from torch import Tensor, nn
 
 class SelfEnsemble(nn.Module):
     """Mean of a generator's results on flipped and transposed windows, each
-    turned back ("geometric self-ensemble": Lim et al., "Enhanced Deep
+    transformed back ("geometric self-ensemble": Lim et al., "Enhanced Deep
     Residual Networks for Single Image Super-Resolution", arXiv 1707.02921).
 
     For inference: 8 runs, or 16 with temporal reversal, take 8 or 16 times as
-    long. Results are added up as they come: besides what the generator needs
-    there are the sum, one result and one channel of it turned back.
+    long. Results are summed one by one: besides the generator's own memory,
+    this needs the sum, one result, and one of its channels transformed back.
 
-    It is to be wrapped around a generator that has its weights already
-    (:class:`dksan_mm.evaluation.SelfEnsembleHook` does so during tests), so
-    that checkpoints know nothing of it.
+    Wrap it around a generator that already has its weights, as
+    :class:`dksan_mm.evaluation.SelfEnsembleHook` does during tests:
+    checkpoints do not include it.
 
     Args:
         generator (nn.Module): Maps (N, T, C, H, W) to (N, C', s * H, s * W),
             or to all frames, (N, T, C', s * H, s * W).
-        temporal (bool): Whether to run each view with its frames in reverse
-            as well, which asks for an odd T. Default: False.
+        temporal (bool): Whether to run each view also with its frames
+            reversed, which needs an odd T. Default: False.
     """
 
     def __init__(self, generator: nn.Module, temporal: bool = False) -> None:
@@ -32,11 +32,11 @@ class SelfEnsemble(nn.Module):
         self.temporal = temporal
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, T, C, H, W) to what the generator maps it to.
+        """Map (N, T, C, H, W) to a tensor like the generator's output.
 
         Raises:
-            ValueError: ``temporal``, and T is even: a reversed window would
-                have another middle frame.
+            ValueError: ``temporal`` is set and T is even: a reversed window
+                would have another middle frame.
         """
         total: Optional[Tensor] = None
         count = 0
@@ -48,7 +48,7 @@ class SelfEnsemble(nn.Module):
                     'temporal (--temporal-ensemble) out')
             window = x.flip(1) if reverse else x
             for transpose, flips in product((False, True), _FLIPS):
-                # no name for the result: it is to be freed before the next
+                # the result gets no name, so that it is freed before the next
                 total = _add(total,
                              self.generator(_view(window, transpose, flips)),
                              transpose, flips, reverse)
@@ -67,16 +67,17 @@ def _view(x: Tensor, transpose: bool, flips: Tuple[int, ...]) -> Tensor:
 
 def _add(total: Optional[Tensor], result: Tensor, transpose: bool,
          flips: Tuple[int, ...], reverse: bool) -> Tensor:
-    """Add a view's result, turned back, to the sum; return the sum."""
+    """Transform a view's result back, add it to the sum, and return the sum.
+    """
     if reverse and result.dim() == 5:
         result = result.flip(1)
     if transpose:
         result = result.transpose(-2, -1)
-    if total is None:  # of the input as it is
+    if total is None:  # the first view, not transformed
         # a copy: the result may belong to the generator or be its input
         return result.to(
             torch.promote_types(result.dtype, torch.float32), copy=True)
-    # channel by channel, as a flip is a copy
+    # channel by channel, as a flip makes a copy
     for target, source in zip(total.unbind(1), result.unbind(1)):
         target.add_(source.flip(flips) if flips else source)
     return total

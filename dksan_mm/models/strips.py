@@ -1,8 +1,8 @@
-"""Maps of features of large images, computed in strips of rows.
+"""Computes feature maps of large images in strips of rows.
 
-Where autograd does not watch, what lies between two maps need not become as
-large as they are: layers are run on some rows, and those around them that
-they see, at a time. No more than rounding changes.
+Without autograd, intermediate maps need not be as large as the whole image:
+layers run on a few rows at a time, plus the neighbouring rows that these
+depend on. Only rounding changes.
 """
 from contextlib import contextmanager
 from typing import Callable, Iterator, NamedTuple, Optional
@@ -10,14 +10,15 @@ from typing import Callable, Iterator, NamedTuple, Optional
 import torch
 from torch import Tensor
 
-# the halo's share is kept small
+# keeps the halo's share small
 MIN_STRIP_ROWS = 8
 DEFAULT_STRIP_BYTES = 2**26
 _strip_bytes = DEFAULT_STRIP_BYTES
 
 
 def is_watched() -> bool:
-    """Whether autograd watches, or a compiler, which plans memory itself."""
+    """Whether gradients are recorded, or a compiler traces, which plans memory
+    itself."""
     return torch.is_grad_enabled() or torch.compiler.is_compiling()
 
 

@@ -1,14 +1,14 @@
-"""The deformable-kernel convolution and the modulated deformable one. Needs
-PyTorch alone.
+"""The deformable-kernel convolution and the modulated deformable convolution.
+Needs only PyTorch.
 
-The backend is chosen by the device of the tensors. Of the deformable-kernel
-convolution: ``cpp`` on CPUs (``portable`` where it could not be built, which
-is logged once), ``triton`` on CUDA devices, and ``portable``, plain PyTorch,
-on any other. Of the modulated deformable convolution: ``cpp`` on CPUs
-(``mmcv`` where it could not be built, which is logged once) and ``mmcv`` on
-CUDA devices; mmcv is imported when it is first run. :class:`use_backend`
-chooses by name, for tests and benchmarks; :func:`backends` lists what is
-installed.
+The device of the tensors chooses the backend. The deformable-kernel
+convolution runs on ``cpp`` on CPUs (on ``portable`` if the C++ kernels could
+not be built, which is logged once), on ``triton`` on CUDA devices, and on
+``portable``, plain PyTorch, elsewhere. The modulated deformable convolution
+runs on ``cpp`` on CPUs (on ``mmcv`` if they could not be built, which is
+logged once) and on ``mmcv`` on CUDA devices; mmcv is imported at its first
+run. :class:`use_backend` chooses by name, for tests and benchmarks;
+:func:`backends` lists what is installed.
 """
 from ._library import backends, use_backend
 from .accelerate import accelerate

@@ -1,7 +1,7 @@
-"""The operator as PyTorch knows it: ``torch.ops.dksan_mm``.
+"""Registers the operator with PyTorch: ``torch.ops.dksan_mm``.
 
-Schemas, shape rules for tracing, autograd, autocast, and which backend serves
-which device. Imports torch alone: a backend is imported when it first runs.
+Schemas, shape rules for tracing, autograd, autocast, and the backend for each
+device. Imports only torch: a backend is imported at its first run.
 
 ====================  ==========================================
 device                backend
@@ -32,11 +32,11 @@ _GEOMETRY = ('int[2] kernel_size, int[2] stride, int[2] padding, '
 
 
 class OpLibrary(torch.library.Library):
-    """A library whose ops raise where forward-mode differentiation
-    (``torch.func.jvp``, ``jacfwd``, dual tensors) reaches them.
+    """A library whose ops raise an error in forward-mode differentiation
+    (``torch.func.jvp``, ``jacfwd``, dual tensors).
 
-    PyTorch's own registration of a gradient drops tangents silently where no
-    input requires a gradient: the derivative would seem to be zero.
+    PyTorch's own registration of gradients silently drops tangents if no input
+    requires a gradient: the derivative would seem to be zero.
     """
 
     def impl(self,
@@ -50,7 +50,7 @@ class OpLibrary(torch.library.Library):
 
 
 def _refuse_tangents(name: str, kernel: Callable, *args: Any) -> Any:
-    # no more than a comparison where there is no forward mode
+    # costs only a comparison outside forward mode
     if forward_ad._current_level >= 0 and any(
             isinstance(arg, Tensor)
             and forward_ad.unpack_dual(arg).tangent is not None
@@ -67,7 +67,7 @@ _library.define(
     f'{FORWARD}(Tensor x, Tensor weight, Tensor kernel_offset, '
     f'Tensor? offset, Tensor? bias, {_GEOMETRY}) -> Tensor',
     tags=torch.Tag.pt2_compliant_tag)
-# A gradient that output_mask leaves out is an empty tensor, (0,).
+# Gradients that output_mask leaves out are empty tensors, (0,).
 _library.define(
     f'{BACKWARD}(Tensor grad_out, Tensor x, Tensor weight, '
     f'Tensor kernel_offset, Tensor? offset, {_GEOMETRY}, '
@@ -77,8 +77,8 @@ _library.define(
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """Return the format of what has the layout of ``x``, (N, C, H, W):
-    channels-last if its channels lie side by side, else contiguous."""
+    """Return the memory format of ``x``, (N, C, H, W): channels-last if its
+    channels are adjacent, else contiguous."""
     if x.shape[1] > 1 and x.stride(1) == 1 and x.shape[2] * x.shape[3] > 1:
         return torch.channels_last
     return torch.contiguous_format
@@ -90,7 +90,8 @@ def empty_like(x: Tensor) -> Tensor:
 
 
 def compute_dtype(*tensors: Optional[Tensor]) -> torch.dtype:
-    """Return the type to compute in: the widest given, at least float32."""
+    """Return the type to compute in: the widest type given, at least float32.
+    """
     dtype = torch.float32
     for tensor in tensors:
         if tensor is not None:
@@ -145,8 +146,8 @@ def _setup_context(ctx: Any, inputs: Tuple[Any, ...], output: Tensor) -> None:
 
 def bias_gradient(grad_out: Tensor, bias: Optional[Tensor],
                   wanted: bool) -> Optional[Tensor]:
-    """Return the gradient of a bias, (C,), summed in the widest type given,
-    float32 at least."""
+    """Return the gradient of a bias, (C,), summed in the widest type given, at
+    least float32."""
     if not wanted:
         return None
     dtype = compute_dtype(grad_out, bias)
@@ -166,7 +167,7 @@ def _backward(ctx: Any, grad_out: Tensor) -> Tuple[Optional[Tensor], ...]:
 
 
 def no_second_order(name: str) -> Callable:
-    """Return the gradient of an op that is itself a gradient: an error."""
+    """Return a gradient function for a gradient op, which raises an error."""
 
     def backward(ctx: Any, *grads: Tensor) -> None:
         raise NotImplementedError(
@@ -185,9 +186,9 @@ torch.library.register_autograd(
 torch.library.register_autograd(
     f'dksan_mm::{BACKWARD}', no_second_order(FORWARD), lib=_library)
 
-# Autocast: the tensors are taken as they come, computed with in float32 at
-# least, and the result has the dtype of x. Backends may use PyTorch's
-# operators, which therefore must not see autocast.
+# Autocast: tensors of any dtype are accepted, computing is done in at least
+# float32, and the result has the dtype of x. Backends may use PyTorch's
+# operators, so autocast is disabled for them.
 
 
 def _without_autocast(name: str, device: str) -> Callable:
@@ -204,16 +205,16 @@ for _name in (FORWARD, BACKWARD):
         _library.impl(_name, _without_autocast(_name, _device),
                       f'Autocast{_device.upper()}')
 
-# Backends: modules with ``forward`` and ``backward``, which take what the
-# ops take, the geometry as one argument
+# Backends: modules with ``forward`` and ``backward``, which take the arguments
+# of the ops, with the geometry as one argument
 
 _MODULES = {'portable': '._reference', 'triton': '._triton'}
 cpp_fault: Optional[str] = None
 
 
 def _load_cpp() -> Optional[str]:
-    """Load the C++ kernels, which enter themselves for the CPU; return None,
-    or why it could not be done."""
+    """Load the C++ kernels, which register themselves for the CPU; return
+    None, or the reason why that failed."""
     try:
         importlib.import_module('._C', __package__)
     except ImportError as error:
@@ -260,13 +261,13 @@ for _name, _run in ((FORWARD, _run_forward), (BACKWARD, _run_backward)):
     _library.impl(_name, functools.partial(_run, 'triton'), 'CUDA')
 cpp_fault = _load_cpp()
 
-# For each op, what runs it on a named backend and which names it knows
+# for each op, the function that runs it on a named backend, and the names
 _runs: Dict[str, Tuple[Callable, Tuple[str, ...]]] = {}
 
 
 def add_backends(name: str, run: Callable, names: Tuple[str, ...]) -> None:
-    """Let :class:`use_backend` choose among ``names`` for the op ``name``:
-    ``run(backend, *args)``."""
+    """Let :class:`use_backend` choose among ``names`` for the op ``name``,
+    which ``run(backend, *args)`` runs."""
     _runs[f'dksan_mm::{name}'] = run, names
 
 
@@ -292,9 +293,8 @@ def backends(op: str = FORWARD) -> List[str]:
 class use_backend(TorchDispatchMode):
     """Run the operators on the named backend, for tests and benchmarks.
 
-    A context manager, for this thread. Elsewhere, and for an operator that
-    has no such backend, the device decides. A backward pass is to run inside
-    as well.
+    A context manager, for this thread. Elsewhere, and for an operator without
+    such a backend, the device decides. The backward pass must also run inside.
 
     Args:
         name (str): ``portable``, ``cpp`` or ``triton`` for
@@ -320,7 +320,7 @@ class use_backend(TorchDispatchMode):
                            args: Tuple[Any, ...] = (),
                            kwargs: Optional[Dict[str, Any]] = None) -> Any:
         run, names = _runs.get(func.name(), (None, ()))
-        # with types, tensor subclasses: somebody is tracing
+        # types are tensor subclasses, which means tracing
         if self.name not in names or types:
             return func(*args, **(kwargs or {}))
         if self.name != 'cpp':

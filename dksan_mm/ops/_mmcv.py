@@ -1,10 +1,10 @@
 """mmcv's kernels of the modulated deformable convolution.
 
-They read what they are given as if it were contiguous (2.1.0), and are
-silently wrong otherwise; the CPU's know no bfloat16 and run on one thread, and
-their backward pass reads outside memory where an offset is not a number. So
-they get contiguous data in float32 at least (positions in float16 are too
-coarse), copied here where need be.
+They assume contiguous data (2.1.0), and are silently wrong otherwise. Those
+for the CPU do not support bfloat16 and run on one thread, and their backward
+pass reads outside memory if an offset is not a number. So they get contiguous
+data in at least float32 (positions in float16 are too coarse), copied here if
+need be.
 """
 from typing import Any, Dict, Optional, Sequence, Tuple
 
@@ -23,7 +23,7 @@ _ext = ext_loader.load_ext(
 
 def _kernel_arguments(weight: Tensor, settings: Sequence[Any],
                       with_bias: bool) -> Dict[str, Any]:
-    """Return what mmcv's two functions take by name."""
+    """Return the keyword arguments of mmcv's two functions."""
     stride, padding, dilation, groups, deform_groups = settings
     return dict(
         kernel_h=weight.shape[2],
@@ -45,7 +45,8 @@ def _plain(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 def forward(shape: Tuple[int, ...], x: Tensor, offset: Tensor, mask: Tensor,
             weight: Tensor, bias: Optional[Tensor], *settings: Any) -> Tensor:
-    """Return the convolution, of ``shape``; the arguments are right."""
+    """Return the convolution, of ``shape``; arguments must be checked already.
+    """
     dtype = compute_dtype(x, offset, mask, weight, bias)
     out = torch.empty(
         shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
@@ -63,14 +64,15 @@ def forward(shape: Tuple[int, ...], x: Tensor, offset: Tensor, mask: Tensor,
 
 def backward(grad_out: Tensor, x: Tensor, offset: Tensor, mask: Tensor,
              weight: Tensor, *settings: Any) -> Tuple[Tensor, ...]:
-    """Return the gradients of the four tensors; the arguments are right."""
+    """Return the gradients of four tensors; arguments must be checked already.
+    """
     tensors = x, offset, mask, weight
     dtype = compute_dtype(grad_out, *tensors)
     x, offset, mask, weight = inputs = [
         _plain(tensor, dtype) for tensor in tensors
     ]
     grads = [torch.zeros_like(tensor) for tensor in inputs]
-    # as in the forward pass, where mmcv compares so that NaN is outside
+    # as in the forward pass, where mmcv treats NaN as outside
     offset = offset.nan_to_num(nan=_FAR)
     unused = x.new_empty(0)
     grad_x, grad_offset, grad_mask, grad_weight = grads

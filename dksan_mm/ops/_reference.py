@@ -1,14 +1,13 @@
 """Portable deformable-kernel convolution: plain PyTorch on any device.
 
-The forward and the backward pass are written out, tap by tap, over blocks of
-output pixels, so that neither inference nor training keeps more than a block
-of intermediate values. This is the implementation that every other backend is
-compared with.
+Forward and backward pass are written out, tap by tap, over blocks of output
+pixels, so that neither inference nor training keeps more than one block of
+intermediate values. Every other backend is compared with this implementation.
 
-Inside, pixels are rows: ``(pixels, C)``. One row of zeros stands behind the
-last pixel; whatever lies outside the image is read from there, and gradients
-sent there are dropped. Hence no masks, and a NaN in the image reaches only
-the outputs that read it.
+Inside, pixels are rows: ``(pixels, C)``. One row of zeros follows the last
+pixel; positions outside the image read it, and gradients sent to it are
+dropped. So no masks are needed, and a NaN in the image reaches only the
+outputs that read it.
 """
 from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
 
@@ -19,17 +18,17 @@ from torch import Tensor
 from ._library import compute_dtype, empty_like, memory_format
 from ._validation import Geometry
 
-# A block's rows should stay in the cache of a CPU core; on an accelerator
-# fewer, larger blocks keep the number of kernel launches low. On either, a
-# block is at most a quarter of the output, so that its intermediate values
-# stay small beside it, unless that would be less than the last of these.
+# A block's rows should fit the cache of a CPU core; on an accelerator, fewer
+# and larger blocks keep the number of kernel launches low. On either, a block
+# is at most a quarter of the output, so that its intermediate values stay
+# small in comparison, but at least _BLOCK_BYTES_LEAST.
 _BLOCK_BYTES_CPU = 1 << 21
 _BLOCK_BYTES_ACCELERATOR = 1 << 26
 _BLOCK_BYTES_LEAST = 1 << 18
 
 
 class _ImageTaps(NamedTuple):
-    """Bilinear reads of one tap: four corners a pixel, row-major."""
+    """Bilinear reads of one tap: four corners per pixel, row-major."""
     rows: Tensor  # (P, 4) int64, row of each corner
     weights: Tensor  # (P, 4)
     frac_y: Tensor  # (P,)
@@ -46,10 +45,10 @@ class _ScopeTaps(NamedTuple):
 
 def _cell(position: Tensor, other: Tensor, size: int,
           other_size: int) -> Tuple[Tensor, Tensor]:
-    """Split positions into the cell's index and the fraction in it.
+    """Split positions into the index of their cell and the fraction in it.
 
-    A position of which either axis lies outside ``(-1, size)``, or is not a
-    number, is moved to -2, from where nothing is read on any side.
+    A position is moved to -2, where nothing is read, if it lies outside ``(-1,
+    size)`` on either axis or is not a number.
     """
     inside = ((position > -1) & (position < size) & (other > -1) &
               (other < other_size))
@@ -61,7 +60,7 @@ def _cell(position: Tensor, other: Tensor, size: int,
 def _hats(index: Tensor, frac: Tensor, size: int) -> Tuple[Tensor, Tensor]:
     """Return bilinear weights over ``size`` cells and their derivatives.
 
-    At a whole number the derivative is the one towards larger positions.
+    At whole positions the derivative is the one towards larger positions.
     """
     cells = torch.arange(size, device=index.device)
     low = (cells == index[..., None]).to(frac.dtype)
@@ -71,7 +70,7 @@ def _hats(index: Tensor, frac: Tensor, size: int) -> Tuple[Tensor, Tensor]:
 
 
 class _Sampler:
-    """Gives, for a block of output pixels and a tap, where it reads."""
+    """Gives the positions that a tap reads for a block of output pixels."""
 
     def __init__(self, x: Tensor, weight: Tensor, kernel_offset: Tensor,
                  offset: Optional[Tensor], geometry: Geometry,
@@ -143,7 +142,7 @@ class _Sampler:
         return _ImageTaps(rows, weights, frac_y, frac_x)
 
     def scope_taps(self, block: slice, tap: int) -> _ScopeTaps:
-        # the offset comes last, as in every backend: near a kink rounding
+        # the offset is added last, as in every backend: near a kink, rounding
         # decides on which side of it a position lies
         position = [
             divmod(tap, self.geometry.kernel_size[1])[axis] +
@@ -170,8 +169,8 @@ class _Sampler:
         """Return the resampled kernel at the taps, (P, C)."""
         if self.finite_scope:
             return self.join_groups(torch.bmm(taps.weights, self.weight))
-        # zero times what is not finite is not zero: cells that are not read
-        # must stay out
+        # zero times infinity or NaN is not zero: leave out cells that are not
+        # read
         total = taps.weights.new_zeros(
             (*taps.weights.shape[:2], self.weight.shape[2]))
         for cell in range(self.weight.shape[1]):
@@ -191,7 +190,7 @@ class _Sampler:
 
 def _rows_of(image: Tensor) -> Tuple[Tensor, bool]:
     """Return rows, (N * H * W, C), for the values of ``image``, and whether
-    they share its memory: what is written to them need not be copied."""
+    they share its memory, so that they need not be copied back."""
     rows = image.permute(0, 2, 3, 1)
     if rows.is_contiguous():
         return rows.view(-1, image.shape[1]), True
@@ -235,7 +234,7 @@ def backward(grad_out: Tensor, x: Tensor, weight: Tensor,
              geometry: Geometry,
              output_mask: Sequence[bool]) -> Tuple[Tensor, ...]:
     """Return the gradients of x, weight, kernel_offset and offset, each with
-    the shape, dtype and memory format of what it belongs to, or (0,) where
+    the shape, dtype and memory format of its tensor, or of shape (0,) if
     ``output_mask`` leaves it out."""
     dtype = compute_dtype(grad_out, x, weight, kernel_offset, offset)
     sampler = _Sampler(x, weight, kernel_offset, offset, geometry, dtype)
@@ -271,7 +270,7 @@ def _tap_backward(grad: Tensor, sampler: _Sampler, block: slice, tap: int,
                   grad_image: Tensor, grad_weight: Tensor,
                   grad_kernel_offset: Tensor,
                   grad_offset: Optional[Tensor]) -> None:
-    """Add what one tap of one block contributes to the gradients."""
+    """Add the contribution of one tap of one block to the gradients."""
     taps = sampler.image_taps(block, tap)
     scope_taps = sampler.scope_taps(block, tap)
 

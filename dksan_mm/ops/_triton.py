@@ -1,21 +1,21 @@
 """Deformable-kernel convolution on GPUs, in Triton.
 
 A program works on a tile: some output pixels (rows) by some channels of one
-group (columns), so that positions are computed once for a pixel, not for each
-channel. Triton lays the lanes of a warp along the axis on which it knows of
-neighbours in memory, channels where the image is channels-last, else along
-the first axis, pixels; the shape of the tile follows.
+group (columns), so that positions are computed once per pixel, not per
+channel. Triton lays the lanes of a warp along the axis that it knows to be
+contiguous in memory (channels, if the image is channels-last), else along the
+first axis, pixels; the shape of the tile follows from that.
 
 - ``_forward_kernel``: the output.
 - ``_backward_kernel``: the gradients of both offsets, summed over channels in
-  the program; and the image's, added up in memory.
-- ``_weight_kernel``: the scope's gradient, as partial sums, one a program.
+the program, and the gradient of the image, added up in memory.
+- ``_weight_kernel``: the scope's gradient, as one partial sum per program.
 
-What lies outside an image or a scope, and what would be beyond the end of a
-tensor, is never loaded or stored. Nothing here waits for the GPU.
+Positions outside an image or a scope, or beyond the end of a tensor, are never
+loaded or stored. Nothing here waits for the GPU.
 
-Triton's interpreter runs all this on CPUs, for tests: the environment has to
-have TRITON_INTERPRET=1 before anything imports triton.
+For tests, Triton's interpreter runs all this on CPUs: set TRITON_INTERPRET=1
+in the environment before anything imports triton.
 """
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
@@ -27,24 +27,24 @@ from torch import Tensor
 from ._library import compute_dtype, empty_like, memory_format
 from ._validation import Geometry
 
-# Element offsets up to this fit 32 bits with room for the last tile, which
-# reaches beyond the last pixel.
+# Element offsets up to this fit 32 bits, with room for the last tile, which
+# extends beyond the last pixel.
 _MAX_OFFSET_32 = 2**31 - 2**16
-# Pixels and channels of a tile, by whether the image is channels-last: so many
-# that the values fit the registers. A tile of fewer channels has more pixels.
-# The matrix products of _weight_kernel need at least 16 pixels.
+# Pixels and channels of a tile, by whether the image is channels-last; the
+# values fit the registers. A tile with fewer channels has more pixels. The
+# matrix products of _weight_kernel need at least 16 pixels.
 _FORWARD_TILES = {True: (16, 128), False: (128, 16)}
 _BACKWARD_TILES = {True: (8, 128), False: (32, 32)}
 _WEIGHT_TILES = {True: (16, 128), False: (32, 32)}
 _MOST_PIXELS = 128
-# Cells of the scope that a program of _weight_kernel sums for, at most
+# Most cells of the scope that a program of _weight_kernel sums for
 _MOST_CELLS = 64
-# How many partial sums of the scope's gradient, and their elements, at most
+# Most partial sums of the scope's gradient, and most elements in them
 _MOST_PARTS = 512
 _MOST_PART_ELEMENTS = 1 << 22
 
 # Positions. In the kernels an image is a tuple (tensor, strides of N, C, H and
-# W); pixels are (sample, row, column, which of them there are), and cells are
+# W); pixels are (sample, row, column, mask of those that exist), and cells are
 # (top, left, fraction down, fraction right).
 
 
@@ -60,7 +60,7 @@ def _pixels(tile, sizes, BLOCK: tl.constexpr, INDEX: tl.constexpr):
 @triton.jit
 def _channels(tile, group, GROUPS: tl.constexpr, BLOCK: tl.constexpr,
               INDEX: tl.constexpr):
-    """Return a tile's channels of a group: those c with c mod G = group."""
+    """Return a tile's channels of a group: all c with c mod G = group."""
     channel = tl.cast(tile, INDEX) * BLOCK + tl.arange(0, BLOCK)
     return group + GROUPS * channel
 
@@ -84,9 +84,9 @@ def _tile_at(image, pixels, channel):
 
 @triton.jit
 def _cell(y, x, height, width, exists, INDEX: tl.constexpr):
-    """Return the cells that positions lie in. Positions outside, or not a
-    number, go to -2, where no corner is inside; casting them to integers
-    would be undefined."""
+    """Return the cells that positions lie in. Positions that are outside or
+    not a number are moved to -2, where no corner is inside; casting them to
+    integers would be undefined."""
     inside = exists & (y > -1) & (y < height) & (x > -1) & (x < width)
     y = tl.where(inside, y, -2.)
     x = tl.where(inside, x, -2.)
@@ -98,8 +98,8 @@ def _cell(y, x, height, width, exists, INDEX: tl.constexpr):
 @triton.jit
 def _image_cell(tap, offset, pixels, sizes, geometry, TAPS: tl.constexpr,
                 DTYPE: tl.constexpr, INDEX: tl.constexpr):
-    """Return where a tap reads the image. ``sizes``: C, H, W; ``geometry``:
-    stride, padding and dilation, each (vertical, horizontal)."""
+    """Return the cell that a tap reads in the image. ``sizes``: C, H, W;
+    ``geometry``: stride, padding and dilation, each (vertical, horizontal)."""
     _, row, column, exists = pixels
     y = (row * geometry[0] - geometry[2] +
          tap // TAPS[1] * geometry[4]).to(DTYPE)
@@ -115,7 +115,7 @@ def _image_cell(tap, offset, pixels, sizes, geometry, TAPS: tl.constexpr,
 @triton.jit
 def _scope_cell(tap, group, kernel_offset, pixels, TAPS: tl.constexpr,
                 SCOPE: tl.constexpr, DTYPE: tl.constexpr, INDEX: tl.constexpr):
-    """Return where a tap reads the scope."""
+    """Return the cell that a tap reads in the scope."""
     exists = pixels[3]
     at = _at(kernel_offset, pixels, 2 * (group * TAPS[0] * TAPS[1] + tap))
     y = tl.load(at, mask=exists, other=0).to(DTYPE)
@@ -130,8 +130,8 @@ def _scope_cell(tap, group, kernel_offset, pixels, TAPS: tl.constexpr,
 
 @triton.jit
 def _corners(image, sample, channel, cell, height, width, real):
-    """Return pointers to the corners of cells, and which are to be touched:
-    those inside the image, of ``real`` channels."""
+    """Return pointers to the corners of cells, and masks of those to access:
+    inside the image, in ``real`` channels."""
     top, left, _, _ = cell
     first = _tile_at(image, (sample, top, left, None), channel)
     has_top = top >= 0
@@ -191,9 +191,9 @@ def _slopes(corners, cell):
 def _add(image, sample, channel, cell, height, width, real, value, scale):
     """Add values, times the bilinear weights, to the corners of cells.
 
-    The order is not fixed, so that floating sums differ from run to run. With
-    a ``scale``, multiples of 1 / scale are added, as integers, of which the
-    sum does not depend on the order.
+    The order is not fixed, so floating-point sums differ from run to run. With
+    a ``scale``, multiples of 1 / scale are added as integers, whose sum does
+    not depend on the order.
     """
     at, inside = _corners(image, sample, channel, cell, height, width, real)
     weights = _weights(cell)
@@ -208,7 +208,7 @@ def _add(image, sample, channel, cell, height, width, real, value, scale):
 
 # Kernels. ``sizes``: C, H, W; ``out_sizes``: pixels, H_out, W_out; ``table``:
 # the scope as an image, (1, C, S_h, S_w). Tensors that are None at compile
-# time are not wanted, or not given.
+# time are not wanted or not given.
 
 
 @triton.jit
@@ -300,7 +300,8 @@ def _backward_kernel(grad_out, x, table, kernel_offset, offset, grad_x, scale,
 
 @triton.jit
 def _hat(cells, first, fraction):
-    """Return the weights of all cells along an axis: of two, not zero."""
+    """Return the weights of all cells along an axis; two of them are not zero.
+    """
     first = first[:, None]
     fraction = fraction[:, None]
     return tl.where(cells == first, 1 - fraction, 0.) + tl.where(
@@ -314,8 +315,8 @@ def _weight_kernel(grad_out, x, kernel_offset, offset, parts, sizes, out_sizes,
                    BLOCK_C: tl.constexpr, BLOCK_S: tl.constexpr,
                    DTYPE: tl.constexpr, INDEX: tl.constexpr):
     """Sum, over some tiles of pixels, the products with the bilinear weights
-    of all cells: a product of matrices, without conflicts in memory.
-    ``parts``: an image, (parts, C, 1, cells)."""
+    of all cells, as a matrix product, without conflicts in memory. ``parts``:
+    an image, (parts, C, 1, cells)."""
     group = tl.program_id(1) % GROUPS
     channel = _channels(
         tl.program_id(1) // GROUPS, group, GROUPS, BLOCK_C, INDEX)
@@ -358,7 +359,7 @@ def _weight_kernel(grad_out, x, kernel_offset, offset, parts, sizes, out_sizes,
 
 
 def _check_device(x: Tensor) -> None:
-    # Triton's own functions, too, have to be the interpreter's
+    # Triton's own functions must be the interpreter's, too
     compiled = [
         isinstance(function, triton.JITFunction)
         for function in (_forward_kernel, tl.sum)
@@ -372,33 +373,33 @@ def _check_device(x: Tensor) -> None:
 
 
 def _needs_64_bits(tensor: Tensor) -> bool:
-    """Whether there is an element too far from the first one."""
+    """Whether an element is too far from the first one for 32-bit offsets."""
     last = sum((size - 1) * stride
                for size, stride in zip(tensor.shape, tensor.stride()))
     return last > _MAX_OFFSET_32
 
 
 def _image(tensor: Optional[Tensor]) -> Optional[Tuple[Any, ...]]:
-    """Return a tensor as the kernels take it: with its strides."""
+    """Return a tensor with its strides, as the kernels take it."""
     return None if tensor is None else (tensor, *tensor.stride())
 
 
 class _Tiling(NamedTuple):
-    """How many tiles there are, and their size."""
+    """Number and size of tiles."""
     pixel_tiles: int
     channel_tiles: int  # of all groups
     constants: Dict[str, int]
 
 
 class _Problem(NamedTuple):
-    """What all kernels are given."""
+    """Arguments that all kernels share."""
     images: Dict[str, Optional[Tensor]]
     constants: Dict[str, Any]
     table: Tensor  # the scope in the type to compute in, (1, C, S_h, S_w)
     pixels: int
 
     def tile(self, tiles: Dict[bool, Tuple[int, int]]) -> _Tiling:
-        """Divide the problem into tiles, of a size by layout."""
+        """Divide the problem into tiles; their size depends on the layout."""
         x = self.images['x']
         groups = self.constants['GROUPS']
         pixels, channels = tiles[memory_format(x) == torch.channels_last]
@@ -485,15 +486,15 @@ def backward(grad_out: Tensor, x: Tensor, weight: Tensor,
              geometry: Geometry,
              output_mask: Sequence[bool]) -> Tuple[Tensor, ...]:
     """Return the gradients of x, weight, kernel_offset and offset, each with
-    the shape, dtype and memory format of what it belongs to, or (0,) where
+    the shape, dtype and memory format of its tensor, or of shape (0,) if
     ``output_mask`` leaves it out.
 
-    All but that of x are the same in every run; that of x is so where
-    :func:`torch.use_deterministic_algorithms` asks for it, and then a NaN or
-    an infinity in ``grad_out`` or ``weight`` makes all of it a NaN.
+    All but the gradient of x are the same in every run. With
+    :func:`torch.use_deterministic_algorithms` the gradient of x is, too; then
+    a NaN or an infinity in ``grad_out`` or ``weight`` makes all of it NaN.
 
     Raises:
-        RuntimeError: As :func:`forward`.
+        RuntimeError: As for :func:`forward`.
     """
     _check_device(x)
     tensors = (x, weight, kernel_offset, offset)
@@ -513,7 +514,7 @@ def backward(grad_out: Tensor, x: Tensor, weight: Tensor,
 
 def _grad_pixels(problem: _Problem, grad_out: Tensor, grad_x: Tensor,
                  grad_kernel_offset: Tensor, grad_offset: Tensor) -> None:
-    """Write those of three gradients that are not empty."""
+    """Write the three gradients, except those that are empty."""
     scale = total = None
     if grad_x.numel():
         dtype = problem.table.dtype
@@ -538,9 +539,9 @@ def _grad_pixels(problem: _Problem, grad_out: Tensor, grad_x: Tensor,
 
 
 def _scale(problem: _Problem, grad_out: Tensor) -> Tensor:
-    """Return by what to multiply what is added to the image's gradient, so
-    that no sum in 64-bit integers overflows: an element gets no more than the
-    largest possible product from each tap of each pixel of its image."""
+    """Return the factor for values added to the image's gradient, so that no
+    sum in 64-bit integers overflows: an element gets at most the largest
+    possible product from each tap of each pixel of its image."""
     out_pixels = grad_out.shape[2] * grad_out.shape[3]
     k_h, k_w = problem.constants['TAPS']
     bound = out_pixels * k_h * k_w
@@ -552,8 +553,8 @@ def _scale(problem: _Problem, grad_out: Tensor) -> Tensor:
 
 
 def _grad_weight(problem: _Problem, grad_out: Tensor) -> Tensor:
-    """Return the scope's gradient, (C, S_h * S_w), by sums over the pixels of
-    some programs each, so many that the GPU is filled."""
+    """Return the scope's gradient, (C, S_h * S_w), from partial sums of as
+    many programs as fill the GPU."""
     channels = grad_out.shape[1]
     s_h, s_w = problem.constants['SCOPE']
     block = min(max(triton.next_power_of_2(s_h * s_w), 16), _MOST_CELLS)

@@ -1,4 +1,4 @@
-"""What the operator accepts: checks that do not depend on a backend."""
+"""Checks of the operator's arguments, independent of the backend."""
 from typing import NamedTuple, Optional, Tuple, Union
 
 import torch
@@ -17,7 +17,7 @@ class Geometry(NamedTuple):
     dilation: Tuple[int, int]
 
     def output_size(self, height: int, width: int) -> Tuple[int, int]:
-        """Return (H_out, W_out) as ``torch.nn.functional.conv2d`` has it."""
+        """Return (H_out, W_out), as in ``torch.nn.functional.conv2d``."""
         return tuple((size + 2 * p - d * (k - 1) - 1) // s + 1
                      for size, k, s, p, d in zip((height, width), *self))
 
@@ -41,7 +41,7 @@ def check_geometry(kernel_size: Size, stride: Size, padding: Size,
 
 
 def check_tensors(x: Tensor, **others: Optional[Tensor]) -> None:
-    """Check types, and that all tensors are where ``x`` is."""
+    """Check types, and that all tensors are on the device of ``x``."""
     for name, tensor in dict(x=x, **others).items():
         if tensor is None and name in ('offset', 'bias'):
             continue
@@ -107,8 +107,8 @@ def check_arguments(x: Tensor,
                     bias: Optional[Tensor],
                     geometry: Geometry,
                     grad_out: Optional[Tensor] = None) -> None:
-    """Raise TypeError or ValueError, naming the argument, unless all are as
-    :func:`dksan_mm.ops.deform_kernel_conv2d` says."""
+    """Raise TypeError or ValueError, naming the argument, unless all arguments
+    are as :func:`dksan_mm.ops.deform_kernel_conv2d` requires."""
     check_tensors(
         x=x,
         weight=weight,

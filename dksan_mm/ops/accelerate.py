@@ -1,4 +1,4 @@
-"""Our operators in models of mmcv and MMagic."""
+"""Uses our operators in models of mmcv and MMagic."""
 import logging
 from types import FunctionType, MethodType
 from typing import Callable, List, Optional
@@ -11,23 +11,22 @@ _NAME = 'modulated_deform_conv2d'
 
 
 def accelerate(model: nn.Module) -> List[str]:
-    """Let a model's modulated deformable convolutions run on
+    """Run a model's modulated deformable convolutions on
     :func:`dksan_mm.ops.modulated_deform_conv2d`.
 
-    These are mmcv's ``ModulatedDeformConv2d`` and classes derived from it:
-    mmcv's ``DCNv2``, EDVR's and BasicVSR++'s alignments in MMagic. On CPUs
-    they become several times faster, and right in any memory format; on GPUs
-    they stay as fast as they are. Parameters, state dict and classes stay as
-    they are: only ``forward`` of each such module is replaced, by the same
-    code with our function in place of mmcv's. It is not undone by loading a
-    checkpoint, and is to be repeated where a model is built anew, from a
-    pickle, say.
+    This covers mmcv's ``ModulatedDeformConv2d`` and derived classes: mmcv's
+    ``DCNv2`` and the alignments of EDVR and BasicVSR++ in MMagic. On CPUs they
+    become several times faster, and correct in any memory format; on GPUs
+    their speed does not change. Parameters, state dict and classes stay the
+    same: only ``forward`` of each such module is replaced, by the same code
+    with our function instead of mmcv's. Loading a checkpoint does not undo
+    this; repeat it for a model that is built again, for example from a pickle.
 
     Args:
-        model (nn.Module): Changed in place.
+        model (nn.Module): The model, changed in place.
 
     Returns:
-        list[str]: Names of the modules that use our function now.
+        list[str]: Names of the modules that now use our function.
     """
     from mmcv.ops import ModulatedDeformConv2d
     found, left = [], []
@@ -48,7 +47,7 @@ def accelerate(model: nn.Module) -> List[str]:
 
 
 def _with_ours(module: nn.Module) -> Optional[Callable]:
-    """Return the module's forward as a function that calls ours; None if it
+    """Return the module's forward, changed to call our function; None if it
     calls neither mmcv's nor ours by its name."""
     function = getattr(module.forward, '__func__', None)
     if not isinstance(function, FunctionType) or (

@@ -1,6 +1,6 @@
 """Deformable-kernel convolution: the public function and its modules.
 
-Deformable kernels are from Gao et al., "Deformable Kernels: Adapting
+Deformable kernels come from Gao et al., "Deformable Kernels: Adapting
 Effective Receptive Fields for Object Deformation" (ICLR 2020); together with
 deformed image positions they are eq. 11 of the DKSAN paper.
 """
@@ -50,11 +50,11 @@ def deform_kernel_conv2d(x: Tensor,
         offset (Tensor, optional): Offsets dp in the image, in pixels,
             (N, 2*K, H_out, W_out): for each tap (dy, dx). Default: None, no
             offset.
-        bias (Tensor, optional): (C,). Default: None.
+        bias (Tensor, optional): Bias, (C,). Default: None.
         kernel_size (int or tuple[int]): (k_h, k_w). Default: 3.
-        stride (int or tuple[int]): Default: 1.
+        stride (int or tuple[int]): Stride. Default: 1.
         padding (int or tuple[int]): Zeros around the image. Default: 0.
-        dilation (int or tuple[int]): Default: 1.
+        dilation (int or tuple[int]): Dilation. Default: 1.
 
     Returns:
         Tensor: (N, C, H_out, W_out), with the size that
@@ -62,29 +62,30 @@ def deform_kernel_conv2d(x: Tensor,
         format of ``x``.
 
     Dtypes are float32, float64, bfloat16 and float16, and may be mixed.
-    Computing is done in the widest of them, in float32 at least: under
-    autocast as well, where tensors are taken as they come and the result has
-    ``x``'s dtype all the same. The result, and each gradient, is that of
-    float64 on the same inputs to 1e-5 in float32, 2**-7 in bfloat16 and
-    2**-10 in float16 (relative plus absolute, values of order one).
-    Gradients of second order are not implemented.
+    Computing is done in the widest of them, but at least in float32. This
+    holds under autocast, too, which casts no tensor; the result has the dtype
+    of ``x``. The result and each gradient differ from those in float64 on the
+    same inputs by at most 1e-5 in float32, 2**-7 in bfloat16 and 2**-10 in
+    float16 (relative plus absolute, for values of order one). Second-order
+    gradients are not implemented.
 
-    It is the op ``torch.ops.dksan_mm.deform_kernel_conv2d``, which compiles
-    and exports; the device decides what runs, see :mod:`dksan_mm.ops`. In
-    inference, beside its arguments, the C++ backend needs the result and, if
-    ``x`` is not channels-last, one copy of it; the portable one at most four
-    times the memory of ``x`` (float32, C = 128, K = 9, G = 1, inputs of half
-    a MiB and more; bfloat16 and float16 up to 5.5 times theirs).
+    This is the op ``torch.ops.dksan_mm.deform_kernel_conv2d``, which can be
+    compiled and exported; the device chooses the backend, see
+    :mod:`dksan_mm.ops`. In inference, the C++ backend needs memory for the
+    result and, if ``x`` is not channels-last, for one copy of it. The portable
+    backend needs at most four times the memory of ``x`` (float32, C = 128, K =
+    9, G = 1, inputs of half a MiB and more), or up to 5.5 times in bfloat16
+    and float16.
 
     The C++ backend gives the same bits in every run with the same number of
-    threads. The Triton one adds up the gradient of ``x`` in an order that is
-    not fixed, unless :func:`torch.use_deterministic_algorithms` asks for it.
+    threads. The Triton backend sums the gradient of ``x`` in an order that is
+    not fixed, unless :func:`torch.use_deterministic_algorithms` is set.
 
     Raises:
-        TypeError: An argument is no tensor or of another dtype.
+        TypeError: An argument is no tensor, or has another dtype.
         ValueError: A shape, a device or a hyper-parameter breaks the rules
             above; the message names it.
-        NotImplementedError: A gradient of second order is asked for.
+        NotImplementedError: A second-order gradient is requested.
     """
     geometry = check_geometry(kernel_size, stride, padding, dilation)
     check_arguments(x, weight, kernel_offset, offset, bias, geometry)
@@ -93,7 +94,7 @@ def deform_kernel_conv2d(x: Tensor,
 
 
 class DeformKernelConv2d(nn.Module):
-    """Deformable-kernel convolution of which the offsets are given.
+    """Deformable-kernel convolution with given offsets.
 
     The arguments up to ``bias`` are those of :class:`torch.nn.Conv2d`. The
     convolution is always depthwise.
@@ -102,23 +103,23 @@ class DeformKernelConv2d(nn.Module):
         in_channels (int): Channels C of the input.
         out_channels (int): Must equal ``in_channels``.
         kernel_size (int or tuple[int]): Taps (k_h, k_w). Default: 3.
-        stride (int or tuple[int]): Default: 1.
-        padding (int or tuple[int]): Default: 0.
-        dilation (int or tuple[int]): Default: 1.
-        groups (int): 1 or ``in_channels``, which mean the same here: builders
-            of OpenMMLab pass 1 when nothing is said. Default: 1.
+        stride (int or tuple[int]): Stride. Default: 1.
+        padding (int or tuple[int]): Zeros around the image. Default: 0.
+        dilation (int or tuple[int]): Dilation. Default: 1.
+        groups (int): 1 or ``in_channels``, which mean the same here:
+            OpenMMLab's builders pass 1 by default. Default: 1.
         bias (bool): Whether to add a bias. Default: True.
         scope_size (int or tuple[int]): Size (S_h, S_w) of the scope kernel.
             Default: 4.
-        negative_slope (float): Of the leaky ReLU that follows, for the
-            initial weights only; see :meth:`init_weights`. Default: 0.1.
+        negative_slope (float): Slope of the leaky ReLU that follows, used only
+            for the initial weights; see :meth:`init_weights`. Default: 0.1.
 
     Raises:
-        ValueError: ``out_channels`` or ``groups`` is not as said, or a size
-            is not a positive integer.
+        ValueError: ``out_channels`` or ``groups`` breaks the rules above, or a
+            size is not a positive integer.
     """
 
-    # what mmcv's ConvModule asks of a convolution
+    # attributes that mmcv's ConvModule expects of a convolution
     transposed = False
     output_padding = (0, 0)
 
@@ -155,12 +156,13 @@ class DeformKernelConv2d(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Set the scope so that zero offsets keep the input's mean square
-        through the layer and the leaky ReLU after it; set the bias to zero.
+        """Initialise the scope so that, at zero offsets, the layer and the
+        leaky ReLU after it preserve the input's mean square; set the bias to
+        zero.
 
         At zero offsets a tap is a bilinear average of scope cells (of four,
-        for taps 3 and scope 4), which takes variance away: the usual fan-in
-        rule would forget that.
+        for 3 taps and scope 4), which reduces variance; the usual fan-in rule
+        ignores that.
         """
         energy = 1.
         for taps, scope in zip(self.kernel_size, self.scope_size):
@@ -177,8 +179,8 @@ class DeformKernelConv2d(nn.Module):
                 x: Tensor,
                 kernel_offset: Tensor,
                 offset: Optional[Tensor] = None) -> Tensor:
-        """Return :func:`deform_kernel_conv2d` of the arguments, with shapes
-        as there."""
+        """Return :func:`deform_kernel_conv2d` of the arguments; shapes are the
+        same."""
         return deform_kernel_conv2d(
             x,
             self.weight,
@@ -202,12 +204,12 @@ class DeformKernelConv2dPack(DeformKernelConv2d):
     """Deformable-kernel convolution that predicts its own offsets.
 
     One ordinary convolution, ``conv_offset``, gives the image offsets (2*K
-    channels) and behind them the kernel offsets (G*2*K). It starts at zero,
-    so that the layer starts as an ordinary depthwise convolution.
+    channels), followed by the kernel offsets (G*2*K channels). It starts at
+    zero, so that the layer starts as an ordinary depthwise convolution.
 
     Args:
         *args: As for :class:`DeformKernelConv2d`.
-        kernel_offset_groups (int): G; a divisor of ``in_channels``.
+        kernel_offset_groups (int): Groups G, a divisor of ``in_channels``.
             Default: 1.
         guide_channels (int, optional): Channels of the ``guide`` that the
             offsets are predicted from. Default: None, ``in_channels``.
@@ -249,17 +251,17 @@ class DeformKernelConv2dPack(DeformKernelConv2d):
         nn.init.zeros_(self.conv_offset.bias)
 
     def init_weights(self) -> None:
-        """As :meth:`DeformKernelConv2d.init_weights`; offsets start at zero.
+        """Like :meth:`DeformKernelConv2d.init_weights`; offsets start at zero.
         """
         super().init_weights()
         if hasattr(self, 'conv_offset'):
             self.init_offset()
 
     def _scope_limits(self, like: Tensor) -> Tuple[Tensor, Tensor]:
-        """Return the least and greatest kernel offset, (G*2*K, 1, 1).
+        """Return the smallest and largest kernel offsets, (G*2*K, 1, 1).
 
-        Made when they are used: buffers that the state dict does not hold
-        would be undefined after a construction on the meta device.
+        They are made when used: buffers outside the state dict would be
+        undefined after construction on the meta device.
         """
         steps = (
             torch.arange(size, device=like.device, dtype=like.dtype)

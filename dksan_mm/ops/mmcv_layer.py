@@ -1,6 +1,6 @@
 """Registers the packed convolution as mmcv's conv layer ``DKC``.
 
-Kept out of ``dksan_mm.ops`` so that the operator needs PyTorch alone. In a
+Kept out of ``dksan_mm.ops`` so that the operator needs only PyTorch. In a
 config: ``custom_imports = dict(imports=['dksan_mm.ops.mmcv_layer'])``.
 """
 from mmengine.registry import MODELS

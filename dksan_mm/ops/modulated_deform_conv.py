@@ -1,5 +1,5 @@
-"""The modulated deformable convolution, as mmcv has it, as an op of PyTorch's
-library: ``torch.ops.dksan_mm.modulated_deform_conv2d``.
+"""mmcv's modulated deformable convolution as an op of PyTorch's library:
+``torch.ops.dksan_mm.modulated_deform_conv2d``.
 
 ========  =========================================================
 device    backend
@@ -50,31 +50,31 @@ def modulated_deform_conv2d(x: Tensor,
                             deform_groups: int = 1) -> Tensor:
     """Convolve at deformed positions, each tap scaled by a mask (DCNv2).
 
-    It is mmcv's function of this name, with its arguments, for any memory
-    format and any floating dtype.
+    This is mmcv's function of the same name, with the same arguments, but for
+    any memory format and any floating dtype.
 
     Args:
         x (Tensor): (N, C, H, W), N >= 0.
-        offset (Tensor): Offsets in pixels, (N, D*2*K, H_out, W_out), D being
-            ``deform_groups`` and K = k_h * k_w: for each group, which has
-            C / D channels side by side, for each tap (dy, dx).
+        offset (Tensor): Offsets in pixels, (N, D*2*K, H_out, W_out), where D
+            is ``deform_groups`` and K = k_h * k_w: for each group of C / D
+            adjacent channels, for each tap (dy, dx).
         mask (Tensor): Factors, (N, D*K, H_out, W_out).
         weight (Tensor): (C_out, C / groups, k_h, k_w).
-        bias (Tensor, optional): (C_out,). Default: None.
-        stride (int or tuple[int]): Default: 1.
+        bias (Tensor, optional): Bias, (C_out,). Default: None.
+        stride (int or tuple[int]): Stride. Default: 1.
         padding (int or tuple[int]): Zeros around the image. Default: 0.
-        dilation (int or tuple[int]): Default: 1.
-        groups (int): Default: 1.
-        deform_groups (int): D. Default: 1.
+        dilation (int or tuple[int]): Dilation. Default: 1.
+        groups (int): Groups of the convolution. Default: 1.
+        deform_groups (int): Groups D of offsets and masks. Default: 1.
 
     Returns:
         Tensor: (N, C_out, H_out, W_out), in the dtype and memory format of
         ``x``. Dtypes may be mixed, as they are under autocast: computing is
-        done in the widest of them, in float32 at least. Gradients of second
-        order are not implemented.
+        done in the widest of them, but at least in float32. Second-order
+        gradients are not implemented.
 
     Raises:
-        TypeError: A tensor is not of a floating dtype.
+        TypeError: A tensor has no floating dtype.
         ValueError: A shape, a device or a number breaks the rules above; the
             message names it.
     """
@@ -170,9 +170,9 @@ def _without_cpp(run: Callable, *args: Any) -> Any:
     return run('mmcv', *args)
 
 
-# Under autocast tensors come as they are, without a rule of our own; mmcv's
-# kernels use operators in place, which autocast leaves alone. The C++ kernels
-# have entered themselves.
+# There is no autocast rule: autocast then casts no tensor, and mmcv's kernels
+# use in-place operators, which it leaves alone. The C++ kernels register
+# themselves.
 for _name, _run in ((FORWARD, _run_forward), (BACKWARD, _run_backward)):
     _definitions.impl(_name, functools.partial(_run, 'mmcv'), 'CUDA')
     if _library.cpp_fault is not None:

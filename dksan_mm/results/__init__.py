@@ -1,1 +1,1 @@
-"""What a test wrote: result files, tables, the report. Needs no PyTorch."""
+"""Results of tests: files, tables, the report. Needs no PyTorch."""

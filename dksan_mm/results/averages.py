@@ -1,4 +1,4 @@
-"""Numbers of frames, and their means by sequence and over sequences."""
+"""Metrics of frames, and their means by sequence and over sequences."""
 from statistics import fmean
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -6,13 +6,13 @@ Values = Dict[str, Optional[float]]
 # {sequence: [{'frame': name, metric: value, ...}, ...]}
 Frames = Dict[str, List[Dict[str, Any]]]
 
-#: Sequences up to which tables show each.
+#: Tables list sequences singly up to this number.
 MOST_ROWS = 200
 
 
 def merge_frames(parts: Sequence[Sequence[Mapping[str, Any]]]) -> Frames:
-    """Return what several processes measured as one, sorted, without the
-    frames that a sampler gave out twice."""
+    """Merge the measurements of several processes, sorted, without the frames
+    that a sampler gave out twice."""
     frames = {
         (result['sequence'], result['frame']): result
         for part in parts
@@ -29,8 +29,8 @@ def merge_frames(parts: Sequence[Sequence[Mapping[str, Any]]]) -> Frames:
 def average_frames(frames: Frames) -> Tuple[Values, Dict[str, Values]]:
     """Average over frames, and then over sequences without weights.
 
-    The sums are exact before they are rounded, so they depend on nothing but
-    the numbers. None (not measured) is left out; the mean of nothing is None.
+    Sums are exact before rounding, so they do not depend on the order. None
+    (not measured) is left out; the mean of nothing is None.
 
     Args:
         frames (dict): ``{sequence: [{'frame': name, metric: value}, ...]}``.
@@ -55,8 +55,8 @@ def average_frames(frames: Frames) -> Tuple[Values, Dict[str, Values]]:
 
 
 def rows_of(sequences: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the sequences that a table has rows for: all, or none where they
-    are more than anybody reads, as the 7824 clips of Vimeo-90K."""
+    """Return the sequences to list in a table: all, or none if there are more
+    than anybody reads, such as the 7824 clips of Vimeo-90K."""
     return sequences if len(sequences) <= MOST_ROWS else {}
 
 

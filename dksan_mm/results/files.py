@@ -1,7 +1,7 @@
-"""Files of results: what tools/test.py --result-dir writes, and reading it.
+"""Writes and reads the result files of tools/test.py --result-dir.
 
-A data set has one NAME.json, with everything, and one NAME.csv, with the
-metrics alone, so that the CSV of a repeated test has the same bytes.
+A data set has one NAME.json, with everything, and one NAME.csv, with only the
+metrics, so that the CSV of a repeated test has the same bytes.
 """
 import csv
 import glob
@@ -34,12 +34,13 @@ _CURE = 'write it anew with tools/test.py --result-dir'
 
 
 def write_result(folder: str, result: Mapping[str, Any]) -> None:
-    """Write ``result`` as NAME.csv and NAME.json, NAME being the data set's.
+    """Write ``result`` as NAME.csv and NAME.json, where NAME is the data
+    set's.
 
     Strict JSON has neither infinity nor NaN: they become the strings 'inf',
-    '-inf' and 'nan'. Both files are made before the first is written, and the
-    JSON of before is removed first, so that no two of different tests stand
-    side by side.
+    '-inf' and 'nan'. The contents of both files are made before either is
+    written, and an earlier JSON file is removed first, so that files of
+    different tests never stand side by side.
 
     Raises:
         OutputError: The disk is full, the folder read-only, ...
@@ -100,11 +101,12 @@ def read_result(path: str) -> Dict[str, Any]:
     """Read a NAME.json.
 
     Returns:
-        dict: What was written, infinities as floats, and ``file``, the path.
+        dict: The result as written, with infinities as floats, and ``file``,
+            its path.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not such a file; the message says why.
+        ValueError: The file is no result; the message says why.
     """
     if not osp.isfile(path):
         raise FileNotFoundError(f'the result {path} does not exist; {_CURE}')
@@ -125,7 +127,7 @@ def read_result(path: str) -> Dict[str, Any]:
 
 
 def _find_fault(result: Any) -> str:
-    """Return what makes it no result, or nothing."""
+    """Return what is wrong with a result, '' if nothing is."""
     if not isinstance(result, dict) or 'schema' not in result:
         return "no 'schema'"
     if result['schema'] != SCHEMA:
@@ -156,7 +158,7 @@ def _find_fault(result: Any) -> str:
 
 
 def _find_value_fault(values: Mapping[str, Any], where: str) -> str:
-    """Return what is no number among metrics, or nothing."""
+    """Return the first metric that is not a number, '' if there is none."""
     for name, value in values.items():
         number = isinstance(value,
                             (int, float)) and not isinstance(value, bool)
@@ -169,20 +171,20 @@ def _find_value_fault(values: Mapping[str, Any], where: str) -> str:
 
 
 def _refuse_constant(name: str) -> None:
-    """Called for what is in JSON of Python's, and in no other."""
+    """Called for constants that only Python's JSON has."""
     raise ValueError(f'{name} where {name.lower()!r} is to stand')
 
 
 def read_results(sources: Sequence[str]) -> List[Dict[str, Any]]:
-    """Read result files and all those of result folders.
+    """Read result files, and all those in result folders.
 
     Returns:
-        list[dict]: As :func:`read_result`, each with ``folder``, the folder
-        that it is in.
+        list[dict]: Results as from :func:`read_result`, each also with
+            ``folder``, the folder of its file.
 
     Raises:
         FileNotFoundError: A source does not exist.
-        ValueError: A folder has no results, or a file is none.
+        ValueError: A folder has no results, or a file is no result.
     """
     results = []
     for source in sources:
@@ -201,11 +203,12 @@ def read_results(sources: Sequence[str]) -> List[Dict[str, Any]]:
 
 
 def check_same_data(results: Sequence[Mapping[str, Any]]) -> None:
-    """Raise unless results of one data set are of the same frames.
+    """Check that all results of a data set have the same frames.
 
     Raises:
-        ValueError: Two results of a name differ in scale, sequences, frames
-            or the ground truth's pixels; it names both files.
+        ValueError: Two results with the same data set name differ in scale,
+            sequences, frames or pixels of the ground truth; the message names
+            both files.
     """
     firsts: Dict[str, Mapping[str, Any]] = {}
     for result in results:
@@ -224,7 +227,7 @@ def _file(result: Mapping[str, Any]) -> str:
 
 
 def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
-    """Return in what two results' data differ, or nothing."""
+    """Return how the data of two results differ, '' if they agree."""
     if first['scale'] != second['scale']:
         return f"scales {first['scale']} and {second['scale']}"
     ours, theirs = first['frames'], second['frames']

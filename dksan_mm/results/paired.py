@@ -1,4 +1,4 @@
-"""Two results of the same frames, compared pair by pair: is a gain real?"""
+"""Compares two results frame by frame: is a gain real?"""
 import math
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
@@ -11,22 +11,23 @@ _CHUNK = 2**22  # numbers drawn at once
 
 
 class Pairing(NamedTuple):
-    """What the second of two results has more than the first.
+    """How much the second of two results gains over the first.
 
     Attributes:
         dataset (str): Name of the data.
-        metric (str): Key of the results.
-        systems (tuple[str, str]): The two.
-        sequences (dict): Sequence to (number of frames, mean of the first, of
-            the second).
-        difference (float): Unweighted mean over sequences of the frames' mean
-            difference.
-        over_sequences (tuple[float, float], optional): Interval of it, had
-            other sequences been drawn; None for a single one.
-        over_frames (tuple[float, float]): Interval of it, had other frames
-            of these very sequences been drawn.
-        left_out (int): Frames without a finite number in both.
-        level (float): Of the intervals, such as 0.95.
+        metric (str): The metric compared, a key of the results.
+        systems (tuple[str, str]): Names of the two systems.
+        sequences (dict): Maps a sequence to (number of frames, mean of the
+            first system, mean of the second).
+        difference (float): Mean difference of each sequence's frames, averaged
+            over sequences without weights.
+        over_sequences (tuple[float, float], optional): Its confidence interval
+            for a draw of other sequences; None for a single sequence.
+        over_frames (tuple[float, float]): Its confidence interval for a draw
+            of other frames of the same sequences.
+        left_out (int): Number of frames without a finite value in both
+            results.
+        level (float): Confidence level of the intervals, such as 0.95.
     """
 
     dataset: str
@@ -41,8 +42,8 @@ class Pairing(NamedTuple):
 
     @property
     def is_told(self) -> bool:
-        """Whether zero lies outside the interval: that over sequences, or,
-        of a single one, that over frames."""
+        """Whether the difference is significant: zero lies outside the
+        interval over sequences, or, for a single one, over frames."""
         low, high = self.over_sequences or self.over_frames
         return low > 0 or high < 0
 
@@ -56,21 +57,21 @@ def compare_pair(first: Mapping[str, Any],
     """Compare two results frame by frame, with percentile bootstrap
     intervals of the mean difference.
 
-    Successive frames are alike, so that the interval over frames is too
-    narrow; that over sequences is the one to trust.
+    Consecutive frames are alike, so the interval over frames is too narrow;
+    trust the interval over sequences.
 
     Args:
-        first (Mapping): As :func:`read_result` returns it.
-        second (Mapping): Of the same frames.
-        metric (str): Key of both. Default: 'PSNR'.
-        draws (int): Bootstrap samples. Default: 10,000.
-        level (float): Of the intervals, above 0 and below 1. Default: 0.95.
-        seed (int): Of the draws: the same numbers give the same interval.
+        first (Mapping): A result, as :func:`read_result` returns it.
+        second (Mapping): A result of the same frames.
+        metric (str): Metric to compare. Default: 'PSNR'.
+        draws (int): Number of bootstrap samples. Default: 10,000.
+        level (float): Confidence level, above 0 and below 1. Default: 0.95.
+        seed (int): Seed of the draws: the same input gives the same interval.
             Default: 0.
 
     Raises:
         ValueError: The results are of different data, one of them lacks the
-            metric, or no frame has a finite number in both.
+            metric, or no frame has a finite value in both.
     """
     if first['dataset']['name'] != second['dataset']['name']:
         raise ValueError(
@@ -102,7 +103,7 @@ def compare_pair(first: Mapping[str, Any],
     over_sequences = None
     if len(means) > 1:
         over_sequences = _interval(_bootstrap(means, draws, rng), level)
-    # a sequence's frames are drawn for themselves, then averaged as above
+    # frames are drawn within each sequence, then averaged as above
     frames_drawn = sum(_bootstrap(d, draws, rng) for d in differences)
     systems = first['system'], second['system']
     if systems[0] == systems[1]:
@@ -115,7 +116,7 @@ def compare_pair(first: Mapping[str, Any],
 
 def _bootstrap(values: np.ndarray, draws: int,
                rng: np.random.Generator) -> np.ndarray:
-    """Return the means of so many samples drawn with replacement."""
+    """Return the means of ``draws`` samples drawn with replacement."""
     step = max(_CHUNK // len(values), 1)
     return np.concatenate([
         values[rng.integers(
@@ -133,10 +134,10 @@ def pair_results(
     firsts: List[Dict[str, Any]],
     seconds: List[Dict[str,
                        Any]]) -> List[Tuple[Dict[str, Any], Dict[str, Any]]]:
-    """Return the results of two folders that are of one data set each.
+    """Return pairs of results, one from each list, on the same data set.
 
     Raises:
-        ValueError: They have no data set in common.
+        ValueError: The lists have no data set in common.
     """
     by_name = {result['dataset']['name']: result for result in seconds}
     pairs = [(result, by_name[result['dataset']['name']]) for result in firsts

@@ -1,20 +1,20 @@
-"""The numbers that the paper publishes, as printed.
+"""The numbers in the paper, as printed.
 
 Xu, Xiong, Wang and Li, "Deformable Kernel Convolutional Network for Video
 Extreme Super-Resolution", ECCV 2020 Workshops, Tables 1 to 3.
 
-Averages are copied, not computed. All but one are the unweighted mean of
+Averages are copied, not computed. All but one equal the unweighted mean of
 their column: the third of Table 3 ("w/o DKSA") is printed as 31.32 (in the
-text too), while its ten videos average 31.340. One of them is a misprint;
-which one cannot be told. Table 1 gives DKSAN 0.95 seconds per frame and
-Table 3 0.97, and the paper does not say why.
+text too), while its ten videos average 31.340. One of the numbers is a
+misprint, but which one is unknown. Table 1 gives DKSAN 0.95 seconds per frame
+and Table 3 0.97, and the paper does not say why.
 """
 from typing import Dict, NamedTuple, Tuple
 
 COMPARISON = ('Bicubic', 'EDVR', 'DKSAN')
 ABLATION = ('Backbone', 'w/o Alignment & DKSA', 'w/o DKSA', 'DKSAN')
 
-#: The paper names it for training, and nothing else for its runtimes.
+#: The paper names it for training; it names no hardware for its runtimes.
 HARDWARE = 'NVIDIA Titan Xp'
 
 
@@ -22,15 +22,16 @@ class PaperTable(NamedTuple):
     """One table of the paper.
 
     Attributes:
-        number (int): As printed.
-        title (str): Its caption's first sentence.
-        dataset (str): The data's name in result files.
+        number (int): Number of the table, as printed.
+        title (str): First sentence of its caption.
+        dataset (str): Name of the data set in result files.
         frames (int): Frames of each sequence.
         scale (int): Scaling factor.
-        columns (tuple[str]): Systems, as printed, but for "(ours)".
-        psnr (dict): Sequence to the systems' PSNR in dB.
+        columns (tuple[str]): Systems, as printed, but without "(ours)".
+        psnr (dict): Maps a sequence to the systems' PSNR in dB.
         average (tuple[float]): The printed averages in dB.
-        parameters, seconds (dict): System to what is printed, where it is.
+        parameters, seconds (dict): Map a system to the printed value, if there
+            is one.
     """
 
     number: int

@@ -1,22 +1,22 @@
-"""Public x4 test sets: how each is measured, and what is published for it.
+"""Public x4 test sets: their protocols and published numbers.
 
-Nothing in this file was measured here. Protocols are those of MMagic's
-configs, numbers those of MMagic's metafiles (version 1.2.0), by networks
-trained on the set's own degradation: BI is MATLAB's bicubic, BD a Gaussian
-blur before every fourth pixel is taken.
+Nothing in this file was measured here. Protocols come from MMagic's configs,
+numbers from MMagic's metafiles (version 1.2.0). Networks were trained on the
+degradation of the test set: BI is MATLAB's bicubic, BD a Gaussian blur
+followed by taking every fourth pixel.
 """
 from typing import Dict, NamedTuple, Optional, Tuple
 
 
 class Published(NamedTuple):
-    """What MMagic publishes of one network on one set.
+    """A result that MMagic publishes for one network on one test set.
 
     Attributes:
-        system (str): The network.
+        system (str): Name of the network.
         metafile (str): Folder of the metafile below MMagic's ``configs``.
-        model (str): Name there.
-        dataset (str): Name of the set there.
-        psnr, ssim (float): dB, and 1 for equal images.
+        model (str): Name of the model in the metafile.
+        dataset (str): Name of the test set in the metafile.
+        psnr, ssim (float): PSNR in dB; SSIM, 1 for equal images.
     """
 
     system: str
@@ -31,13 +31,14 @@ class PublicSet(NamedTuple):
     """A public test set.
 
     Attributes:
-        title (str): As papers write it.
-        suffix (str): Of the metrics that it is measured by, in result files:
-            '' is RGB, '_Y' luma, '_crop8' a border of 8 pixels cut off.
-        sequences (int): How many there are.
-        frames (int, optional): How many are measured in all; None where no
-            source is at hand.
-        published (tuple[Published]): By PSNR, the lowest first.
+        title (str): Name of the set, as papers write it.
+        suffix (str): Suffix, in result files, of the metrics it is measured
+            by: '' is RGB, '_Y' luma, '_crop8' with a border of 8 pixels cut
+            off.
+        sequences (int): Number of sequences.
+        frames (int, optional): Number of frames measured in all; None if no
+            source states it.
+        published (tuple[Published]): Published results, by ascending PSNR.
     """
 
     title: str
@@ -132,20 +133,20 @@ SCALE = 4
 
 
 def is_public(name: str) -> bool:
-    """Whether a data set's name is that of a public set, which is read as it
-    is, without a converter: a test set, or 'reds' and 'vimeo90k'."""
+    """Whether a name is that of a public data set, which is read as it is,
+    without a converter: one of the test sets, 'reds' or 'vimeo90k'."""
     return name in PUBLIC_SETS or name in ('reds', 'vimeo90k')
 
 
 def protocol_metric(name: str, metric: Optional[str] = None) -> str:
-    """Return the key of the results that a public set is measured by.
+    """Return the metric, a key of results, of a public set's protocol.
 
     Args:
-        name (str): Of :data:`PUBLIC_SETS`.
-        metric (str, optional): What is asked for. Default: None, PSNR.
+        name (str): A key of :data:`PUBLIC_SETS`.
+        metric (str, optional): The requested metric. Default: None, PSNR.
 
     Raises:
-        ValueError: There is no such set, or it is not measured so.
+        ValueError: There is no such set, or its protocol has no such metric.
     """
     if name not in PUBLIC_SETS:
         raise ValueError('the public set (--paper) must be one of '
@@ -163,7 +164,7 @@ def protocol_metric(name: str, metric: Optional[str] = None) -> str:
 
 
 def describe_suffix(suffix: str) -> str:
-    """Return in words what a metric is measured on."""
+    """Return a description of what a metric is measured on."""
     color = 'luma of BT.601' if '_Y' in suffix else 'RGB'
     border = suffix.rpartition('_crop')[2] if '_crop' in suffix else ''
     return f'{color}, ' + (f'a border of {border} pixels cut off'

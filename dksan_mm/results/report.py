@@ -1,4 +1,4 @@
-"""The report: one page to look at, and figures, from result files."""
+"""Makes the report, a page and figures, from result files."""
 import html
 import json
 import os
@@ -15,7 +15,7 @@ from .report_figures import figure
 
 TEMPLATE = osp.join(osp.dirname(__file__), 'report_template')
 SCRIPTS = ('elements.js', 'plot.js', 'slider.js', 'page.js')
-#: A file in each report: only a folder with it is ever replaced.
+#: Name of a file in each report: only a folder that has it is ever replaced.
 MARK = '.dksan_mm_report'
 
 
@@ -30,22 +30,22 @@ def write_report(results: Sequence[dict],
     ``out.partial``; an earlier report at ``out`` is then replaced.
 
     Args:
-        results (Sequence[dict]): As :func:`read_results` returns them, in
-            the order to show systems in; the first is the baseline.
+        results (Sequence[dict]): Results, as :func:`read_results` returns
+            them, in the order to show; the first is the baseline.
         out (str): The folder.
-        ground_truth (Mapping[str, str], optional): Data set's name to the
-            folder of its ground truth; '' is for all others. Default: what
-            the results name.
+        ground_truth (Mapping[str, str], optional): Maps a data set's name to
+            the folder of its ground truth; '' stands for all others. Default:
+            the folders that the results name.
         max_frames (int): Frames to show of each sequence. Default: 1.
         title (str): The page's heading.
 
     Returns:
-        list[str]: What could not be shown, and the cure.
+        list[str]: Notes on what could not be shown, each with the cure.
 
     Raises:
         ValueError: Results of one data set are of different data, pictures
             do not fit together, or ``max_frames`` is negative.
-        FileExistsError: ``out`` is something else than a report.
+        FileExistsError: ``out`` exists and is no report.
         OutputError: It cannot be written.
     """
     if max_frames < 0:
@@ -86,7 +86,7 @@ def check_replaceable(out: str) -> None:
 
 
 def _new_folder(partial: str) -> None:
-    """Make a folder to build in, in place of what a killed run left."""
+    """Make a folder to build in; remove what a killed run left there."""
     check_replaceable(partial)
     shutil.rmtree(partial, ignore_errors=True)
     os.makedirs(osp.join(partial, 'figures'))
@@ -112,7 +112,7 @@ def _replace(partial: str, out: str) -> None:
 
 def _build(results: Sequence[dict], folder: str, ground_truth: Dict[str, str],
            max_frames: int, title: str) -> List[str]:
-    """Write page and figures into a folder; return the notes."""
+    """Write the page and figures into a folder; return the notes."""
     groups: Dict[str, List[dict]] = {}
     for result in results:
         groups.setdefault(result['dataset']['name'], []).append(result)
@@ -137,7 +137,7 @@ def _build(results: Sequence[dict], folder: str, ground_truth: Dict[str, str],
 
 
 def _figure_path(folder: str, stem: str, written: Set[str]) -> str:
-    """Return a figure's path; names come from files, and stay in here."""
+    """Return a figure's path, with a safe name: names come from files."""
     stem = re.sub(r'[^\w.-]', '_', stem).lstrip('.') or 'figure'
     while stem in written:
         stem += '_'
@@ -148,9 +148,8 @@ def _figure_path(folder: str, stem: str, written: Set[str]) -> str:
 def render(payload: dict) -> str:
     """Return the page: the template with styles, scripts and data inside.
 
-    The data is JSON, in which every '<' is written as an escape: whatever
-    names hold, none can end the element that the data is in, and the
-    scripts put it on the page as text only.
+    The data is JSON in which every '<' is escaped: no name can end the element
+    that holds the data, and the scripts show it as text only.
     """
     data = json.dumps(payload, ensure_ascii=True, allow_nan=False)
     parts = {

@@ -1,4 +1,4 @@
-"""What the report's page shows, as one structure for JSON."""
+"""The data of the report's page, as one structure for JSON."""
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -18,12 +18,12 @@ class View(NamedTuple):
     """One frame's pictures, systems first and then the ground truth.
 
     Attributes:
-        sequence, frame (str): Which.
+        sequence, frame (str): Names of the sequence and the frame.
         labels (list[str]): A name for each picture.
         images (list[np.ndarray]): (H, W, 3) uint8 RGB, all of one size.
-        psnr (list[float]): Of the whole frames in dB, as the result files
-            have it; None for the ground truth.
-        places (list[Box]): Crops.
+        psnr (list[float]): PSNR of the whole frames in dB, from the result
+            files; None for the ground truth.
+        places (list[Box]): Places to crop.
     """
 
     sequence: str
@@ -38,11 +38,11 @@ def make_view(results: Sequence[dict], names: Sequence[str], sequence: str,
               frame: str, gt_folder: str) -> View:
     """Return one frame of several systems, with the places to zoom in.
 
-    These are where the first system differs most from the best of the
-    others (by average PSNR), or, if it is alone, from the ground truth.
+    There the first system differs most from the best of the others (by average
+    PSNR) or, if it is the only one, from the ground truth.
 
     Raises:
-        ValueError: A frame is damaged or of another size.
+        ValueError: A frame is damaged or has another size.
     """
     images = [read_restored(r, sequence, frame) for r in results]
     labels = list(names)
@@ -69,8 +69,9 @@ def make_view(results: Sequence[dict], names: Sequence[str], sequence: str,
 
 
 def compared(results: Sequence[dict]) -> int:
-    """Return which picture the first is compared with: the best of the other
-    systems, or, if there is none, the ground truth, which comes last."""
+    """Return the index of the picture to compare the first with: the best of
+    the other systems or, if there is none, the ground truth, which comes last.
+    """
     others = range(1, len(results))
     return max(
         others,
@@ -115,7 +116,7 @@ def shared_frames(results: Sequence[dict], sequence: str) -> List[str]:
     """Return the frames that all of the results have pictures of.
 
     Raises:
-        ValueError: There are pictures, but none of one frame from all.
+        ValueError: There are pictures, but no frame has one from every result.
     """
     frames = saved_frames(results[0], sequence)
     for result in results[1:]:
@@ -134,13 +135,13 @@ def make_group(results: Sequence[dict], gt_folder: str, max_frames: int,
     """Return one data set's part of the page.
 
     Args:
-        results (Sequence[dict]): Of this data set, one a system.
-        gt_folder (str): Ground truth, as :func:`read_truth` takes it.
+        results (Sequence[dict]): Results on this data set, one per system.
+        gt_folder (str): Folder of the ground truth, as for :func:`read_truth`.
         max_frames (int): Frames to show of each sequence; 0 for none.
         on_view (Callable): Called with each view, for the figures.
 
     Returns:
-        dict: For JSON; what could not be shown is in its 'notes'.
+        dict: Data for JSON; its 'notes' list what could not be shown.
     """
     names = system_names(results)
     notes: Dict[str, None] = {}

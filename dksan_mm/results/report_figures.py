@@ -1,4 +1,4 @@
-"""Pictures in the manner of the paper's Figures 5 and 6."""
+"""Figures in the style of the paper's Figures 5 and 6."""
 from typing import List, Tuple
 
 import numpy as np
@@ -8,7 +8,7 @@ from .report_data import TRUTH, View
 from .report_frames import crop_psnr
 from .tables_formats import show_value
 
-PANEL = 540  # height of the crops in all, without captions, pixels
+PANEL = 540  # total height of the crops, without captions, in pixels
 GAP = 12
 INK, PAPER, FRAME = (24, 24, 24), (255, 255, 255), (226, 60, 40)
 
@@ -16,13 +16,12 @@ INK, PAPER, FRAME = (24, 24, 24), (255, 255, 255), (226, 60, 40)
 def figure(view: View) -> Image.Image:
     """Return a figure: the whole frame at left, crops at right.
 
-    The whole frame is the ground truth, or the last system where there is
-    none; a box marks the crop, the view's first place. Under each crop stand
-    its system, the PSNR of the crop, and that of the whole frame in
-    brackets.
+    The whole frame is the ground truth, or the last system's if there is none;
+    a box marks the crop, the view's first place. Under each crop stand its
+    system, the PSNR of the crop and, in brackets, the PSNR of the whole frame.
 
     Args:
-        view (View): With at least one place.
+        view (View): A view with at least one place.
 
     Returns:
         Image.Image: RGB.
@@ -68,7 +67,7 @@ def captions(view: View, crops: List[np.ndarray]) -> List[List[str]]:
 
 
 def _whole(view: View, height: int) -> Image.Image:
-    """Return the whole frame at a height, the crop's place boxed."""
+    """Return the whole frame at a given height, with a box around the crop."""
     image = Image.fromarray(np.ascontiguousarray(view.images[-1]))
     scale = height / image.height
     image = image.resize((max(round(image.width * scale), 1), height),

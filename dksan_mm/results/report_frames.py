@@ -1,4 +1,4 @@
-"""Frames for the report: read, chosen, cropped and embedded."""
+"""Reads, chooses, crops and embeds frames for the report."""
 import base64
 import os.path as osp
 from glob import escape, glob
@@ -11,7 +11,7 @@ from dksan_mm.utils.quality import psnr
 from dksan_mm.video.folders import read_image
 from dksan_mm.video.storage import frame_file, memmap_path, read_frame
 
-#: Frames of at most so many pixels are embedded losslessly.
+#: Frames of at most this many pixels are embedded losslessly.
 LOSSLESS_PIXELS = 320 * 240
 WEBP_QUALITY = 90
 
@@ -36,7 +36,7 @@ def frames_folder(result: dict, sequence: str) -> str:
 
 
 def saved_frames(result: dict, sequence: str) -> List[str]:
-    """Return those of a result's frames that it has pictures of."""
+    """Return the frames of a result that have pictures."""
     files = glob(osp.join(escape(frames_folder(result, sequence)), '*.png'))
     stems = {osp.splitext(osp.basename(path))[0] for path in files}
     return [
@@ -49,18 +49,18 @@ def read_restored(result: dict, sequence: str, frame: str) -> np.ndarray:
     """Return a restored frame, (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: It is damaged.
+        ValueError: The picture is damaged.
     """
     return read_image(
         osp.join(frames_folder(result, sequence), f'{frame}.png'))
 
 
 def read_truth(folder: str, sequence: str, frame: str) -> Optional[np.ndarray]:
-    """Return a ground-truth frame, (H, W, 3) uint8 RGB, from either storage
-    of a data set; None where it has no such sequence or frame.
+    """Return a ground-truth frame, (H, W, 3) uint8 RGB, from either storage of
+    a data set; None if it has no such sequence or frame.
 
     Raises:
-        ValueError: It is damaged, or the memory map is too short.
+        ValueError: The frame is damaged, or the memory map is too short.
     """
     try:
         frame_path = frame_file(osp.join(folder, sequence, f'{frame}.png'))
@@ -74,18 +74,18 @@ def read_truth(folder: str, sequence: str, frame: str) -> Optional[np.ndarray]:
 
 def choose_frames(available: Sequence[str], frames: Sequence[str],
                   number: int) -> List[str]:
-    """Return at most so many of the available frames, spread evenly.
+    """Return at most ``number`` of the available frames, spread evenly.
 
-    One frame is the middle one of the sequence; what the systems gained or
-    lost there has no part in the choice.
+    A single frame is the middle one of the sequence. The choice does not
+    depend on the systems' results.
 
     Args:
-        available (Sequence[str]): Frames that pictures are there of.
+        available (Sequence[str]): Frames that have pictures.
         frames (Sequence[str]): All frames of the sequence, in order.
-        number (int): At least 0.
+        number (int): Number of frames, at least 0.
 
     Returns:
-        list[str]: In order, without repetition.
+        list[str]: Frames in order, without repetition.
     """
     places = {frame: i for i, frame in enumerate(frames)}
     chosen = set()
@@ -97,22 +97,24 @@ def choose_frames(available: Sequence[str], frames: Sequence[str],
 
 def crop_side(height: int, width: int) -> int:
     """Return the side of a frame's crops in pixels: a sixth of its shorter
-    side, at least 16 where the frame has them, a multiple of 8."""
+    side, rounded down to a multiple of 8, at least 16 if the frame is that
+    large."""
     return min(max(min(height, width) // 6 // 8 * 8, 16), height, width)
 
 
 def find_places(first: np.ndarray, second: np.ndarray, side: int,
                 number: int) -> List[Box]:
-    """Return where two frames differ most: squares that do not overlap.
+    """Return squares, without overlap, where two frames differ most.
 
     Args:
         first (np.ndarray): (H, W, 3) uint8.
-        second (np.ndarray): Of the same shape.
-        side (int): Of a square, in pixels, at most H and W.
-        number (int): Of squares, fewer where no more fit.
+        second (np.ndarray): Frame of the same shape.
+        side (int): Side of a square, in pixels, at most H and W.
+        number (int): Number of squares; fewer are returned if no more fit.
 
     Returns:
-        list[Box]: By mean absolute difference, the greatest first.
+        list[Box]: Squares, sorted by mean absolute difference, the greatest
+            first.
     """
     difference = cv2.absdiff(first, second).mean(2)
     height, width = difference.shape

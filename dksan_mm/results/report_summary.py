@@ -1,19 +1,20 @@
-"""Names, tables and curves of the report: what needs no pictures."""
+"""Names, tables and curves of the report, for which no pictures are needed."""
 import math
 from typing import List, Optional, Sequence
 
 from .tables_columns import column_of, config_stem, show_count, show_seconds
 from .tables_formats import best_of, show_value
 
-#: What the summary shows of the metrics; others fold away.
+#: Metrics that the summary shows; others fold away.
 SHOWN = ('PSNR', 'SSIM', 'LPIPS', 'tOF')
 
 
 def system_names(results: Sequence[dict]) -> List[str]:
     """Return a distinct display name for each result.
 
-    It is the result's system name; where that is only the config's name, its
-    column's in the tables. What is still ambiguous gets its folder added.
+    This is the result's system name or, if that is only the config's name, its
+    column in the tables. The folder is added to names that are still
+    ambiguous.
     """
     names = [
         column_of(r) if r['system'] == config_stem(r) else r['system']
@@ -29,9 +30,8 @@ def system_names(results: Sequence[dict]) -> List[str]:
 
 
 def summary(results: Sequence[dict], names: Sequence[str]) -> dict:
-    """Return the table of all systems that the report shows at first: those
-    of :data:`SHOWN` that were measured, the best in bold, parameters and
-    time."""
+    """Return the report's first table, of all systems: the measured metrics of
+    :data:`SHOWN`, with the best in bold, parameters and time."""
     metrics = [metric for metric in SHOWN if metric in _measured(results)]
     others = [[
         show_count(result['parameters']),
@@ -41,8 +41,8 @@ def summary(results: Sequence[dict], names: Sequence[str]) -> dict:
 
 
 def folded(results: Sequence[dict], names: Sequence[str]) -> dict:
-    """Return what the summary leaves out, as tables by their titles: further
-    measures (luma, border crops), if there are any; hardware and weights."""
+    """Return tables, by title, of what the summary leaves out: further metrics
+    (luma, border crops), if there are any; hardware and weights."""
     metrics = [m for m in _measured(results) if m not in SHOWN]
     tables = {}
     if metrics:
@@ -63,7 +63,7 @@ def _table(results: Sequence[dict],
            metrics: Sequence[str],
            head: Sequence[str] = (),
            others: Optional[Sequence[Sequence[str]]] = None) -> dict:
-    """Return a table of metrics, the best in bold, and of other texts."""
+    """Return a table of metrics, with the best in bold, and of other texts."""
     columns = []
     for metric in metrics:
         texts = [show_value(r['metrics'].get(metric), metric) for r in results]
@@ -76,7 +76,7 @@ def _table(results: Sequence[dict],
             'name': name,
             'cells': [*cells, *((text, False) for text in texts)]
         })
-    # 'PSNR Y crop16' has places to break, 'PSNR_Y_crop16' has none
+    # unlike 'PSNR_Y_crop16', 'PSNR Y crop16' can break into lines
     shown = [metric.replace('_', ' ') for metric in metrics]
     return {'head': ['System', *shown, *head], 'rows': rows}
 

@@ -1,4 +1,4 @@
-"""Tables 1 to 3 of the paper, from result files, beside its own numbers."""
+"""Tables 1 to 3 of the paper: our results beside its numbers."""
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -11,15 +11,15 @@ from .tables_columns import (CONFIGS, Column, column_of, config_stem,
 
 @dataclass
 class Table:
-    """One table: what a format needs to write it.
+    """One table, with everything that a format needs to write it.
 
     Attributes:
         title (str): Caption.
         metric (str): Key of the results, such as 'PSNR'.
         scale (int): Scaling factor.
         sequences (list[str]): Rows, in order.
-        columns (list[Column]): Those of one system stand together.
-        notes (list[str]): Lines to go below.
+        columns (list[Column]): Columns, grouped by system.
+        notes (list[str]): Lines below the table.
     """
 
     title: str
@@ -41,14 +41,15 @@ def make_tables(
     frames) give tables that say so in their title, without its numbers.
 
     Args:
-        results (Sequence[dict]): As :func:`read_results` returns them.
-        metric (str): Key of the results. Default: 'PSNR'.
-        names (dict, optional): System name or config stem to column.
+        results (Sequence[dict]): Results, as :func:`read_results` returns
+            them.
+        metric (str): Metric to show. Default: 'PSNR'.
+        names (dict, optional): Maps a system name or config stem to a column.
 
     Returns:
-        tuple[list[Table], list[str]]: Tables 1 to 3, then those of other
-        data; and a line for each table of the paper that is left out,
-        where some result is of the paper's data.
+        tuple[list[Table], list[str]]: Tables 1 to 3, then tables of other
+            data; and, if any result is of the paper's data, a line for each of
+            the paper's tables that is left out.
 
     Raises:
         ValueError: Results of one data set are of different data, two
@@ -77,14 +78,14 @@ def make_tables(
             if (name, layout) in published:
                 continue
             columns = assign(group, layout, names)
-            # DKSAN alone, which the comparison has, is no ablation
+            # DKSAN alone, which the comparison shows, is no ablation
             if set(columns) - ({'DKSAN'} if layout is ABLATION else set()):
                 tables.append(_table(columns, layout, None, metric))
     return tables, left_out
 
 
 def check_metric(results: Sequence[dict], metric: str) -> None:
-    """Refuse a metric that no result has."""
+    """Raise ValueError for a metric that no result has."""
     known = sorted({key for result in results for key in result['metrics']})
     if metric not in known:
         raise ValueError(f'metric must be one of {known}, the keys of the '
@@ -93,7 +94,7 @@ def check_metric(results: Sequence[dict], metric: str) -> None:
 
 def assign(group: Sequence[dict], layout: Sequence[str],
            names: Optional[Dict[str, str]]) -> Dict[str, dict]:
-    """Return column to result for one layout; systems that are in neither
+    """Return a dict from column to result for one layout; systems in neither
     layout are further columns of the comparison."""
     columns: Dict[str, dict] = {}
     others = set(ABLATION) - set(COMPARISON)
@@ -116,7 +117,8 @@ def assign(group: Sequence[dict], layout: Sequence[str],
 
 def _table(columns: Dict[str, dict], layout: Sequence[str],
            paper: Optional[PaperTable], metric: str) -> Table:
-    """Return one table; ``paper`` is the one it stands for, if any."""
+    """Return one table; ``paper`` is the paper's table that it repeats, if
+    any."""
     any_result = next(iter(columns.values()))
     what = describe_data(any_result)
     theirs = paper is not None and _is_papers(any_result, paper)
@@ -175,7 +177,7 @@ def _missing(columns: Dict[str, dict], layout: Sequence[str],
 
 def _paper_notes(paper: PaperTable, columns: Dict[str, dict],
                  metric: str) -> List[str]:
-    """Return what a reader must know to compare with the paper."""
+    """Return notes that a reader needs to compare with the paper."""
     if not metric.startswith('PSNR'):
         return ['The paper gives PSNR only.']
     notes = [
@@ -191,7 +193,7 @@ def _paper_notes(paper: PaperTable, columns: Dict[str, dict],
         gap = bicubic['metrics'][metric] - paper.average[index]
         notes.append(
             'Sequences, their lengths and scale are the paper\'s; whether '
-            'the frames are, bicubic tells, which needs no training: ours '
+            'the frames are, bicubic shows, which needs no training: ours '
             f'minus paper\'s {gap:+.2f} dB.')
     if paper.number == 3:
         notes.append('The paper\'s ten videos of "w/o DKSA" average 31.34, '

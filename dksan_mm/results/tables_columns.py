@@ -1,4 +1,4 @@
-"""What a result file's system is called, and its numbers in words."""
+"""Names of systems in result files, and their numbers as text."""
 import os.path as osp
 import re
 from dataclasses import dataclass, field
@@ -6,24 +6,24 @@ from typing import Dict, Optional
 
 from .paper import HARDWARE, PaperTable
 
-#: Metrics of which less is better; of all others more is.
+#: Metrics for which lower is better; for all others higher is.
 LOWER_IS_BETTER = ('tOF', 'LPIPS', 'NIQE')
 
-#: The first part of a config's name to its column; "-small" and the like,
-#: between the two, count for nothing.
+#: Maps the first part of a config's name to its column. A suffix such as
+#: "-small", before the second part, is ignored.
 SYSTEMS = {
     'bicubic': 'Bicubic',
     'edvr': 'EDVR',
     'dksan': 'DKSAN',
     'basicvsr-pp': 'BasicVSR++',
 }
-#: The second part, for ablations of DKSAN.
+#: Maps the second part, for ablations of DKSAN.
 VARIANTS = {
     'backbone': 'Backbone',
     'wo-align-dksa': 'w/o Alignment & DKSA',
     'wo-dksa': 'w/o DKSA',
 }
-#: A config that gives each column's result, for the notes.
+#: The config that produces each column's result, for the notes.
 CONFIGS = {
     'Bicubic': 'bicubic',
     'EDVR': 'edvr',
@@ -43,10 +43,10 @@ class Column:
     """One column of numbers.
 
     Attributes:
-        system (str): Its heading, such as 'EDVR'.
+        system (str): Heading, such as 'EDVR'.
         source (str): 'paper', 'published' or 'ours'.
-        values (dict): Sequence, and 'Average', to a metric's value.
-        parameters, seconds, hardware (str): As shown; '-' where unknown.
+        values (dict): Maps a sequence, and 'Average', to the metric's value.
+        parameters, seconds, hardware (str): Texts to show; '-' if unknown.
     """
 
     system: str
@@ -65,7 +65,7 @@ def config_stem(result: dict) -> str:
 def column_of(result: dict, names: Optional[Dict[str, str]] = None) -> str:
     """Return the column that a result belongs in.
 
-    The first of these that gives one:
+    It is the first of these that applies:
 
     1. ``names``, by the result's system name or its config's stem;
     2. the system name, if it is a column's (in any case);
@@ -75,12 +75,12 @@ def column_of(result: dict, names: Optional[Dict[str, str]] = None) -> str:
        ``dksan-small_wo-dksa_clips_x16`` gives 'w/o DKSA';
     5. the system name as it is.
 
-    A self-ensemble's column has a '+' appended in cases 2 and 4: it is never
-    put under the paper's single-run numbers.
+    In cases 2 and 4, a self-ensemble's column gets a '+' appended, so that it
+    never stands beside the paper's single-run numbers.
 
     Args:
-        result (dict): As :func:`read_result` returns it.
-        names (dict, optional): System name or stem to column.
+        result (dict): A result, as :func:`read_result` returns it.
+        names (dict, optional): Maps a system name or config stem to a column.
 
     Returns:
         str: The column's heading.
@@ -136,7 +136,7 @@ def show_count(number: int) -> str:
 
 
 def show_seconds(seconds: Optional[float]) -> str:
-    """Return seconds to two places, or to two digits where they are few;
+    """Return seconds with two decimals, or with two digits if they are few;
     '-' for a time that was not measured."""
     if seconds is None:
         return '-'
@@ -144,7 +144,7 @@ def show_seconds(seconds: Optional[float]) -> str:
 
 
 def unit(metric: str) -> str:
-    """Return what follows a metric's name, such as ' in dB'."""
+    """Return the text after a metric's name, such as ' in dB'."""
     if metric.startswith('PSNR'):
         return ' in dB'
     return ', lower is better' if metric in LOWER_IS_BETTER else ''
@@ -156,7 +156,7 @@ def describe_data(result: dict) -> str:
 
 
 def describe_amount(result: dict) -> str:
-    """Return how many sequences and frames a result is of, and the scale."""
+    """Return a result's numbers of sequences and frames, and its scale."""
     lengths = sorted({len(frames) for frames in result['frames'].values()})
     number = len(result['sequences'])
     span = ' to '.join(

@@ -1,4 +1,4 @@
-"""Tables as Markdown, for GitHub, and as LaTeX, with booktabs."""
+"""Writes tables as Markdown, for GitHub, or as LaTeX, with booktabs."""
 import math
 import re
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
@@ -24,16 +24,15 @@ _LATEX = {
 
 
 class Cell(NamedTuple):
-    """A cell's text, plain, and whether it is the best of its row."""
+    """A cell's plain text, and whether it is the best of its row."""
 
     text: str
     bold: bool = False
 
 
 def show_value(value: Optional[float], metric: str) -> str:
-    """Return a metric's value as tables show it: PSNR to 0.01, others to
-    0.0001; '-' for none, 'nan' for what is not a number and the sign of
-    infinity for equal frames."""
+    """Return a metric's value as text: PSNR to 0.01, others to 0.0001; '-' for
+    None, 'nan' for not a number and the infinity sign for equal frames."""
     if value is None:
         return '-'
     if math.isinf(value):
@@ -44,7 +43,7 @@ def show_value(value: Optional[float], metric: str) -> str:
 def best_of(texts: Sequence[str], metric: str) -> List[bool]:
     """Return which of a row's values are the best of at least two.
 
-    They are compared as printed, so that equal numbers are marked alike.
+    Values are compared as printed, so that equal numbers are marked alike.
     """
     numbers = [
         None if text in ('-', 'nan') else float(text.replace('\u221e', 'inf'))
@@ -58,8 +57,9 @@ def best_of(texts: Sequence[str], metric: str) -> List[bool]:
 
 
 def value_row(table: Table, name: str) -> List[Cell]:
-    """Return one sequence's values, or 'Average', the best of the paper's,
-    of those published elsewhere and of ours in bold."""
+    """Return the values of one sequence or of 'Average'. The best value is
+    bold, separately for the paper's, for other published and for our columns.
+    """
     texts = [
         show_value(column.values.get(name), table.metric)
         for column in table.columns
@@ -77,7 +77,7 @@ def value_row(table: Table, name: str) -> List[Cell]:
 
 
 def rows(table: Table) -> List[List[Cell]]:
-    """Return all rows under the headings, each with its name and scale."""
+    """Return all rows below the headings, each with its name and scale."""
     body = [[Cell(name),
              Cell(f'x{table.scale}'), *value_row(table, name)]
             for name in [*table.sequences, 'Average']]
@@ -91,16 +91,17 @@ def rows(table: Table) -> List[List[Cell]]:
 
 
 def escape_markdown(text: str) -> str:
-    """Return text that GitHub shows as it is, also in a table's cell."""
+    """Return text escaped so that GitHub shows it literally, also in a table
+    cell."""
     text = re.sub(r'&(?=#?\w+;)', '&amp;', ' '.join(text.split()))
-    # an underscore between letters or digits is no markup
+    # an underscore between letters or digits is not markup
     text = re.sub(r'(?<!\w)_|_(?!\w)', r'\\_',
                   re.sub(r'([\\`*\[\]|~])', r'\\\1', text))
     return text.replace('<', '&lt;')
 
 
 def markdown(tables: Sequence[Table], left_out: Sequence[str]) -> str:
-    """Return tables as Markdown, with the lines on those left out."""
+    """Return tables as Markdown, with the lines on tables left out."""
     blocks = []
     for table in tables:
         head = ['Video', 'Scale'
@@ -123,7 +124,7 @@ def markdown(tables: Sequence[Table], left_out: Sequence[str]) -> str:
 
 
 def paired_markdown(pairings: Sequence[Pairing]) -> str:
-    """Return paired comparisons as Markdown, a table each."""
+    """Return paired comparisons as Markdown, one table each."""
     blocks = []
     for pairing in pairings:
         first, second = map(escape_markdown, pairing.systems)
@@ -152,7 +153,7 @@ def paired_markdown(pairings: Sequence[Pairing]) -> str:
 
 
 def _paired_notes(pairing: Pairing) -> List[str]:
-    """Return what the intervals are, and what follows from them."""
+    """Return notes on the intervals, and the conclusion from them."""
     level = f'{100 * pairing.level:g}%'
     intervals = [('frames, for these sequences alone; frames that follow each '
                   'other are alike, so it is too narrow', pairing.over_frames)]
@@ -185,7 +186,7 @@ def _emphasise(cell: Cell, escape: Callable[[str], str], form: str) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Return text that LaTeX sets as it is, in text mode."""
+    """Return text escaped so that LaTeX prints it literally, in text mode."""
     text = ''.join(_LATEX.get(letter, letter) for letter in text)
     return text.replace('\u221e', r'$\infty$')
 
@@ -205,8 +206,8 @@ def latex(tables: Sequence[Table], left_out: Sequence[str]) -> str:
 def _latex_table(table: Table) -> List[str]:
     """Return one table's lines.
 
-    Hardware is a letter, explained below: its names would be the widest
-    cells of the table.
+    Hardware is shown as a letter, explained below the table: its names would
+    be the widest cells.
     """
     letters: Dict[str, str] = {}
     body = []
@@ -240,7 +241,7 @@ def _latex_table(table: Table) -> List[str]:
 
 
 def _letter(name: str, letters: Dict[str, str]) -> str:
-    """Return the letter that stands for a hardware's name."""
+    """Return the letter that stands for a hardware name."""
     if name == '-':
         return name
     return letters.setdefault(name, f'({chr(ord("a") + len(letters))})')

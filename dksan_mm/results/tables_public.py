@@ -1,4 +1,4 @@
-"""Tables of the public x4 sets: ours beside what MMagic publishes."""
+"""Tables of the public x4 sets: our results beside MMagic's numbers."""
 from typing import Dict, Optional, Sequence
 
 from .averages import rows_of
@@ -14,21 +14,21 @@ def make_public_table(results: Sequence[dict],
                       name: str,
                       metric: Optional[str] = None,
                       names: Optional[Dict[str, str]] = None) -> Table:
-    """Return the table of one public set: ours, and MMagic's numbers, which
-    are labelled as published.
+    """Return the table of one public set: our results, and MMagic's numbers,
+    labelled as published.
 
     Args:
-        results (Sequence[dict]): As :func:`read_results` returns them, of
-            any data sets; those of this one are taken.
-        name (str): Of :data:`dksan_mm.results.public.PUBLIC_SETS`.
+        results (Sequence[dict]): Results, as :func:`read_results` returns
+            them, of any data sets; those of this set are used.
+        name (str): A key of :data:`dksan_mm.results.public.PUBLIC_SETS`.
         metric (str, optional): The protocol's PSNR or SSIM. Default: None,
             PSNR.
-        names (dict, optional): System name or config stem to column.
+        names (dict, optional): Maps a system name or config stem to a column.
 
     Raises:
-        ValueError: There is no such set, no result of it, the metric is not
-            the protocol's, or a result is of other data: another scale, or
-            other numbers of sequences or frames.
+        ValueError: There is no such set; there is no result on it; the
+            protocol does not have this metric; or a result is of other data:
+            another scale, or other numbers of sequences or frames.
     """
     metric = protocol_metric(name, metric)
     public = PUBLIC_SETS[name]
@@ -61,7 +61,7 @@ def make_public_table(results: Sequence[dict],
 
 
 def _check_amount(result: dict, name: str, public: PublicSet) -> None:
-    """Refuse data that what is published is not of."""
+    """Raise ValueError if a result is not of the published data."""
     sequences = len(result['sequences'])
     frames = sum(map(len, result['frames'].values()))
     wanted = '' if public.frames is None else f' and {public.frames} frames'
@@ -81,6 +81,6 @@ def _published_column(row: Published, metric: str) -> Column:
 
 
 def _source(row: Published) -> str:
-    """Return the note that says where a published number stands."""
+    """Return the note on the source of a published number."""
     return (f'{row.system}, published: {row.model}, "{row.dataset}", in '
             f'configs/{row.metafile}/metafile.yml of MMagic 1.2.0.')

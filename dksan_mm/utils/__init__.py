@@ -1,1 +1,1 @@
-"""What all rooms share: files, errors, locks, timing, memory."""
+"""Shared by all packages: files, errors, locks, timing, memory."""

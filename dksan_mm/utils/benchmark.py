@@ -1,6 +1,6 @@
-"""What the benchmarks share: fair timing, memory, tables.
+"""Shared by the benchmarks: fair timing, memory, tables.
 
-Needs PyTorch alone, as tools/benchmark_op.py does.
+Needs only PyTorch, like tools/benchmark_op.py.
 """
 import argparse
 import json
@@ -21,14 +21,14 @@ Run = Callable[[], Any]
 T = TypeVar('T')
 # larger than the second-level cache of any GPU
 _CACHE_BYTES = 2**28
-# cycles, about a millisecond, in which the host gets ahead of the GPU
+# cycles (about a millisecond) that let the host get ahead of the GPU
 _HEAD_START = 2_000_000
-# seconds without a word; characters of a line on a terminal
+# seconds before the first progress message; characters of a terminal line
 _QUIET, _LINE = 2, 79
 
 
 def pick_device(name: Optional[str]) -> torch.device:
-    """Return the device called ``name``; None is a GPU if there is one."""
+    """Return the device called ``name``; None means a GPU if there is one."""
     gpu = torch.cuda.is_available()
     try:
         device = torch.device(name or ('cuda' if gpu else 'cpu'))
@@ -55,10 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser, repeat: int) -> None:
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Check :func:`add_arguments`' arguments and act on them.
+    """Check the arguments of :func:`add_arguments` and apply them.
 
     Raises:
-        ValueError: One breaks its rule; the message names it.
+        ValueError: An argument has a value that is not allowed; the message
+            names it.
     """
     for name in ('repeat', 'threads'):
         value = getattr(args, name)
@@ -83,8 +84,8 @@ def cpu_name() -> str:
 
 
 def hardware(device: torch.device) -> Dict[str, Any]:
-    """Return what a timing depends on: processor, cores that this process
-    may use, threads, versions and, if it is used, the GPU."""
+    """Return everything that a timing depends on: processor, cores available
+    to this process, threads, versions and, if used, the GPU."""
     cores = os.cpu_count()
     if hasattr(os, 'sched_getaffinity'):
         cores = len(os.sched_getaffinity(0))
@@ -112,10 +113,12 @@ def time_once(run: Run,
 
     Args:
         run (Callable): What to time.
-        device (torch.device): Where it runs; a GPU is waited for.
-        kernels_only (bool): Whether, on a GPU, to leave out the host's part:
-            the GPU is kept busy until the host is ahead, with a sweep that
-            also empties its cache. Default: False, from the call to the end.
+        device (torch.device): Where it runs; on a GPU, the time includes
+            waiting for it.
+        kernels_only (bool): Whether to leave out the host's part on a GPU: the
+            GPU is kept busy, with a sweep that also empties its cache, until
+            the host is ahead. Default: False, which times from the call to the
+            end.
     """
     if device.type != 'cuda':
         start = time.perf_counter()
@@ -141,27 +144,28 @@ def alternate(runs: Dict[str, Run],
               warmup: int = 2) -> Dict[str, List[float]]:
     """Time several runs in turn, so that all see the same machine.
 
-    Some rounds warm up. Then each round runs each contestant once, in order;
-    one that would need more than ``budget`` runs less often, spread over the
-    rounds, but three times at least. A terminal shows what is run.
+    After some rounds of warm-up, each round runs each contestant once, in
+    order. A contestant that would exceed ``budget`` runs less often, but at
+    least three times, spread over the rounds. A terminal shows what is
+    running.
 
     Args:
-        runs (dict): Name to what to time.
+        runs (dict): Maps a name to the callable to time.
         device (torch.device): Where they run.
         repeat (int): Rounds.
         budget (float, optional): Seconds for each contestant. Default: None,
             no limit.
-        kernels_only (bool): As for :func:`time_once`.
-        warmup (int): Rounds before those. Default: 2.
+        kernels_only (bool): See :func:`time_once`.
+        warmup (int): Rounds of warm-up. Default: 2.
 
     Returns:
-        dict: Name to the times in milliseconds.
+        dict: Maps a name to its times in milliseconds.
     """
     counts = dict.fromkeys(runs, repeat)
     begun = time.monotonic()
 
     def tell(what: str = '') -> None:
-        # on a terminal, of what takes long; '' wipes the line
+        # shown on a terminal if it takes long; '' wipes the line
         if sys.stderr.isatty() and time.monotonic() - begun > _QUIET:
             sys.stderr.write(f'\r{what:<{_LINE}.{_LINE}}\r')
             sys.stderr.flush()
@@ -187,13 +191,13 @@ def alternate(runs: Dict[str, Run],
 
 
 def summary(times: Sequence[float]) -> Dict[str, Any]:
-    """Return the median and what it is of, in milliseconds."""
+    """Return the median and all times, in milliseconds."""
     return dict(median_ms=statistics.median(times), runs_ms=list(times))
 
 
 def peak_allocation(run: Run, device: torch.device) -> int:
-    """Return the most bytes that ``run`` holds beyond what was there, of the
-    memory that PyTorch allocates; its result counts."""
+    """Return the peak of PyTorch's allocated memory while ``run`` runs, in
+    bytes beyond what was allocated before; the result of ``run`` counts."""
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -201,7 +205,7 @@ def peak_allocation(run: Run, device: torch.device) -> int:
         run()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    # builds of PyTorch for GPUs complain on machines that have none
+    # PyTorch builds for GPUs would print warnings on machines without one
     os.environ.setdefault('KINETO_LOG_LEVEL', '5')
     with torch.profiler.profile(
             activities=[torch.profiler.ProfilerActivity.CPU],
@@ -218,9 +222,9 @@ def peak_allocation(run: Run, device: torch.device) -> int:
 
 
 def peak_resident(run: Run) -> Dict[str, Any]:
-    """Return the most bytes of host memory that the process has while
-    ``run`` runs, beyond those before; and how they were read. To be called in
-    a fresh process, where freed memory is not there to be used again."""
+    """Return the process's peak of host memory while ``run`` runs, in bytes
+    beyond the memory before, and how it was measured. Call this in a fresh
+    process, where no freed memory can be reused."""
 
     def read(field: str) -> int:
         with open('/proc/self/status') as file:
@@ -236,7 +240,7 @@ def peak_resident(run: Run) -> Dict[str, Any]:
     method = 'peak resident size beyond that of the loaded network'
     try:
         with open('/proc/self/clear_refs', 'w') as file:
-            file.write('5')  # the peak starts anew
+            file.write('5')  # resets the peak
     except OSError as error:
         method += f', of the whole process, loading included ({error})'
     run()
@@ -244,15 +248,15 @@ def peak_resident(run: Run) -> Dict[str, Any]:
 
 
 def apart(measure: Callable[..., T], *task: Any) -> T:
-    """Return what a function of a module, run on ``task``, returns in a fresh
-    process, whose C library gives memory back as it does by default."""
+    """Call a module's function on ``task`` in a fresh process, whose C library
+    returns memory to the system as by default; return the result."""
     with ProcessPoolExecutor(1, get_context('spawn')) as pool:
         return pool.submit(measure, *task).result()
 
 
 def copy_bandwidth(device: torch.device, size: int = 2**30) -> float:
-    """Return the bytes per second, read and written together, of copying
-    ``size`` bytes on the device."""
+    """Return the bandwidth of copying ``size`` bytes on the device, in bytes
+    per second, read and written together."""
     source = torch.empty(size, dtype=torch.int8, device=device)
     target = torch.empty_like(source)
     times = alternate(
@@ -264,21 +268,21 @@ def copy_bandwidth(device: torch.device, size: int = 2**30) -> float:
 
 
 def decibels(error: float) -> Optional[float]:
-    """Return the PSNR in dB of a mean squared error of values in [0, 1], None
-    for no error."""
+    """Return the PSNR in dB for a mean squared error of values in [0, 1]; None
+    if the error is 0."""
     return None if error == 0 else -10 * math.log10(error)
 
 
 def number(value: Union[float, int, None]) -> str:
-    """Return ``value`` to three digits, a dash for None."""
+    """Return ``value`` with three digits, or a dash for None."""
     if value is None:
         return '-'
     return f'{value:.0f}' if abs(value) >= 100 else f'{value:.3g}'
 
 
 def make_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of cells, the first of them the heading, as Markdown; the
-    first column is text, the others are numbers."""
+    """Return rows of cells as a Markdown table. The first row is the heading;
+    the first column is text, the others are numbers."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     rule = [
         '-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])
@@ -292,7 +296,7 @@ def make_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def write_json(path: str, data: Any) -> None:
-    """Write ``data``, whole or not at all."""
+    """Write ``data`` completely or not at all."""
     partial = f'{path}.partial'
     with open(partial, 'w') as file:
         json.dump(data, file, indent=1)

@@ -1,4 +1,4 @@
-"""Errors of the system and of libraries, told with the file and a cure."""
+"""Reports errors of the system and of libraries with file and cure."""
 import errno
 import functools
 import inspect
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Callable, Iterator
 
 DAMAGED = 'copy or convert the file again'
-# What to do about an error of the system.
+# cures for errors of the system
 _CURES = {
     errno.ENOSPC: 'free disk space',
     errno.EDQUOT: 'free disk space: a quota is used up',
@@ -25,7 +25,7 @@ _CURES = {
     errno.ENAMETOOLONG: 'choose a shorter name',
     errno.EMFILE: 'let a process have more files open (ulimit -n)',
 }
-# The same where something is read, or nothing is known of that.
+# cures when reading, or when it is unknown whether reading failed
 _READING_CURES = {
     **_CURES,
     errno.EACCES: 'let this user read it, and write to what is an output',
@@ -45,31 +45,31 @@ def cure_of(error: Exception, otherwise: str, reading: bool = True) -> str:
 
     Args:
         error (Exception): The error.
-        otherwise (str): What to do if it has no number of the system, or one
-            that tells nothing.
-        reading (bool): Whether it may be of something that is read.
-            Default: True.
+        otherwise (str): The cure for errors without an error number, or with
+            one that has no cure here.
+        reading (bool): Whether reading may have caused the error. Default:
+            True.
     """
     cures = _READING_CURES if reading else _CURES
     return cures.get(getattr(error, 'errno', None), otherwise)
 
 
 def is_write_error(error: OSError) -> bool:
-    """Whether the system refused to write, in a way that has a cure here."""
+    """Whether writing failed for a reason that has a cure here."""
     return error.errno in _CURES
 
 
 @contextmanager
 def telling(path: str) -> Iterator[None]:
-    """Tell errors of the system, PyAV and OpenCV, whose messages lack the file
-    or the cure, as an OSError that has both. Errors of ours, which have no
-    number of the system, pass.
+    """Turn errors of the system, PyAV and OpenCV, whose messages lack the file
+    or the cure, into an OSError that has both. Errors of this package, which
+    have no error number, pass unchanged.
 
     Args:
-        path (str): The file or folder, unless the error names one.
+        path (str): The file or folder to name, unless the error names one.
 
     Raises:
-        OSError: In the place of such an error.
+        OSError: Instead of such an error.
     """
     try:
         yield
@@ -92,13 +92,13 @@ def is_of_library(error: BaseException) -> bool:
     while trace is not None:
         raised_in = trace.tb_frame.f_code.co_filename
         trace = trace.tb_next
-    # compiled, it names its files by their places in its sources
+    # PyAV is compiled: its traces name files relative to its sources
     return raised_in.replace('\\', '/').startswith('av/')
 
 
 def told(argument: str) -> Callable:
-    """Return a decorator: a function, of whose arguments this one is the file
-    or folder, tells its errors by :func:`telling`."""
+    """Return a decorator that runs a function in :func:`telling`, with the
+    path from the named argument."""
 
     def decorate(function: Callable) -> Callable:
         signature = inspect.signature(function)
@@ -116,10 +116,10 @@ def told(argument: str) -> Callable:
 
 @contextmanager
 def reading_image(path: str, what: str = 'image') -> Iterator[None]:
-    """Tell whatever Pillow raises while it reads a damaged image.
+    """Turn whatever Pillow raises for a damaged image into a ValueError.
 
     Raises:
-        ValueError: It is one, or it is no file.
+        ValueError: The image is damaged, or the path is no file.
     """
     try:
         check_kind(path)
@@ -135,15 +135,15 @@ def reading_image(path: str, what: str = 'image') -> Iterator[None]:
 
 
 class NotAFile(ValueError):
-    """What is to be read is neither a file nor a folder."""
+    """The path to read is neither a file nor a folder."""
 
 
 def check_kind(path: str) -> None:
-    """Check that something is a file or a folder: reading a pipe would wait
-    for who writes to it, and it cannot be read twice.
+    """Check that a path is a file or a folder: reading a pipe would wait for a
+    writer, and a pipe cannot be read twice.
 
     Raises:
-        NotAFile: It is neither.
+        NotAFile: The path is neither.
         OSError: There is nothing there.
     """
     mode = os.stat(path).st_mode
@@ -155,4 +155,4 @@ def check_kind(path: str) -> None:
 
 
 class CheckpointMismatchError(ValueError):
-    """A checkpoint is not of the model that is to load it."""
+    """A checkpoint does not fit the model that should load it."""

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and their hashes."""
+"""Writes files completely or not at all; hashes them."""
 import hashlib
 import os
 import os.path as osp
@@ -11,13 +11,14 @@ class OutputError(OSError):
 
 
 def output_error(path: str, error: Exception, after: str = '') -> OutputError:
-    """Return the error to raise where an output cannot be written, with the
-    cure that its cause has.
+    """Return the error to raise when an output cannot be written, with a cure
+    for its cause.
 
     Args:
-        path (str): What could not be written.
-        error (Exception): What the system says.
-        after (str): What to do then. Default: run the same command again.
+        path (str): The file or folder that could not be written.
+        error (Exception): The error of the system.
+        after (str): What to do after the cure. Default: run the same command
+            again.
     """
     cure = cure_of(error, 'see to what the system says here', reading=False)
     after = after or ('then run the same command again: it goes on where it '
@@ -27,11 +28,11 @@ def output_error(path: str, error: Exception, after: str = '') -> OutputError:
 
 
 def sync(path: str) -> None:
-    """Have a file, or the names in a folder, on the disk before what follows,
-    should the machine stop."""
+    """Flush a file, or the names in a folder, to disk, so that they survive a
+    stop of the machine."""
     windows = os.name == 'nt'
     if windows and osp.isdir(path):
-        return  # it has no such thing
+        return  # Windows cannot flush a folder
     handle = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -40,13 +41,13 @@ def sync(path: str) -> None:
 
 
 def write_whole(path: str, data: bytes, durable: bool = False) -> None:
-    """Write a file, whole or not at all.
+    """Write a file completely or not at all.
 
     Args:
-        path (str): Its folder is made if need be.
-        data (bytes): What it is to hold.
-        durable (bool): Whether that is to hold even if the machine stops, not
-            this process alone. Default: False.
+        path (str): The file; its folder is created if need be.
+        data (bytes): Content of the file.
+        durable (bool): Whether this must hold even if the machine stops, not
+            only this process. Default: False.
 
     Raises:
         OutputError: The disk is full, the folder read-only, ...
@@ -68,7 +69,7 @@ def remove(path: str) -> None:
     try:
         os.remove(path)
     except OSError:
-        pass  # it is not there, or what is wrong is being reported already
+        pass  # it does not exist, or the fault is being reported already
 
 
 def file_sha256(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Locks that keep other runs away from what one works on."""
+"""Locks that keep other runs away from the files of one."""
 import os
 import os.path as osp
 import socket
@@ -12,19 +12,19 @@ _OWNER, _PART = '.owner', '.part'
 
 
 class RunLock:
-    """A lock on a file, of one run of any number of processes.
+    """A file lock that one run, of any number of processes, holds.
 
-    Its first process takes it by :meth:`acquire`; each further one that works
-    holds a part of it by :meth:`join`. It is free when none of them holds it.
-    The system takes it from a process that ends, also by a kill.
+    The run's first process takes it by :meth:`acquire`; each further process
+    holds a part of it by :meth:`join`. It is free when no process holds it.
+    The system releases what a process holds when that ends or is killed.
 
     Args:
-        path (str): The lock's file. Files for the parts, and for a note on who
-            works there, are beside it; all names begin with it.
+        path (str): The lock file. Files for the parts, and for a note on the
+            owner, are beside it; their names begin with its name.
 
     Attributes:
-        owner (str): After :meth:`acquire` has failed: a process that holds
-            it, such as ``process 7 on host``, or ``another process``.
+        owner (str): After :meth:`acquire` has failed, a process that holds the
+            lock, such as ``process 7 on host``, or ``another process``.
     """
 
     def __init__(self, path: str) -> None:
@@ -36,10 +36,10 @@ class RunLock:
         """Take the lock; return whether that was possible.
 
         Args:
-            wait (bool): Whether to wait until it is. Default: False.
+            wait (bool): Whether to wait until it is possible. Default: False.
 
         Raises:
-            OSError: The file cannot be made.
+            OSError: The file cannot be created.
         """
         if not self._take(self._path, wait):
             self.owner = _read(self._path + _OWNER)
@@ -59,10 +59,10 @@ class RunLock:
         return True
 
     def join(self) -> None:
-        """Hold a part of the lock, whichever process has taken it.
+        """Hold a part of the lock that some process of the run has taken.
 
         Raises:
-            OSError: The file cannot be made.
+            OSError: The file cannot be created.
         """
         self._take(f'{self._path}.{socket.gethostname()}.{os.getpid()}{_PART}',
                    True)
@@ -72,7 +72,7 @@ class RunLock:
         return self._path in self._held
 
     def release(self, remove: bool = False) -> None:
-        """Let go of all that is held.
+        """Release everything that this process holds.
 
         Args:
             remove (bool): Whether to remove the files, if this process has
@@ -82,7 +82,7 @@ class RunLock:
             for path in glob(f'{escape(self._path)}.*'):
                 if path.endswith((_OWNER, _PART)):
                     _remove(path)
-            # while it is held: whoever waits then sees that it is gone
+            # removed while still held, so that a waiting process notices
             _remove(self._path)
         self._let_go()
 
@@ -95,7 +95,7 @@ class RunLock:
         self._held[path] = lock
         if osp.exists(path):
             return True
-        # it went with what another run has removed
+        # another run has removed the file
         self._let_go(path)
         return wait and self._take(path, wait)
 
@@ -113,5 +113,5 @@ def _read(path: str) -> str:
 
 
 def _remove(path: str) -> None:
-    with suppress(OSError):  # Windows keeps what is open
+    with suppress(OSError):  # Windows keeps open files
         os.remove(path)

@@ -1,10 +1,10 @@
-"""mmengine's log, which is imported when there is something to say: with it
-comes PyTorch, which reading a video needs not."""
+"""mmengine's log, imported only when it is used: it imports PyTorch, which
+reading a video does not need."""
 import logging
 from typing import Any
 
 
 def print_log(message: str, logger: Any, level: int = logging.INFO) -> None:
-    """As :func:`mmengine.logging.print_log`."""
+    """Like :func:`mmengine.logging.print_log`."""
     from mmengine.logging import print_log as log
     log(message, logger, level)

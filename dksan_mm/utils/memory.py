@@ -1,30 +1,29 @@
-"""How the C library deals with large blocks of memory."""
+"""Controls how the C library handles large blocks of memory."""
 import ctypes
 import os
 
-# of mallopt(3) in glibc
+# parameters of glibc's mallopt(3)
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _MOST = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep the memory that it frees, to use it again.
+    """Let this process keep freed memory for reuse.
 
-    By default glibc takes every block of more than 32 MiB from the system and
-    gives it back when it is freed. A network with large features then spends
-    much of its time on pages that it sees for the first time. Kept, they cost
-    nothing; the process does not become smaller before its end, nor larger
-    than it was at its peak, but for gaps between blocks.
+    By default glibc requests every block of more than 32 MiB from the system,
+    and returns it when it is freed. A network with large features then spends
+    much of its time on page faults. Kept pages cost nothing: the process does
+    not shrink before its end, and, apart from gaps between blocks, does not
+    grow beyond its peak.
 
-    For programs, not for libraries to call: it holds for the whole process.
-    The same from outside, without a program's help: the environment variable
+    Only programs should call this, not libraries: it affects the whole
+    process. An environment variable has the same effect:
     ``GLIBC_TUNABLES=glibc.malloc.mmap_threshold=2147483647:glibc.malloc.``
     ``trim_threshold=2147483647``.
 
     Returns:
-        bool: Whether the C library knows these settings (that is, is glibc)
-        and took them.
+        bool: Whether the C library is glibc and accepted these settings.
     """
     if os.name == 'nt':
         return False

@@ -1,6 +1,6 @@
-"""Networks in bfloat16 or float16, and whether that pays on this machine.
+"""Networks in bfloat16 or float16; tests whether that pays on a machine.
 
-Needs PyTorch alone.
+Needs only PyTorch.
 """
 import copy
 import functools
@@ -12,44 +12,44 @@ from torch import Tensor, nn
 
 from . import benchmark as bench
 
-# names of dtypes; float32 is as the weights are
+# names of dtypes; None keeps the dtype of the weights, float32
 DTYPES = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)
-# from which speed-up on bfloat16 is chosen
+# speed-up from which bfloat16 is chosen
 LEAST_SPEEDUP = 1.3
-# of a result rounded to bfloat16, of rounded operands, about 0.003
+# rounding operands and result to bfloat16 gives an error of about 0.003
 MOST_ERROR = 0.01
-# channels, height, width and stride of the self-test's convolutions: of many
-# channels and of few, and one that makes smaller
+# channels, height, width and stride of the self-test's convolutions: one with
+# many channels, one with few, and one with a stride
 _CONVS = ((128, 24, 40, 1), (32, 72, 120, 1), (64, 48, 80, 2))
-# what a GPU's sides are multiplied by, so that it is busy
+# factor for height and width on a GPU, to keep it busy
 _LARGER = 12
 _ROUNDS = 16
-# seconds, for each dtype; three rounds are the least
+# seconds for each dtype; at least three rounds are run
 _BUDGET = 0.1
 
 
 def has_short_copy(network: nn.Module) -> bool:
-    """Return whether :func:`short_copy` takes a network: one that says, by
-    ``keeps_images = True``, that it converts images to its convolutions'
-    dtype, and adds them up in their own."""
-    network = getattr(network, 'generator', network)  # of a self-ensemble
+    """Return whether :func:`short_copy` supports a network: whether it states
+    by ``keeps_images = True`` that it converts images to the dtype of its
+    convolutions, and adds images in their own dtype."""
+    network = getattr(network, 'generator', network)  # in an ensemble
     return getattr(network, 'keeps_images', False)
 
 
 def short_copy(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Return a copy of a network whose convolutions are of another dtype.
+    """Return a copy of a network with convolutions in another dtype.
 
-    It computes what the network computes under autocast, without casting
-    weights in every call. Deformable convolutions and scope kernels keep
-    their dtype: their operators take features of another.
+    The copy computes what the network computes under autocast, without casting
+    weights in every call. Deformable convolutions and scope kernels keep their
+    dtype: their operators accept features of another dtype.
 
     Args:
-        network (nn.Module): One that :func:`has_short_copy`. It stays as it
-            is.
+        network (nn.Module): A network for which :func:`has_short_copy` is
+            true; it is not changed.
         dtype (torch.dtype): ``torch.bfloat16`` or ``torch.float16``.
 
     Returns:
-        nn.Module: It maps images of float32 to images of float32.
+        nn.Module: The copy, which maps float32 images to float32 images.
     """
     network = copy.deepcopy(network)
     for module in network.modules():
@@ -61,13 +61,13 @@ def short_copy(network: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 class SelfTest(NamedTuple):
-    """What :func:`self_test` found.
+    """Result of :func:`self_test`.
 
     Attributes:
-        fp32_ms (float): Least time of the convolutions in float32.
-        bf16_ms (float): The same in bfloat16.
-        error (float): Of the result in bfloat16: root mean square of the
-            difference from float32's, relative to that.
+        fp32_ms (float): Shortest time of the convolutions in float32.
+        bf16_ms (float): Shortest time in bfloat16.
+        error (float): Root mean square difference between the results in
+            bfloat16 and in float32, relative to the latter.
     """
     fp32_ms: float
     bf16_ms: float
@@ -75,8 +75,8 @@ class SelfTest(NamedTuple):
 
     @property
     def is_right(self) -> bool:
-        """Whether bfloat16 gives what it should."""
-        return self.error <= MOST_ERROR  # not if it is NaN
+        """Whether bfloat16 is accurate enough."""
+        return self.error <= MOST_ERROR  # false for NaN
 
     @property
     def dtype(self) -> str:
@@ -115,9 +115,9 @@ def _make_convs(device: torch.device) -> List[Tuple[Tensor, Tensor, Tensor]]:
 def self_test(device: torch.device) -> SelfTest:
     """Time some 3x3 convolutions in float32 and in bfloat16, in turn.
 
-    Some processors have no fast bfloat16, and some builds of PyTorch made it
-    4 to 16 times slower (PyTorch's issue 183815). It takes about a tenth of a
-    second, and is kept for the process.
+    Some processors have no fast bfloat16, and some builds of PyTorch made it 4
+    to 16 times slower (PyTorch's issue 183815). The test takes about a tenth
+    of a second, and its result is kept for the process.
 
     Args:
         device (torch.device): Where to run them.
@@ -146,6 +146,6 @@ def self_test(device: torch.device) -> SelfTest:
         warmup=1)
     errors = torch.stack([(short.float() - exact).norm() / exact.norm()
                           for short, exact in zip(run('bf16'), run('fp32'))])
-    # not Python's max, which may pass over what is not a number
+    # not Python's max, which may skip NaN
     return SelfTest(
         min(times['fp32']), min(times['bf16']), float(errors.max()))

@@ -4,7 +4,8 @@ from typing import Dict, Optional, Sequence
 import cv2
 import numpy as np
 
-# Wang et al.'s: 11 taps, sigma 1.5; (0.01 * 255) ** 2 and (0.03 * 255) ** 2
+# Wang et al.'s constants: 11 taps, sigma 1.5; (0.01 * 255) ** 2 and (0.03 *
+# 255) ** 2
 _WINDOW = 11
 _SIGMA = 1.5
 _C1 = 6.5025
@@ -26,13 +27,13 @@ def luma(image: np.ndarray) -> np.ndarray:
 
 def psnr(first: np.ndarray, second: np.ndarray,
          borders: Sequence[int]) -> Dict[int, Optional[float]]:
-    """Return the PSNR in dB for each border that is cut off, for a peak of
-    255; infinite for equal images, None where nothing is left.
+    """Return the PSNR in dB, for a peak of 255, for each border that is cut
+    off: infinite for equal images, None if nothing is left.
 
     Args:
         first (np.ndarray): (C, H, W), in [0, 255].
-        second (np.ndarray): The same shape.
-        borders (Sequence[int]): Pixels on each side.
+        second (np.ndarray): Image of the same shape.
+        borders (Sequence[int]): Pixels to cut off on each side.
     """
     error = np.square(np.subtract(first, second, dtype=np.float64))
     values: Dict[int, Optional[float]] = {}
@@ -49,13 +50,13 @@ def psnr(first: np.ndarray, second: np.ndarray,
 
 def ssim(first: np.ndarray, second: np.ndarray,
          borders: Sequence[int]) -> Dict[int, Optional[float]]:
-    """Return the mean SSIM for each border that is cut off, as MMagic's SSIM
-    and the authors' MATLAB code: an 11x11 Gaussian window that lies within
-    the image, channels averaged. None where no window fits.
+    """Return the mean SSIM for each border that is cut off, like MMagic's SSIM
+    and the authors' MATLAB code: an 11x11 Gaussian window inside the image,
+    averaged over channels. None if no window fits.
 
-    A value depends on its window alone, so all borders share one map, and the
-    window is applied by rows and columns: for two borders this takes about a
-    third of the time of calling MMagic's function for each.
+    A value depends only on its window, so all borders share one map, and the
+    window is applied separably. For two borders this takes about a third of
+    the time of calling MMagic's function twice.
 
     Args: As for :func:`psnr`.
     """
@@ -76,7 +77,7 @@ def ssim(first: np.ndarray, second: np.ndarray,
 
 
 def _ssim_map(x: np.ndarray, y: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Return the SSIM of every whole window of (H, W) images."""
+    """Return the SSIM of every window inside (H, W) images."""
     half = _WINDOW // 2
 
     def mean(image: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ class Clip(NamedTuple):
 
 
 def stem_of(path: str) -> str:
-    """Return a file's or folder's name, without a video's suffix."""
+    """Return the name of a file or folder, without the suffix of a video."""
     name = osp.basename(osp.normpath(path))
     stem, suffix = osp.splitext(name)
     is_file = suffix.lower() in VIDEO_SUFFIXES or osp.isfile(path)
@@ -40,8 +40,8 @@ def stem_of(path: str) -> str:
 @told('root')
 def list_sources(root: str, tell: bool = False) -> List[str]:
     """Return the videos and folders of frames directly below a folder, in
-    the order of their names; hidden files are passed over. ``tell`` names
-    what else is there."""
+    the order of their names; hidden files are skipped. With ``tell``, whatever
+    else is there is named in the log."""
     check_exists(root)
     paths = [
         osp.join(root, name) for name in sorted(os.listdir(root))
@@ -69,7 +69,7 @@ def find_numbered_sequences(roots: Sequence[str]) -> Dict[str, str]:
 
     Raises:
         FileNotFoundError: A root does not exist.
-        ValueError: A root has no sequence, or a sequence is there twice.
+        ValueError: A root has no sequence, or a sequence occurs twice.
     """
     found: Dict[str, str] = {}
     for root in roots:
@@ -96,7 +96,7 @@ def find_numbered_sequences(roots: Sequence[str]) -> Dict[str, str]:
 
 
 def _nested_hint(root: str) -> str:
-    """Return what to name instead, if a folder below holds sequences."""
+    """Return advice on which folder to name, for the end of a message."""
     named = '; name the folder that holds them'
     if not osp.isdir(root):
         return named
@@ -109,8 +109,8 @@ def _nested_hint(root: str) -> str:
 
 
 def _is_video(path: str) -> bool:
-    """Return whether a file is a video, by its content: it is one also if it
-    is a damaged one, of a suffix of videos."""
+    """Return whether a file is a video, by its suffix or else its content; a
+    damaged file with a video's suffix counts."""
     if not osp.isfile(path):
         return False
     if path.lower().endswith(VIDEO_SUFFIXES):
@@ -139,16 +139,16 @@ def read_clip(clip: Clip) -> Iterator[np.ndarray]:
 
     Folders: images in the order of their numbers, of any number of digits,
     beginning anywhere; grey ones get three equal channels, an opaque alpha
-    channel is dropped. Videos: every frame, upright, reduced to 8 bits where
-    it has more.
+    channel is dropped. Videos: every frame, upright, reduced to 8 bits if it
+    has more.
 
     Raises:
         FileNotFoundError: There is nothing at the path.
         ValueError: There is no frame, or fewer than asked for; a number is
-            missing or there twice; frames differ in size; an image is
+            missing or occurs twice; frames differ in size; an image is
             damaged, has 16 bits or is transparent; a video is damaged or ends
             early.
-        OSError: The system does not let it be read.
+        OSError: The system refuses to read it.
     """
     with telling(clip.path):
         yield from _read_clip(clip)
@@ -186,7 +186,7 @@ def _read_folder(clip: Clip) -> Iterator[Tuple[str, np.ndarray]]:
 
 
 def _read_video(clip: Clip) -> Iterator[Tuple[str, np.ndarray]]:
-    # The reader of restoration; here, as it needs this module.
+    # imported here: these modules import this one
     from .probing import probe
     from .reader import read_frames
     from .source import turn_upright

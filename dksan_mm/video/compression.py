@@ -1,33 +1,33 @@
-"""Frames as H.264 leaves them, in memory."""
+"""H.264 compression of frames in memory, as a degradation."""
 from fractions import Fraction
 from typing import Iterable, Iterator, Optional, Tuple
 
 import av
 import numpy as np
 
-# x264 in one thread and with the same instructions everywhere: else its bits
-# depend on the number of cores and, now and then, on uninitialised memory
+# x264 runs in one thread and with the same instructions everywhere; otherwise
+# its bits depend on the number of cores and, now and then, on uninitialised
+# memory
 _SAME_BITS = {'x264-params': 'cpu-independent=1'}
 
 
 def compress(frames: Iterable[np.ndarray],
              crf: int,
              preset: str = 'medium') -> Iterator[np.ndarray]:
-    """Yield a video's frames as they are after H.264 in 4:2:0, by libx264.
-
-    They come as a stream, some 50 frames behind those that are read.
+    """Yield a video's frames after compression to H.264 (libx264, 4:2:0). This
+    is a stream: the output lags some 50 frames behind the input.
 
     Args:
         frames (Iterable[np.ndarray]): Each (H, W, 3) uint8 RGB, all of one
             size, H and W even.
-        crf (int): x264's constant rate factor, 0 to 51; more is worse.
-        preset (str): x264's. Default: 'medium'.
+        crf (int): x264's constant rate factor, 0 to 51; higher is worse.
+        preset (str): x264's speed preset. Default: 'medium'.
 
     Yields:
-        np.ndarray: As many, of the same shape and type.
+        np.ndarray: As many frames, of the same shape and type.
 
     Raises:
-        ValueError: Frames have another type, or odd sides.
+        ValueError: Frames are not uint8, or have odd sides.
     """
     encoder = av.CodecContext.create('libx264', 'w')
     encoder.pix_fmt, encoder.thread_count = 'yuv420p', 1

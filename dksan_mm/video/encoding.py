@@ -15,10 +15,10 @@ from .options import EncoderOptions
 from .reader import ACCURATE, rgb_format
 from .source import MATRICES, TAG_ERRORS, SourceInfo, is_grey, local_name
 
-# In the file of a segment frame n is at n * TICK: frames are told by their
-# numbers there, and get their times when segments are joined.
+# In the file of a segment, frame n has the time n * TICK: the time identifies
+# the frame. The real times are set when segments are joined.
 TICK = Fraction(1, 25)
-# frames that packets may come before their own: more than any encoder's
+# by how many frames decoding may precede showing: more than any encoder needs
 _EARLY = 1000
 # a size that every encoder takes, if it takes the other options
 _EASY_SIZE = (256, 256)
@@ -27,7 +27,7 @@ _EASY_SIZE = (256, 256)
 def check_encoder(info: SourceInfo, scale: int,
                   options: EncoderOptions) -> None:
     """Raise ValueError unless the encoder takes frames of this size and
-    format; it is opened for that."""
+    format; this opens the encoder to find out."""
     width, height = info.width * scale, info.height * scale
     error = _try_encoder(info, width, height, options)
     if error is None:
@@ -48,7 +48,7 @@ def check_encoder(info: SourceInfo, scale: int,
 
 def _try_encoder(info: SourceInfo, width: int, height: int,
                  options: EncoderOptions) -> Optional[Exception]:
-    """Return why an encoder cannot be opened, None if it can."""
+    """Return the reason why an encoder cannot be opened, None if it can."""
     try:
         with told_reasons(), create(BytesIO(), 'matroska') as container:
             stream = add_video_stream(container, info, width, height, options)
@@ -64,7 +64,7 @@ def _try_encoder(info: SourceInfo, width: int, height: int,
 
 @contextmanager
 def told_reasons() -> Iterator[None]:
-    """Have PyAV's errors say what FFmpeg logged last."""
+    """Make PyAV's errors include FFmpeg's last log message."""
     level = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
     try:
@@ -77,12 +77,13 @@ def told_reasons() -> Iterator[None]:
 def create(path: Union[str, BinaryIO],
            name: str,
            any_sound: bool = False) -> av.container.OutputContainer:
-    """Open an output of a format; nothing in it depends on when it is written
-    or by what version.
+    """Open an output of a format; its bytes depend neither on the date nor on
+    FFmpeg's version.
 
-    ``any_sound`` is for Matroska, which can hold sound of any codec by the
-    names that WAV files have for them. PyAV asks FFmpeg for less; so its
-    ``tee`` is asked, which hands all on to Matroska. It drops chapters.
+    ``any_sound`` is for Matroska, which can hold sound of any codec under the
+    codec's WAV tag. PyAV refuses some of these codecs itself, so the output
+    goes through FFmpeg's ``tee``, which passes everything on to Matroska but
+    drops chapters.
     """
     if any_sound and name == 'matroska':
         place = local_name(path) if isinstance(path, str) else os.devnull
@@ -101,10 +102,10 @@ def add_video_stream(container: av.container.OutputContainer, info: SourceInfo,
                      options: EncoderOptions) -> av.video.stream.VideoStream:
     """Add the restored video to an output, to be encoded."""
     encoder, settings = options.encoder(info.bit_depth)
-    if encoder == 'libsvtav1':  # else it prints all that it does
+    if encoder == 'libsvtav1':  # else it logs its progress to the terminal
         os.environ.setdefault('SVT_LOG', '1')
     pix_fmt = av.VideoFormat(options.pixel_format(info.bit_depth))
-    # as swscale makes it; AV1 and VP9 have no word for it
+    # where swscale puts chroma; AV1 and VP9 have no name for this position
     if pix_fmt.chroma_height(2) < 2:
         settings.setdefault('chroma_sample_location', 'center')
     stream = container.add_stream(encoder, rate=info.rate, options=settings)
@@ -119,8 +120,9 @@ def add_video_stream(container: av.container.OutputContainer, info: SourceInfo,
 
 
 def output_colors(info: SourceInfo, options: EncoderOptions) -> tuple:
-    """Return range (AVColorRange) and matrix (H.273) of the output: the
-    source's, but for RGB, and for grey, which swscale makes full range."""
+    """Return the range (AVColorRange) and matrix (H.273) of the output. They
+    are the source's, except for RGB, and for grey, which swscale converts to
+    full range."""
     pix_fmt = av.VideoFormat(options.pixel_format(info.bit_depth))
     if pix_fmt.is_rgb:
         return ColorRange.JPEG.value, 0
@@ -130,12 +132,12 @@ def output_colors(info: SourceInfo, options: EncoderOptions) -> tuple:
 
 
 class SegmentWriter:
-    """Encodes a segment, which gets its name when it is whole.
+    """Encodes a segment; its file gets the final name once it is complete.
 
     Args:
-        path (str): A Matroska file, whatever its name.
+        path (str): The file, in Matroska format whatever its suffix.
         info (SourceInfo): The source.
-        scale (int): How much larger than the source frames are.
+        scale (int): How many times larger the restored frames are.
         options (EncoderOptions): Codec and quality.
 
     Raises:
@@ -163,7 +165,7 @@ class SegmentWriter:
         uint16 with 0 to 1023 for a source of 10 bits.
 
         Raises:
-            ValueError: It has another size or type.
+            ValueError: The frame has another size or type.
             OutputError: The disk is full, ...
         """
         dtype = np.uint8 if self._bit_depth == 8 else np.uint16
@@ -192,8 +194,8 @@ class SegmentWriter:
     def _mux(self, frame: Optional[av.VideoFrame]) -> None:
         for packet in self._stream.encode(frame):
             packet.time_base = TICK
-            # the file does not hold it, and of one or two frames x265's is
-            # what memory held
+            # Matroska does not store it, and for one or two frames x265 leaves
+            # it uninitialised
             packet.dts = self._packets - _EARLY
             self._packets += 1
             self._container.mux(packet)
@@ -212,7 +214,7 @@ class SegmentWriter:
         return self.count
 
     def abort(self) -> None:
-        """Remove what is written."""
+        """Remove the unfinished file."""
         try:
             self._container.close()
         except (av.error.FFmpegError, OSError):
@@ -223,7 +225,7 @@ class SegmentWriter:
 
 @contextmanager
 def writing(path: str) -> Iterator[None]:
-    """Tell errors of the system or an encoder as an OutputError of a file.
+    """Raise errors of the system or an encoder as a file's OutputError.
     """
     try:
         yield
@@ -237,16 +239,16 @@ def writing(path: str) -> Iterator[None]:
 
 def write_segment(path: str, frames: Iterable[np.ndarray], info: SourceInfo,
                   start: int, scale: int, options: EncoderOptions) -> int:
-    """Encode a segment of a video, a closed group of pictures of its own.
+    """Encode a segment of a video as a closed group of pictures.
 
     Args:
-        path (str): The segment's file, of Matroska's format; written beside
-            as ``path.partial``, it gets its name when it is whole.
+        path (str): The segment's file, in Matroska format. It is written as
+            ``path.partial`` and renamed once it is complete.
         frames (Iterable[ndarray]): (scale * H, scale * W, 3) RGB, uint8, or
             uint16 with 0 to 1023 for a source of 10 bits.
         info (SourceInfo): The source.
         start (int): Number of the first frame in the video.
-        scale (int): How much larger than the source frames are.
+        scale (int): How many times larger the restored frames are.
         options (EncoderOptions): Codec and quality.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Folders of frames: their order, and how an image is read. Needs no PyAV."""
+"""Folders of frames: the order of images, and reading one. Needs no PyAV."""
 import os
 import os.path as osp
 import re
@@ -17,7 +17,7 @@ def check_exists(path: str) -> None:
     """Check that there is a file or folder that can be read.
 
     Raises:
-        FileNotFoundError: There is nothing.
+        FileNotFoundError: Nothing is there.
         ValueError: It is a pipe, a socket or a device, or this user may not
             read it.
     """
@@ -33,13 +33,12 @@ def check_exists(path: str) -> None:
 
 @told('folder')
 def list_frames(folder: str) -> List[str]:
-    """Return the names of a folder's images in the order of their numbers,
-    wherever these stand in the names, or, if none is numbered, of their
-    names.
+    """Return the names of a folder's images, sorted by their numbers, wherever
+    in the names these stand; by name if none is numbered.
 
     Raises:
-        ValueError: A number is missing or there twice, only some of the names
-            have one, or several of their numbers change, in different order.
+        ValueError: A number is missing or occurs twice, only some names have
+            one, or several numbers change and disagree about the order.
     """
     names = sorted(
         name for name in os.listdir(folder)
@@ -63,17 +62,17 @@ def list_frames(folder: str) -> List[str]:
         if following != number + 1:
             raise ValueError(
                 f'the images of {folder} must be numbered without a gap, '
-                f'found {after} after {name}; restore what is missing, or '
+                f'found {after} after {name}; restore the missing ones, or '
                 'split the sequence there')
     return [name for _, name in ordered]
 
 
 def _frame_numbers(folder: str, names: List[str], stems: List[str],
                    found: List[List[int]]) -> List[int]:
-    """Return of each name the number that counts the frames.
+    """Return for each name the number that counts the frames.
 
     Raises:
-        ValueError: It is not clear which that is.
+        ValueError: It is not clear which number counts.
     """
     if len({_NUMBERS.sub('#', stem) for stem in stems}) > 1:
         if all(stem[-1].isdigit() for stem in stems):
@@ -82,9 +81,9 @@ def _frame_numbers(folder: str, names: List[str], stems: List[str],
             f'the images of {folder} must be named alike but for their '
             f'numbers, found {names[0]} and {names[-1]}; rename them')
     columns = [column for column in zip(*found) if len({*column}) > 1]
-    if not columns:  # a single one, or 1 and 01
+    if not columns:  # a single image, or 1 and 01
         return [numbers[-1] for numbers in found]
-    # a column that counts, and no other that tells another order
+    # one column counts, and no other disagrees about the order
     counting = [
         column for column in columns if sorted(column) == list(
             range(min(column),
@@ -98,9 +97,9 @@ def _frame_numbers(folder: str, names: List[str], stems: List[str],
                                  or values != sorted(values)):
             raise ValueError(
                 f'the images of {folder} must have one number that counts '
-                f'them, found {names[0]} and {names[-1]}, of which several '
-                'numbers change, in different order; rename them, or split '
-                'the folder')
+                f'them, found {names[0]} and {names[-1]}, in which several '
+                'numbers change and disagree about the order; rename them, '
+                'or split the folder')
     return list(chosen)
 
 
@@ -108,7 +107,7 @@ def read_image(path: str) -> np.ndarray:
     """Read an image, (H, W, 3) uint8 RGB, by the rules of
     :func:`read_clip`."""
     with reading_image(path), Image.open(path) as image:
-        # Pillow would drop the lower half of 16-bit colours in silence
+        # Pillow would silently drop the low byte of 16-bit colours
         deep = image.mode[:1] in 'IF' or any('16' in str(tile[3])
                                              for tile in image.tile)
         image.load()

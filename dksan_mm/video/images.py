@@ -20,7 +20,7 @@ _END = b'\0\0\0\0IEND\xaeB`\x82'
 
 
 def is_whole_png(path: str) -> bool:
-    """Return whether there is a PNG that has its end."""
+    """Return whether a PNG is there and complete, down to its last chunk."""
     try:
         with open(path, 'rb') as file:
             file.seek(-len(_END), os.SEEK_END)
@@ -33,15 +33,16 @@ def write_frame(folder: str,
                 index: int,
                 image: np.ndarray,
                 info: Optional[SourceInfo] = None) -> None:
-    """Write a frame as a PNG, whole or not at all.
+    """Write a frame as a PNG, completely or not at all.
 
     Args:
-        folder (str): It is made if need be.
-        index (int): The frame's number, which is its name.
-        image (ndarray): (H, W, 3) RGB, uint8, or uint16 with 0 to 1023, which
-            the file's 16 bits hold as 0 to 65535.
+        folder (str): Where to write; created if need be.
+        index (int): The frame's number, from which its name is made.
+        image (ndarray): (H, W, 3) RGB, uint8, or uint16 with 0 to 1023,
+            stretched to 0 to 65535 in the file.
         info (SourceInfo, optional): The source, if the image is to be turned
-            and mirrored as that says. (The shape of pixels gets lost.)
+            and mirrored as the source says. (The aspect ratio of its pixels is
+            lost.)
 
     Raises:
         OutputError: The disk is full, the folder read-only, ...

@@ -1,4 +1,4 @@
-"""Joining segments of a video, with all else that its source has."""
+"""Joins a video's segments, together with the source's other streams."""
 import heapq
 import os
 import os.path as osp
@@ -23,22 +23,22 @@ from .streams import (copy_packets, copy_streams, file_tags, list_left_out,
 
 def check_container(info: SourceInfo, output: str, scale: int,
                     options: EncoderOptions) -> List[str]:
-    """Check that the encoder takes the frames, and that an output's format,
-    by its suffix, can hold them and all that is copied from the source, whose
-    packets are all tried.
+    """Check that the encoder takes the frames, and that the output's format
+    (by its suffix) can hold them and everything copied from the source. All of
+    the source's packets are tried.
 
     Args:
         info (SourceInfo): The source.
-        output (str): Path of the output: .mp4, .m4v, .mov, .mkv, .webm, or
-            .ts, which cannot hold frames that are shown turned.
-        scale (int): How much larger than the source frames are.
-        options (EncoderOptions): Codec, and what to leave out.
+        output (str): Path of the output: .mp4, .m4v, .mov, .mkv, .webm or .ts.
+            A .ts file cannot hold frames that are shown turned.
+        scale (int): How many times larger the restored frames are.
+        options (EncoderOptions): Codec, and streams to leave out.
 
     Returns:
-        list[str]: What is not copied as it is, a line each: what was left
-        out as asked, data streams, attachments and cover pictures that the
-        format cannot hold, sound that is encoded anew, times that are mended,
-        tags.
+        list[str]: A line for each thing that is not copied unchanged: streams
+            left out as asked, data streams, attachments and cover pictures
+            that the format cannot hold, re-encoded sound, corrected times,
+            lost tags.
 
     Raises:
         ValueError: The format is unknown, or cannot hold the codec, turned
@@ -48,11 +48,12 @@ def check_container(info: SourceInfo, output: str, scale: int,
     name = output_format(output)
     if name == 'mpegts' and (info.rotation or info.mirrored):
         raise ValueError(
-            f'{output} must be of a format that can tell to turn frames, as '
-            f'{info.path} does, found {name}; choose .mp4, .mov or .mkv')
+            f'{output} must be of a format that can mark frames as turned, as '
+            f'those of {info.path} are, found {name}; choose .mp4, .mov or '
+            '.mkv')
     with ExitStack() as stack:
         stack.enter_context(told_reasons())
-        # closed with no frame in it, it may tell errors that mean nothing
+        # closing it without a frame may raise meaningless errors
         container = create(BytesIO(), name)
         stack.callback(close_quietly, container)
         _try_codec(container, output, info, scale, options)
@@ -60,7 +61,7 @@ def check_container(info: SourceInfo, output: str, scale: int,
         if info.kind == 'video':
             source = stack.enter_context(open_video(info.path))
             plan = plan_streams(info, name, options)
-            if not plan.any_sound:  # else each was tried alone
+            if not plan.any_sound:  # else streams were tried one by one
                 copy_streams(source, container, name, info, options,
                              plan.encoders)
             left_out = list_left_out(source, name, info, options) + plan.lines
@@ -107,28 +108,30 @@ def _try_header(container: av.container.OutputContainer, output: str) -> None:
 
 def join_segments(paths: Sequence[str], info: SourceInfo, output: str,
                   scale: int, options: EncoderOptions) -> None:
-    """Join the segments of a video with all else that its source has, nothing
-    encoded anew.
+    """Join the segments of a video, without re-encoding them, and add the rest
+    of the source.
 
-    Every frame gets its time (Matroska rounds to milliseconds), the video its
-    shape of pixels, turning, tags and language. Sound, subtitles, further
-    videos, cover pictures, attachments (Matroska), chapters and the file's
-    tags are copied; sound that is longer than the video is kept whole.
-    :func:`check_container` tells what cannot be. A transport stream's times
-    count from where the file begins; others stay as they are.
+    Frames keep their times (Matroska rounds to milliseconds), and the video
+    keeps its pixel aspect ratio, rotation, tags and language. Sound,
+    subtitles, further videos, cover pictures, attachments (Matroska), chapters
+    and the file's tags are copied; sound that is longer than the video is kept
+    whole. :func:`check_container` lists what cannot be copied. Times of a
+    transport stream are made to count from the beginning of the file; other
+    times stay as they are.
 
     Args:
-        paths (Sequence[str]): Files of :func:`write_segment`, in order, for
-            all frames of the source.
+        paths (Sequence[str]): Files written by :func:`write_segment`, in
+            order, covering all frames of the source.
         info (SourceInfo): The source.
-        output (str): Written beside as ``output.partial``; gets its name when
-            it is whole.
-        scale (int): How much larger than the source frames are.
-        options (EncoderOptions): As the segments were encoded.
+        output (str): The result. It is written as ``output.partial`` and
+            renamed once it is complete.
+        scale (int): How many times larger the restored frames are.
+        options (EncoderOptions): The options that the segments were encoded
+            with.
 
     Raises:
-        ValueError: A segment is damaged or of other settings, or there are
-            more or fewer frames than in the source; see
+        ValueError: A segment is damaged or has other settings, or there are
+            more or fewer frames than in the source; see also
             :func:`check_container`.
         OutputError: The disk is full, the folder read-only, ...
     """
@@ -183,7 +186,7 @@ def _mux(container: av.container.OutputContainer, packet: av.Packet,
     number = packet.stream_index
     try:
         container.mux(packet)
-    except ValueError as error:  # a muxer's word, not the disk's
+    except ValueError as error:  # raised by the muxer, not by the disk
         raise ValueError(
             f'{container.format.name} must take all packets of {info.path}, '
             f'found one of stream {number} that it refuses: '
@@ -207,12 +210,12 @@ def _add_video(
     if info.constant_rate:
         video.framerate = info.rate
     if name in ('mp4', 'mov') and template.name == 'hevc':
-        video.codec_tag = 'hvc1'  # Apple's players know no other
+        video.codec_tag = 'hvc1'  # Apple's players accept no other tag
     return video
 
 
 def _numbered(path: str) -> Iterator[Tuple[av.Packet, int]]:
-    """Yield a segment's packets in their order, each with the number of its
+    """Yield a segment's packets in file order, each with the number of its
     frame in the segment."""
     with open_video(path) as container:
         for packet in container.demux(container.streams.video[0]):
@@ -221,7 +224,7 @@ def _numbered(path: str) -> Iterator[Tuple[av.Packet, int]]:
 
 
 def count_frames(path: str) -> int:
-    """Return the frames of a segment, 0 if there is none that can be read."""
+    """Return the number of frames in a segment, 0 if it cannot be read."""
     try:
         return sum(1 for _ in _numbered(path)) if osp.exists(path) else 0
     except ValueError:
@@ -229,11 +232,11 @@ def count_frames(path: str) -> int:
 
 
 def _check_segments(paths: Sequence[str], info: SourceInfo, scale: int) -> int:
-    """Return how many frames later than in the order of their packets frames
-    are shown, at most.
+    """Return by how many frames, at most, a frame is shown later than its
+    place in the order of packets.
 
     Raises:
-        ValueError: A segment is not whole, or of other settings, or frames
+        ValueError: A segment is incomplete or has other settings, or frames
             are missing.
     """
     count, delay, expected = 0, 0, None
@@ -271,10 +274,10 @@ def _check_segments(paths: Sequence[str], info: SourceInfo, scale: int) -> int:
 def _video_packets(paths: Sequence[str], info: SourceInfo,
                    video: av.video.stream.VideoStream,
                    delay: int) -> Iterator[av.Packet]:
-    """Yield the packets of all segments with the times of their frames.
+    """Yield the packets of all segments, with their frames' times.
 
-    They are decoded in their order at the frames' times, ``delay`` frames
-    earlier: ascending, and never after a frame is to be shown.
+    Decoding times are the frames' times in order, shifted ``delay`` frames
+    earlier: they ascend, and never come after the frame is shown.
     """
     shift = round(info.start / info.time_base)
     times = info.times

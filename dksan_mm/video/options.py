@@ -1,4 +1,4 @@
-"""What a restored video is encoded with."""
+"""Encoder options of a restored video."""
 from dataclasses import dataclass
 from typing import Dict, NamedTuple, Optional, Tuple
 
@@ -8,19 +8,19 @@ from av.video.format import VideoFormat
 
 
 class _Coder(NamedTuple):
-    """How an encoder is told what the options say."""
-    options: Dict[str, str]  # always
-    crf: Optional[Tuple[str, float, float]] = None  # name, default, most
+    """How our options translate to an encoder's own."""
+    options: Dict[str, str]  # always set
+    crf: Optional[Tuple[str, float, float]] = None  # name, default, maximum
     preset: Optional[Tuple[str, str]] = None
-    lossless: Optional[Dict[str, str]] = None  # bit-exact RGB by these ...
-    rgb8: str = 'gbrp'  # ... and formats
+    lossless: Optional[Dict[str, str]] = None  # options for bit-exact RGB ...
+    rgb8: str = 'gbrp'  # ... and its pixel formats
     rgb10: Optional[str] = 'gbrp10le'
 
 
-# Groups of pictures are closed, and nothing depends on the number of CPUs or
-# their kind. (On CPUs with AVX-512, x264's macroblock tree reads uninitialised
-# memory, so that now and then a file differs, unless cpu-independent is set.
-# x265 would tell its CPU's kind in each file.)
+# Groups of pictures are closed, and the bits depend neither on the number of
+# CPUs nor on their kind. (On CPUs with AVX-512, x264's macroblock tree reads
+# uninitialised memory, so that now and then a file differs, unless
+# cpu-independent is set. x265 would write the kind of CPU into each file.)
 _X264 = {'x264-params': 'cpu-independent=1'}
 _X265 = 'open-gop=0:info=0:log-level=error'
 _CODERS = {
@@ -53,36 +53,39 @@ class EncoderOptions:
     """Codec and quality of a restored video.
 
     Args:
-        codec (str): Of PyAV's encoders; ``'libx264'``, ``'libx265'``,
-            ``'libsvtav1'``, ``'libvpx-vp9'`` and ``'ffv1'`` have the options
-            below, others ``extra`` alone. ``'h264'`` and the like are the
-            encoder that PyAV has for it.
-        crf (float, optional): Constant quality, less is better, from 0 to 51,
-            51, 63 and 63 for the first four. Default: 17, 19, 23 and 20.
-        preset (str, optional): Speed: of libx264 and libx265 ``'ultrafast'``
-            to ``'veryslow'``, default ``'medium'``; of libsvtav1 13 to 0,
-            default 8; of libvpx-vp9 8 to 0, default 4.
-        pix_fmt (str, optional): Default: yuv420p, of 10 bits (yuv420p10le)
-            for a source of more than 8; where the encoder lacks that, its
-            nearest format; with ``lossless`` RGB, which with libx264 is the
-            encoder libx264rgb (and which few players show).
-        lossless (bool): Keep all bits of the pixels. In the default formats
-            these are the restored frames' own; in others, converted ones.
-            Of 10 bits: libx265 and ffv1.
-        threads (int): Of the encoder. The bits may depend on it, so that it
-            is not chosen by the machine.
-        extra (tuple[tuple[str, str]]): Further options of the encoder, as in
-            FFmpeg; ``('qp', ...)`` and ``('b', ...)`` replace ``crf``.
+        codec (str): One of PyAV's encoders. ``'libx264'``, ``'libx265'``,
+            ``'libsvtav1'``, ``'libvpx-vp9'`` and ``'ffv1'`` have all options
+            below, others only ``extra``. The name of a coding, such as
+            ``'h264'``, stands for PyAV's encoder for it.
+        crf (float, optional): Constant quality, lower is better: from 0 to 51,
+            51, 63 and 63 for the first four codecs. Default: 17, 19, 23 and
+            20.
+        preset (str, optional): Speed, from fast to slow: libx264 and libx265
+            take ``'ultrafast'`` to ``'veryslow'``, default ``'medium'``;
+            libsvtav1 takes 13 to 0, default 8; libvpx-vp9 takes 8 to 0,
+            default 4.
+        pix_fmt (str, optional): Pixel format. Default: yuv420p, or yuv420p10le
+            for a source of more than 8 bits; the nearest one if the encoder
+            lacks that. With ``lossless`` it is RGB, which few players show;
+            libx264 then becomes libx264rgb.
+        lossless (bool): Keep all bits of the pixels: the restored frames' own
+            in the default formats, converted ones in others. For 10 bits,
+            libx265 and ffv1 only.
+        threads (int): Threads of the encoder. The bits may depend on this
+            number, so it is fixed rather than taken from the machine.
+        extra (tuple[tuple[str, str]]): Further options of the encoder, by
+            their FFmpeg names; ``('qp', ...)`` and ``('b', ...)`` replace
+            ``crf``.
         leave_out (tuple[str]): Kinds of streams not to copy from the source:
             ``'audio'``, ``'subtitle'``, ``'video'`` (further ones and cover
             pictures), ``'attachment'``, ``'data'``.
-        audio (str, optional): What becomes of sound: ``'copy'``, ``'aac'``,
-            ``'flac'`` or ``'none'``. Default: copied where the container can
-            hold it, else encoded: as FLAC from a lossless source in Matroska,
-            as Opus in WebM, otherwise as AAC.
+        audio (str, optional): What to do with sound: ``'copy'``, ``'aac'``,
+            ``'flac'`` or ``'none'``. Default: copy it if the container can
+            hold it, else encode it: in Matroska as FLAC if it is lossless, in
+            WebM as Opus, otherwise as AAC.
 
     Raises:
-        ValueError: An option has no such value.
+        ValueError: An option has a value that is not allowed.
     """
     codec: str = 'libx264'
     crf: Optional[float] = None
@@ -143,7 +146,8 @@ class EncoderOptions:
         """Return the pixel format for frames of 8 or 10 bits.
 
         Raises:
-            ValueError: There is no lossless one, or no such format.
+            ValueError: The codec has no lossless format, or ``pix_fmt`` is
+                unknown.
         """
         if self.pix_fmt is not None:
             try:
@@ -174,7 +178,8 @@ class EncoderOptions:
                     usual[0])
 
     def encoder(self, bit_depth: int) -> Tuple[str, Dict[str, str]]:
-        """Return the encoder's name and its options, as FFmpeg has them."""
+        """Return the encoder's name and its options, both as FFmpeg calls
+        them."""
         coder = _CODERS.get(self.codec, _Coder({}))
         options, extra = dict(coder.options), dict(self.extra)
         if coder.crf and not (self.lossless or {'qp', 'b'} & {*extra}):

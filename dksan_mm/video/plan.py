@@ -1,5 +1,5 @@
-"""What becomes of the streams beside a source's video, tried against the real
-container: a copy, or for sound that it cannot hold another coding."""
+"""Plans what to do with a source's other streams: copy each one, or re-encode
+sound that the container cannot hold. A trial with the container decides."""
 from contextlib import ExitStack
 from io import BytesIO
 from typing import Dict, List, NamedTuple, Optional, Tuple
@@ -16,13 +16,13 @@ _ENCODERS = dict(aac='aac', flac='flac')
 
 
 class Plan(NamedTuple):
-    """What is done to get a source's streams into an output.
+    """How a source's streams get into an output.
 
     Attributes:
-        encoders (dict[int, str]): Of a sound stream that is not copied, by
-            its number, the encoder.
-        lines (list[str]): What to tell of it.
-        any_sound (bool): For :func:`~.video_encoding.create`.
+        encoders (dict[int, str]): The encoder of each sound stream that is not
+            copied, by the stream's number.
+        lines (list[str]): Lines that tell the user about it.
+        any_sound (bool): Argument of :func:`~.video.encoding.create`.
     """
     encoders: Dict[int, str]
     lines: List[str]
@@ -30,7 +30,7 @@ class Plan(NamedTuple):
 
 
 class _Nowhere:
-    """A file that forgets what is written to it, to try a container with."""
+    """A file that discards what is written to it, for trying a container."""
 
     def __init__(self) -> None:
         self.position = self.end = 0
@@ -52,18 +52,18 @@ class _Nowhere:
 
 
 def plan_streams(info: SourceInfo, name: str, options: EncoderOptions) -> Plan:
-    """Try a source's streams against the real container, all their packets
-    with their times, and plan what is done with each.
+    """Try to put a source's streams, with all packets and times, into the
+    container, and plan what to do with each.
 
     Args:
         info (SourceInfo): The source, a video.
         name (str): Format of the output.
-        options (EncoderOptions): What to leave out, and what to do with
+        options (EncoderOptions): Streams to leave out, and what to do with
             sound.
 
     Raises:
-        ValueError: The container cannot hold a stream, and it is none that
-            may be encoded anew.
+        ValueError: The container cannot hold a stream that may not be
+            re-encoded.
     """
     refused, mended, any_sound = _try_streams(info, name, options)
     encoders, lines = {}, []
@@ -114,8 +114,8 @@ def _choose(stream: av.stream.Stream, what: str, name: str,
 
 def _try_streams(info: SourceInfo, name: str,
                  options: EncoderOptions) -> tuple:
-    """Return why a container refuses streams, by their numbers, of which
-    times have to be mended, and whether there is sound of a codec that has no
+    """Return, by the numbers of streams, why the container refuses one and
+    where times need correction; and whether the codec of some sound has no
     name of its own in Matroska."""
     refused: Dict[int, str] = {}
     mended: TimesMended = {}
@@ -156,7 +156,7 @@ def _try_streams(info: SourceInfo, name: str,
 def _try_stream(stack: ExitStack, stream: av.stream.Stream,
                 name: str) -> Tuple[av.stream.Stream, bool]:
     """Return a copy of a stream in a container of its own, and whether that
-    took ``any_sound``."""
+    container needed ``any_sound``."""
     special = False
     container = create(_Nowhere(), name)
     try:
@@ -172,11 +172,11 @@ def _try_stream(stack: ExitStack, stream: av.stream.Stream,
 
 
 def find_lost_tags(tags: Dict[str, str], name: str) -> List[str]:
-    """Return those of a file's tags that a format does not hold: its own
-    reader does not find them in what its writer made of them."""
-    if name in ('matroska', 'webm'):  # which hold any
+    """Return the tags that a format does not hold: those that are not found
+    again after they were written to such a file."""
+    if name in ('matroska', 'webm'):  # which hold any tag
         return []
-    if not tags or name == 'mpegts':  # which holds none
+    if not tags or name == 'mpegts':  # which holds no tag
         return sorted(tags)
     file = BytesIO()
     with create(file, name) as container:
@@ -191,14 +191,14 @@ def find_lost_tags(tags: Dict[str, str], name: str) -> List[str]:
 
 
 def close_quietly(container: av.container.OutputContainer) -> None:
-    """Close an output that was to try something alone."""
+    """Close an output that was only a trial."""
     try:
         container.close()
     except (av.error.FFmpegError, ValueError):
-        pass  # it is known already
+        pass  # it was reported already
 
 
 def short_reason(error: Exception) -> str:
-    """Return what FFmpeg logged for an error, else what it says itself."""
+    """Return FFmpeg's log message for an error, or else the error's own."""
     text = str(error.__cause__ or error)
     return text.split('last error log: ')[-1].strip()

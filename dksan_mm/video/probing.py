@@ -1,4 +1,4 @@
-"""Reading what a source of frames is, with the exact times of its frames."""
+"""Describes a source of frames, with the exact time of each frame."""
 import logging
 import os.path as osp
 from fractions import Fraction
@@ -16,17 +16,17 @@ from .scanning import Scan, first_frame, scan_frames, scan_packets
 from .source import (BT709, CURE, MATRICES, SMPTE170M, UNSPECIFIED, SourceInfo,
                      find_video_stream, open_video)
 
-# Of these formats a seek leads to a key frame at or before what is sought.
+# Formats in which a seek leads to a key frame at or before the target.
 _SEEKABLE = ('mov', 'matroska')
-# Of a frame: what encoders here are not told.
+# side data of frames that is not passed on to encoders
 _NOT_KEPT = ('A53_CC', 'AMBIENT_VIEWING_ENVIRONMENT', 'CONTENT_LIGHT_LEVEL',
              'DOVI_METADATA', 'DOVI_RPU_BUFFER', 'DYNAMIC_HDR_PLUS',
              'DYNAMIC_HDR_VIVID', 'ICC_PROFILE', 'MASTERING_DISPLAY_METADATA',
              'SPHERICAL', 'STEREO3D')
 _LAYER = 'matroska_block_additional'
-# of frames per second; what damaged files tell is beyond it
+# frames per second; damaged files state more than this
 _MOST_RATE = Fraction(10**6)
-# Of these a packet may hold no frame that is shown.
+# Codecs with packets that hold no visible frame.
 _FRAMELESS = ('vp8', 'mpeg4', 'msmpeg4', 'h263', 'flv')
 
 
@@ -35,28 +35,28 @@ def probe(path: str,
           rate: Fraction = Fraction(25),
           strict: bool = False,
           video_stream: Optional[int] = None) -> SourceInfo:
-    """Return what a video file or a folder of frames is.
+    """Return the description of a video file or a folder of frames.
 
-    The frames of a video are counted from its packets, without decoding, but
-    where these do not tell (AVI, bare H.264, VP8, MPEG-4 part 2, interlaced
-    H.264, pictures before the first key frame, frames at the same time, ...);
-    then it is decoded once. The images of a folder are all read once. Of
-    several videos in a file :func:`find_video_stream` chooses. What is
-    damaged is told, and is what its decoder makes of it; a clock that jumps
-    goes on. Of an AVI file the first frame counts as shown at the time of the
-    first packet.
+    The frames of a video are counted from its packets, without decoding. Where
+    packets do not tell (AVI, bare H.264, VP8, MPEG-4 part 2, interlaced H.264,
+    pictures before the first key frame, frames at the same time, ...), the
+    video is decoded once. The images of a folder are all read once.
+    :func:`find_video_stream` chooses among several videos in a file. Damage is
+    reported, and damaged frames are used as the decoder gives them; where the
+    clock jumps, times are made to go on. The first frame of an AVI file counts
+    as shown at the time of the first packet.
 
     Args:
         path (str): The file or folder.
         rate (Fraction): Frames per second of a folder.
-        strict (bool): Whether to refuse what is damaged.
+        strict (bool): Whether to refuse damaged files.
         video_stream (int, optional): Number of the video among the streams.
 
     Raises:
         FileNotFoundError: There is nothing there.
         ValueError: There is no video or no frame; the file is damaged or ends
-            early; times do not ascend; it is transparent; frames of a folder
-            differ in size, or a number is missing.
+            early; times do not ascend; the video is transparent; frames of a
+            folder differ in size, or a number is missing.
     """
     check_exists(path)
     if osp.isdir(path):
@@ -150,8 +150,9 @@ def _describe(path: str, scan: Scan, index: int, strict: bool) -> SourceInfo:
 
 
 def _has_alpha_layer(path: str, stream: av.video.stream.VideoStream) -> bool:
-    """Return whether a video is transparent somewhere in the other layer that
-    VP8 and VP9 keep it in. Browsers state one, and write none."""
+    """Return whether a video is transparent anywhere, by the separate layer in
+    which VP8 and VP9 store alpha. (Browsers announce this layer without
+    writing it.)"""
     if not any(key.lower() == 'alpha_mode' and value == '1'
                for key, value in stream.metadata.items()):
         return False
@@ -160,10 +161,10 @@ def _has_alpha_layer(path: str, stream: av.video.stream.VideoStream) -> bool:
         for packet in container.demux(container.streams[stream.index]):
             if not packet.has_sidedata(_LAYER):
                 continue
-            # after the 8 bytes of its number
+            # after 8 bytes that hold its number
             data = bytes(packet.get_sidedata(_LAYER))[8:]
             for frame in decoder.decode(av.Packet(data)):
-                # losses of the codec are no transparency
+                # coding losses are not transparency
                 if frame.to_ndarray()[:frame.height, :frame.width].min() < 250:
                     return True
     return False
@@ -196,7 +197,8 @@ def _depth(frame: av.VideoFrame) -> int:
 
 def _average_rate(stream: av.video.stream.VideoStream,
                   times: List[int]) -> Fraction:
-    """Return the header's rate if frames' times bear it out, else theirs."""
+    """Return the header's rate if it agrees with the frames' times, else the
+    rate that these give."""
     stated = stream.average_rate
     if len(times) < 2:
         return stated or Fraction(25)
@@ -207,8 +209,8 @@ def _average_rate(stream: av.video.stream.VideoStream,
 
 
 def simple_rate(rate: Fraction) -> Fraction:
-    """Return the nearest rate that is a fraction of small numbers, or one
-    frame in such a number of seconds, within what FFmpeg takes."""
+    """Return the nearest rate with a small denominator, or one frame in such a
+    number of seconds, within the range that FFmpeg takes."""
     rate = min(max(rate, 1 / _MOST_RATE), _MOST_RATE)
     if rate < 1:
         return 1 / (1 / rate).limit_denominator(1001)
@@ -216,17 +218,17 @@ def simple_rate(rate: Fraction) -> Fraction:
 
 
 def _range(frame: av.VideoFrame) -> int:
-    """Return the range of the output's colours: an RGB source has none."""
+    """Return the range of the output's colours; an RGB source states none."""
     stated = None if frame.format.is_rgb else frame.color_range
     return stated or ColorRange.MPEG.value
 
 
 def _matrix(path: str, frame: av.VideoFrame) -> int:
-    """Return the matrix of a frame's colours, by the rule of
-    :class:`SourceInfo`.
+    """Return the matrix of a frame's colours, chosen as :class:`SourceInfo`
+    says.
 
     Raises:
-        ValueError: It is one that cannot be converted.
+        ValueError: This matrix cannot be converted.
     """
     if frame.format.is_rgb:
         return BT709
@@ -242,8 +244,8 @@ def _matrix(path: str, frame: av.VideoFrame) -> int:
 
 
 def _orientation(frame: av.VideoFrame) -> Tuple[int, bool]:
-    """Return degrees counter-clockwise, by quarters, and whether mirrored
-    after turning."""
+    """Return the rotation in degrees, counter-clockwise, a multiple of 90, and
+    whether the frame is mirrored afterwards."""
     side_data = frame.side_data.get(Type.DISPLAYMATRIX)
     if side_data is None:
         return 0, False

@@ -1,4 +1,4 @@
-"""Reading frames of a source from any one on."""
+"""Reads a source's frames, starting anywhere."""
 import logging
 import os.path as osp
 from itertools import dropwhile
@@ -15,7 +15,7 @@ from .scanning import decode_packet
 from .source import (CURE, MATRICES, Clock, SourceInfo, full_scale, is_grey,
                      open_video, set_decoder)
 
-# Chroma is interpolated between its samples; the same bits on any CPU.
+# interpolates chroma between its samples, with the same bits on any CPU
 ACCURATE = (
     Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
     | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP)
@@ -23,7 +23,7 @@ _THREADS = 2  # each holds a frame
 
 
 def rgb_format(bit_depth: int) -> str:
-    """Return PyAV's name of the arrays that hold frames of 8 or 10 bits."""
+    """Return PyAV's pixel format for arrays of 8-bit or 10-bit frames."""
     return 'rgb24' if bit_depth == 8 else 'gbrp10le'
 
 
@@ -35,29 +35,29 @@ def read_frames(info: SourceInfo,
                 start: int = 0,
                 stop: Optional[int] = None,
                 skipping: Callable[[], None] = _go_on) -> Iterator[np.ndarray]:
-    """Yield frames ``start`` to before ``stop`` of a source, as coded (not
-    turned), in the order in which they are shown.
+    """Yield a source's frames from ``start`` to before ``stop``, as coded (not
+    turned), in display order.
 
-    A frame has the same values wherever reading began. A few frames are in
-    memory at a time. Sources of more than 10 bits are reduced to 10. An
-    opaque alpha channel is dropped, and of interlaced video both fields stay
-    in a frame. A damaged frame is what its decoder makes of it; where the
-    decoder tells, there is a warning.
+    A frame has the same values wherever reading began. Only a few frames are
+    in memory at a time. Sources of more than 10 bits are reduced to 10. An
+    opaque alpha channel is dropped; the two fields of interlaced video stay in
+    one frame. Damaged frames are used as the decoder gives them, with a
+    warning if it reports the damage.
 
     Args:
         info (SourceInfo): The source.
-        start (int): From 0.
-        stop (int, optional): Default: to the end.
-        skipping (Callable): Called for each frame that is decoded before
-            ``start``; may raise. Default: nothing.
+        start (int): First frame, counted from 0. Default: 0.
+        stop (int, optional): One past the last frame. Default: to the end.
+        skipping (Callable): Called for each frame decoded before ``start``;
+            may raise. Default: do nothing.
 
     Yields:
         ndarray: (H, W, 3) RGB, uint8, or uint16 with 0 to 1023 for a source
         of 10 bits.
 
     Raises:
-        ValueError: A frame cannot be decoded, is transparent, of another size
-            than the first, or not where ``info`` says.
+        ValueError: A frame cannot be decoded, is transparent, has another size
+            than the first, or has another time than ``info`` says.
     """
     stop = info.num_frames if stop is None else stop
     if not 0 <= start <= stop <= info.num_frames:
@@ -111,8 +111,8 @@ def _check_size(info: SourceInfo, index: int, width: int, height: int) -> None:
 
 def _frames_from(info: SourceInfo, start: int,
                  skipping: Callable[[], None]) -> Iterator[av.VideoFrame]:
-    """Return the frames from ``start`` on; where a seek does not lead to just
-    that one, from the beginning of the file."""
+    """Return the frames from ``start`` on; decode from the beginning of the
+    file if a seek does not lead exactly there."""
     if not info.timed:
         frames = _decode(info)
         for _ in range(info.skip + start):
@@ -133,7 +133,7 @@ def _frames_from(info: SourceInfo, start: int,
         except ValueError:
             if sought is None:
                 raise
-            continue  # it was no key frame
+            continue  # the seek led to no key frame
         if first is not None and first.pts == target:
             break
     return _chain(first, frames)
@@ -143,18 +143,18 @@ def _chain(first: Optional[av.VideoFrame],
            rest: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     if first is not None:
         yield first
-        del first  # else it stays in memory until the last one
+        del first  # else it stays in memory to the end
         yield from rest
 
 
 def _decode(info: SourceInfo,
             sought: Optional[int] = None) -> Iterator[av.VideoFrame]:
     """Decode from a key frame at or before a time, or from the beginning;
-    nothing if the seek led elsewhere."""
+    yield nothing if the seek led elsewhere."""
     with open_video(info.path) as container:
         stream, clock = container.streams[info.stream_index], Clock(container)
         stream.thread_type = 'AUTO'
-        # what becomes of damaged frames must not depend on chance
+        # with several threads, damaged frames decode differently each time
         stream.thread_count = 1 if info.damaged else _THREADS
         set_decoder(stream)
         if sought is not None:
@@ -175,8 +175,8 @@ def _decode(info: SourceInfo,
 
 
 def _expand(image: np.ndarray) -> np.ndarray:
-    """Return grey of limited range, which swscale takes for full range, in
-    full range."""
+    """Return a grey image of limited range, which swscale mistakes for full
+    range, expanded to full range."""
     white = full_scale(image)
     black, span = (16, 219) if white == 255 else (64, 876)
     levels = np.arange(white + 1)
@@ -185,7 +185,8 @@ def _expand(image: np.ndarray) -> np.ndarray:
 
 
 class _ToRGB:
-    """Makes arrays of decoded frames, by the matrix and range of each."""
+    """Converts decoded frames to RGB arrays, by each frame's matrix and range.
+    """
 
     def __init__(self, info: SourceInfo) -> None:
         self.info = info

@@ -1,4 +1,4 @@
-"""Counting the frames of a video file, and their times."""
+"""Finds the number of frames in a video file, and their times."""
 import logging
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -12,14 +12,14 @@ from .source import CURE, Clock, encrypted, open_video, set_decoder
 
 @dataclass
 class Scan:
-    """What packets, or decoded frames, tell of a video.
+    """What a video's packets, or its decoded frames, tell about it.
 
     Attributes:
-        times (list[int]): Of its frames, ascending.
-        last_duration (int): Of the last one.
-        timed (bool): Decoded frames carry these times.
-        first (VideoFrame, optional): The first one.
-        codec (str): Name of its decoder, of packets alone.
+        times (list[int]): Times of its frames, ascending.
+        last_duration (int): Duration of the last frame.
+        timed (bool): Whether decoded frames carry these times.
+        first (VideoFrame, optional): The first frame.
+        codec (str): Name of its decoder; set only when packets were read.
         damaged (int): Packets that are damaged, and places where the clock
             jumps.
         jumps (list[Fraction]): See :class:`SourceInfo`.
@@ -37,8 +37,8 @@ def scan_packets(path: str, index: int, strict: bool) -> Scan:
     """Read a file's packets without decoding them.
 
     Raises:
-        ValueError: The file has no frame or ends early, or is damaged and
-            ``strict``.
+        ValueError: The file has no frame or ends early, or it is damaged and
+            ``strict`` is set.
     """
     scan, durations = Scan(), {}
     with open_video(path) as container:
@@ -51,7 +51,7 @@ def scan_packets(path: str, index: int, strict: bool) -> Scan:
             if time is not None:
                 end = max(end,
                           (time + (packet.duration or 0)) * packet.time_base)
-            # the last of a stream is empty
+            # the last packet of a stream is empty
             if packet.stream_index != stream.index or not packet.size:
                 continue
             clock.mend(packet)
@@ -93,7 +93,7 @@ def _check_whole(container: av.container.InputContainer,
     """Raise ValueError for a file that ends before its header says."""
     path, times = container.name, scan.times
     if packets < stream.frames and container.format.name.startswith('mov'):
-        # what its edit list cuts off is not read at all
+        # packets that its edit list cuts off were not read
         packets = _count_packets(path, stream.index, ignore_editlist='1')
     if packets < stream.frames:
         raise ValueError(
@@ -102,8 +102,8 @@ def _check_whole(container: av.container.InputContainer,
     if len(times) < 2 or not scan.timed or not container.duration or (
             not container.format.name.startswith('matroska')):
         return
-    # Matroska's header states a duration alone, in which the last frame may
-    # be shown for longer than its packet says.
+    # Matroska's header states only a duration, and there the last frame may
+    # last longer than its packet says.
     stated = Fraction(container.duration, av.time_base)
     longest = max(b - a for a, b in zip(times, times[1:]))
     if stated - end > 3 * longest * stream.time_base:
@@ -119,7 +119,7 @@ def _count_packets(path: str, index: int, **options: str) -> int:
 
 
 def first_frame(path: str, index: int) -> Optional[av.VideoFrame]:
-    """Return the first frame that a decoder gives, if any."""
+    """Return the first frame that can be decoded, if any."""
     with open_video(path) as container:
         stream = container.streams[index]
         set_decoder(stream)
@@ -127,7 +127,7 @@ def first_frame(path: str, index: int) -> Optional[av.VideoFrame]:
 
 
 def decode_packet(packet: av.Packet) -> Iterator[Optional[av.VideoFrame]]:
-    """Yield a packet's frames, None for one that cannot be decoded."""
+    """Yield a packet's frames, or None if it cannot be decoded."""
     try:
         yield from packet.decode()
     except av.error.InvalidDataError:
@@ -137,12 +137,12 @@ def decode_packet(packet: av.Packet) -> Iterator[Optional[av.VideoFrame]]:
 def scan_frames(path: str, index: int) -> Scan:
     """Decode a file to count its frames.
 
-    Frames at the same time are shown a tick of the file's clock after each
-    other. In AVI the n-th frame is shown at the time of the n-th packet;
-    where there are no times, frames come at the average rate.
+    Frames with the same time are moved apart by a tick of the file's clock. In
+    AVI the n-th frame gets the time of the n-th packet; without times, frames
+    come at the average rate.
 
     Raises:
-        ValueError: None can be decoded.
+        ValueError: No frame can be decoded.
     """
     scan, packet_times, decoding_times = Scan(), [], []
     with open_video(path) as container:
@@ -173,7 +173,7 @@ def scan_frames(path: str, index: int) -> Scan:
         _part(scan.times)
     elif len(packet_times) == len(scan.times) and _ascend(packet_times):
         scan.times = packet_times
-    elif _ascend(decoding_times):  # a decoder gives frames with a delay
+    elif _ascend(decoding_times):  # decoders return frames with a delay
         delay = decoding_times[0] - (packet_times[0] or 0)
         scan.times = [time - delay for time in decoding_times]
     else:
@@ -187,6 +187,6 @@ def scan_frames(path: str, index: int) -> Scan:
 
 
 def _part(times: List[int]) -> None:
-    """Let each of some times come at least a tick after the one before."""
+    """Move times so that each comes at least a tick after the one before."""
     for i in range(1, len(times)):
         times[i] = max(times[i], times[i - 1] + 1)

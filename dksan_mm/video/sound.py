@@ -1,4 +1,4 @@
-"""Encoding a source's sound anew."""
+"""Re-encodes a source's sound."""
 import logging
 from typing import Iterator
 
@@ -11,12 +11,12 @@ from .source import Clock, SourceInfo, describe_stream, open_video
 def add_sound(container: av.container.OutputContainer,
               stream: av.audio.stream.AudioStream,
               encoder: str) -> av.audio.stream.AudioStream:
-    """Add a stream to an output that holds another's sound, encoded anew."""
+    """Add a stream to an output for the re-encoded sound of another stream."""
     coder = av.codec.Codec(encoder, 'w')
     context = stream.codec_context
     rates = coder.audio_rates
     rate = context.sample_rate
-    if rates and rate not in rates:  # the next one up that there is, or most
+    if rates and rate not in rates:  # the next higher one, or the highest
         rate = min((r for r in rates if r >= rate), default=max(rates))
     sound = container.add_stream(encoder, rate=rate)
     sound.codec_context.layout = _layout(context.layout)
@@ -32,7 +32,7 @@ def add_sound(container: av.container.OutputContainer,
 
 
 def _layout(layout: av.AudioLayout) -> av.AudioLayout:
-    """Return the usual layout of as many channels where none is stated."""
+    """Return the usual layout for the number of channels if none is stated."""
     usual = ('mono', 'stereo', '2.1', '4.0', '5.0', '5.1', '6.1', '7.1')
     if not layout.name.endswith('channels'):
         return layout
@@ -41,8 +41,8 @@ def _layout(layout: av.AudioLayout) -> av.AudioLayout:
 
 def encode_packets(info: SourceInfo, number: int,
                    sound: av.audio.stream.AudioStream) -> Iterator[av.Packet]:
-    """Yield the packets of a source's sound, encoded anew for ``sound``; gaps
-    are filled with silence, so that it stays with the pictures."""
+    """Yield the packets of a source's sound, re-encoded for ``sound``; gaps
+    are filled with silence, to keep it in time with the pictures."""
     context = sound.codec_context
     with open_video(info.path) as source:
         stream = source.streams[number]
@@ -64,7 +64,7 @@ def encode_packets(info: SourceInfo, number: int,
 
 
 def _is_inside(frame: av.AudioFrame, info: SourceInfo) -> bool:
-    """Return whether sound begins in what is restored of a source."""
+    """Return whether sound begins within the restored part of a source."""
     if info.span is None or frame.pts is None:
         return True
     return info.span[0] <= frame.pts * frame.time_base < info.span[1]
@@ -110,7 +110,7 @@ def _graph(
 
 def _encode(graph: av.filter.Graph,
             sound: av.audio.stream.AudioStream) -> Iterator[av.Packet]:
-    """Yield what an encoder makes of a graph's frames."""
+    """Yield the packets that encode a filter graph's frames."""
     while True:
         try:
             frame = graph.pull()

@@ -1,4 +1,4 @@
-"""What a source of frames is: a video file, or a folder of frames."""
+"""The source of frames: a video file, or a folder of images."""
 import errno
 import os.path as osp
 from bisect import bisect_left, bisect_right
@@ -17,7 +17,7 @@ from dksan_mm.utils.log import print_log
 
 CURE = DAMAGED
 
-# seconds that a clock may leave out and still be the same clock
+# a gap of up to so many seconds is no jump of the clock
 _GAP = 10
 
 
@@ -27,16 +27,16 @@ def _unknown_side_data(cls: type, value: int) -> Type:
     return member
 
 
-# A frame has all its side data or, where PyAV has no name for one of them
-# (such as EXIF), a ValueError for all: give those names.
+# Reading a frame's side data raises ValueError if PyAV has no name for one of
+# its kinds (such as EXIF): name those kinds.
 Type._missing_ = classmethod(_unknown_side_data)
 
-# tags in another encoding than UTF-8 are passed on as they are
+# tags that are not UTF-8 are passed on unchanged
 TAG_ERRORS = 'surrogateescape'
 
 # AVColorSpace, ITU-T H.273's matrix coefficients
 BT709, UNSPECIFIED, SMPTE170M = 1, 2, 6
-# swscale's numbers of those that it converts
+# swscale's numbers for the matrices that it converts
 MATRICES = {BT709: 1, 4: 4, 5: 5, SMPTE170M: 5, 7: 7, 9: 9}
 
 
@@ -44,57 +44,60 @@ MATRICES = {BT709: 1, 4: 4, 5: 5, SMPTE170M: 5, 7: 7, 9: 9}
 class SourceInfo:
     """A source of frames, and what its restored copy must keep.
 
-    A copy with another ``width`` (``dataclasses.replace``) describes an
-    output of another width over the same sound and times, such as two
-    pictures side by side.
+    A copy with another ``width`` (``dataclasses.replace``) describes an output
+    of that width with the same sound and times, such as two pictures side by
+    side.
 
     Args:
         path (str): The file or folder.
         kind (str): ``'video'`` or ``'frames'``.
-        width (int): As coded, before turning, in pixels.
-        height (int): As coded, in pixels.
-        num_frames (int): Number of frames that are shown, exactly.
-        times (tuple[int]): When each is shown, ascending, in ``time_base``;
-            as the file says, wherever it begins. Frames: 0, 1, ...
-        last_duration (int): How long the last one is shown.
-        time_base (Fraction): Seconds.
+        width (int): Coded width, before rotation, in pixels.
+        height (int): Coded height, before rotation, in pixels.
+        num_frames (int): Exact number of frames that are shown.
+        times (tuple[int]): When each frame is shown, ascending, in units of
+            ``time_base``, as stated in the file: the first need not be 0. For
+            a folder: 0, 1, ...
+        last_duration (int): How long the last frame is shown, in the same
+            units.
+        time_base (Fraction): Unit of times, in seconds.
         rate (Fraction): Frames per second, on average.
-        bit_depth (int): Of the frames that are read, 8 or 10.
-        pix_fmt (str): As coded.
-        color_range (int): Of the output, by AVColorRange: 1 limited (also
-            where the source states none, or is RGB), 2 full.
-        colorspace (int): Matrix of the output, by H.273. Where the source
-            states none, BT.709 if it is at least 1280 wide or higher than 576
-            rows, or RGB, otherwise BT.601, as players guess; it must be
-            stated then, since from the larger output they would guess
-            otherwise.
-        primaries (int): By H.273.
+        bit_depth (int): Bits per channel of the frames as read, 8 or 10.
+        pix_fmt (str): Coded pixel format.
+        color_range (int): Range of the output, by AVColorRange: 1 limited
+            (also if the source states none or is RGB), 2 full.
+        colorspace (int): Matrix of the output, by H.273. If the source states
+            none, it is what players guess: BT.709 if the source is RGB, at
+            least 1280 wide or higher than 576 rows, otherwise BT.601. The
+            output must state it, since players would guess differently from
+            its larger size.
+        primaries (int): Colour primaries, by H.273.
         trc (int): Transfer characteristics, by H.273.
         sample_aspect_ratio (Fraction): Width of a pixel over its height.
         rotation (int): Frames are to be shown turned counter-clockwise by
             this many degrees, 0, 90, 180 or 270, ...
         mirrored (bool): ... and then mirrored, left to right.
-        has_alpha (bool): There is an alpha channel, or a palette, which may
-            have one; it must be opaque.
-        interlaced (bool): Frames are two fields each; they are read as whole.
-        side_data (tuple[str]): Names of what the first frame carries and a
-            copy does not get: HDR's static and dynamic metadata, captions.
-        stream_index (int): Of the video among the file's streams.
-        start (Fraction): Seconds that all times in the file count from, where
-            its format counts from anything (MPEG transport streams).
-        timed (bool): Decoded frames carry the times, by which they can be
-            told.
-        seekable (bool): Frames need not be read from the beginning on.
-        names (tuple[str]): Of a folder's frames.
-        skip (int): Frames of the file before the first of these, of a part
-            that :func:`cut_source` describes.
-        span (tuple[Fraction], optional): Of such a part: the seconds in the
-            file at which it begins and ends.
-        damaged (int): Places where the file is damaged, as far as its packets
-            tell.
-        jumps (tuple[Fraction]): Where the file's clock jumps, what is added
-            to the times from there on, in seconds, so that they go on.
-        strict (bool): What is damaged or changes its size is refused.
+        has_alpha (bool): Whether there is an alpha channel, or a palette that
+            may have one; it must be opaque.
+        interlaced (bool): Whether frames consist of two fields; these are read
+            as one picture.
+        side_data (tuple[str]): Names of the first frame's metadata that the
+            output does not keep: static and dynamic HDR metadata, captions.
+        stream_index (int): Number of the video among the file's streams.
+        start (Fraction): Origin of the file's times, in seconds, for formats
+            in which it is arbitrary (MPEG transport streams).
+        timed (bool): Whether decoded frames carry the times, which identify
+            them.
+        seekable (bool): Whether reading can start in the middle of the file.
+        names (tuple[str]): File names of a folder's frames.
+        skip (int): For a part made by :func:`cut_source`: the number of frames
+            in the file before it.
+        span (tuple[Fraction], optional): For such a part: where it begins and
+            ends in the file, in seconds.
+        damaged (int): Number of places where the file is damaged, as far as
+            its packets show.
+        jumps (tuple[Fraction]): For each jump of the file's clock, the seconds
+            added to all times after it, so that they go on evenly.
+        strict (bool): Whether to refuse damage and changes of size.
     """
     path: str
     kind: str
@@ -130,15 +133,15 @@ class SourceInfo:
 
     @property
     def constant_rate(self) -> bool:
-        """Return whether every frame comes at the average rate, to half a
-        frame's time in all and to the file's resolution."""
+        """Return whether the frames come at a constant rate: each within half
+        a frame, or the file's resolution, of its time at the average rate."""
         step = 1 / (self.rate * self.time_base)
         return all(
             abs(time - self.times[0] - index * step) <= max(1, step / 2)
             for index, time in enumerate(self.times))
 
     def describe_frame(self, index: int) -> str:
-        """Return a frame's name, for messages."""
+        """Return a name of a frame for messages."""
         if self.kind == 'frames':
             return osp.join(self.path, self.names[index])
         return f'frame {index + self.skip} of {self.path}'
@@ -169,7 +172,7 @@ def cut_source(info: SourceInfo,
     if duration is not None and not duration > 0:
         raise ValueError('duration (--duration) must be above 0 s, got '
                          f'{float(duration)}')
-    # to the file's resolution: Matroska's is a millisecond
+    # rounded to the file's resolution: in Matroska, a millisecond
     first = bisect_right(times, round(Fraction(start) / unit)) - 1
     last = len(times)
     if duration is not None:
@@ -205,8 +208,8 @@ def full_scale(frame: np.ndarray) -> int:
 
 
 def turn_upright(image: np.ndarray, info: SourceInfo) -> np.ndarray:
-    """Return an image (H, W, 3) of a source as it is to be shown: turned by
-    quarters and mirrored."""
+    """Return a source's image, (H, W, 3), as it is to be shown: rotated and
+    mirrored."""
     if not info.rotation and not info.mirrored:
         return image
     image = np.rot90(image, info.rotation // 90)
@@ -214,19 +217,18 @@ def turn_upright(image: np.ndarray, info: SourceInfo) -> np.ndarray:
 
 
 def local_name(path: str) -> str:
-    """Return a file's name as FFmpeg takes it for one: ``12:30.mp4`` would be
-    of a protocol 12."""
+    """Return a path that FFmpeg takes for a file: it would read ``12:30.mp4``
+    as a URL of protocol 12."""
     return osp.abspath(path)
 
 
 @contextmanager
 def open_video(path: str,
                **options: str) -> Iterator[av.container.InputContainer]:
-    """Open a video file, by FFmpeg's ``options`` of its format; what cannot
-    be read is a ValueError.
+    """Open a video file, with FFmpeg's ``options`` for its format.
 
     Raises:
-        ValueError: It is no such file, or is damaged.
+        ValueError: The file is no video, or is damaged.
     """
     try:
         with av.open(
@@ -241,7 +243,7 @@ def open_video(path: str,
 
 
 def _reason(path: str, error: Exception) -> str:
-    """Return why a file cannot be read, and what to do."""
+    """Return why a file cannot be read, and the cure."""
     if not osp.isfile(path):
         return f'{error}; {cure_of(error, CURE)}'
     with open(path, 'rb') as file:
@@ -249,7 +251,7 @@ def _reason(path: str, error: Exception) -> str:
     if head[:4] + head[8:16] == b'RIFFWEBPVP8X' and head[20] & 2:
         return ('an animated WebP, of which FFmpeg reads single pictures '
                 'alone; convert it to a video or to a folder of PNGs first')
-    if isinstance(error, IndexError):  # PyAV does not know it
+    if isinstance(error, IndexError):  # PyAV has no entry for it
         return f'a stream that begins within the file; {CURE}'
     if getattr(error, 'errno', None) == errno.ENOENT:
         return ('that it is a list of other files, which are not there; name '
@@ -258,15 +260,15 @@ def _reason(path: str, error: Exception) -> str:
 
 
 def set_decoder(stream: av.video.stream.VideoStream) -> None:
-    """Prepare a stream to be decoded: chroma is where H.264 and most others
-    have it if the stream does not tell; ``strict`` keeps frames in order where
-    H.264 does not tell how far they are out of it."""
+    """Prepare a stream for decoding. If it does not state where chroma is, the
+    position usual in H.264 and most codecs is taken; ``strict`` keeps frames
+    in order where H.264 does not state how many are reordered."""
     stream.codec_context.options = dict(
         chroma_sample_location='left', strict='1')
 
 
 def is_grey(pix_fmt: av.VideoFormat) -> bool:
-    """Return whether a pixel format has luma alone."""
+    """Return whether a pixel format has luma only."""
     return sum(not part.is_alpha for part in pix_fmt.components) == 1
 
 
@@ -282,16 +284,17 @@ def is_cover(stream: av.stream.Stream) -> bool:
 
 
 def find_video_stream(path: str, wanted: Optional[int] = None) -> int:
-    """Return the number, among a file's streams, of the video that is meant:
-    no cover picture; of several no still picture, the one that the file says
-    is the default, and the longest, or else the first.
+    """Return the stream number of a file's main video. Cover pictures are left
+    out. Among several videos a moving one is preferred, then the file's
+    default, then the longest, then the first.
 
     Args:
         path (str): The file.
-        wanted (int, optional): Number to take instead.
+        wanted (int, optional): The number of the stream to take.
 
     Raises:
-        ValueError: There is none, no decoder for it, or none of that number.
+        ValueError: There is no video, no decoder for it, or no video of that
+            number.
     """
     with open_video(path) as container:
         numbers = [stream.index for stream in container.streams.video]
@@ -327,8 +330,7 @@ def encrypted(path: str, stream: av.stream.Stream) -> ValueError:
 
 
 def _has_encrypted_entry(path: str) -> bool:
-    """Return whether the header of an MP4 file tells of a video that is
-    encrypted."""
+    """Return whether an MP4 file's header announces an encrypted video."""
     with open(path, 'rb') as file:
         while len(head := file.read(8)) == 8:
             size, kind = int.from_bytes(head[:4], 'big'), head[4:]
@@ -366,17 +368,17 @@ def _choose_stream(container: av.container.InputContainer,
 
 
 class Clock:
-    """Lets the times of a stream's packets go on where the clock of its file
-    jumps, as in transport streams that are joined.
+    """Keeps the times of a stream's packets continuous where the file's clock
+    jumps, as in concatenated transport streams.
 
     Args:
         container (InputContainer): The file.
-        jumps (Sequence[Fraction]): Those of the video, for other streams to
-            stay in time with it.
+        jumps (Sequence[Fraction]): The video's jumps, to keep another stream
+            in time with it.
 
     Attributes:
-        jumps (list[Fraction]): What is added to the times from each jump on,
-            seconds.
+        jumps (list[Fraction]): Seconds that are added to the times after each
+            jump.
     """
 
     def __init__(
@@ -386,7 +388,7 @@ class Clock:
     ) -> None:
         flags = container.format.flags
         self.jumps: List[Fraction] = []
-        # Matroska has no decoding times; FFmpeg guesses
+        # Matroska stores no decoding times; FFmpeg guesses them
         self._works = not container.format.name.startswith('matroska')
         self._gaps = bool(flags & av.format.Flags.ts_discont.value)
         self._known = list(jumps)
@@ -394,7 +396,7 @@ class Clock:
         self._step = Fraction(0)
 
     def mend(self, packet: av.Packet) -> None:
-        """Give the next packet the time at which it goes on."""
+        """Shift the next packet's time so that it follows the one before."""
         time = packet.pts if packet.dts is None else packet.dts
         if time is None or not self._works:
             return
@@ -414,7 +416,7 @@ class Clock:
             packet.dts = None if packet.dts is None else packet.dts + shift
 
     def _next(self, stated: Fraction) -> Fraction:
-        """Return what to add: what the video adds, if that goes on here."""
+        """Return the shift for a jump: the video's own if that fits here."""
         while self._known:
             jump = self._known.pop(0)
             if 0 <= stated + jump - self._last < 2:

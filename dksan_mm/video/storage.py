@@ -1,9 +1,9 @@
-"""Frames of a data set on disk: a PNG each, or a memory map a sequence.
+"""Frames of a data set on disk: PNGs, or one memory map per sequence.
 
 ``<folder>/<sequence>/<frame>.png``, 8-bit RGB, or ``<folder>/<sequence>.npy``,
 (T, H, W, 3) uint8 RGB, NumPy's format. Frames are called 00000000, 00000001,
-...; both hold the same pixels. Of a memory map only the pixels that are used
-are read from the disk, and nothing is decoded.
+...; both storages hold the same pixels. A memory map needs no decoding, and
+only the pixels in use are read from disk.
 """
 import hashlib
 import os
@@ -23,12 +23,12 @@ from dksan_mm.utils.files import output_error, remove, write_whole
 from .folders import list_frames, read_image
 
 STORAGES = ('png', 'memmap')
-# what transforms call a frame
+# file names that transforms use for frames
 _FRAME = re.compile(r'\d{8}\.png')
 
 
 class Listing(NamedTuple):
-    """What a sequence is on disk."""
+    """A sequence as it is stored on disk."""
     path: str  # folder or .npy file
     storage: str
     names: List[str]  # of files, or of frames in the map, '00000000.png'
@@ -40,11 +40,11 @@ def memmap_path(folder: str, sequence: str) -> str:
 
 
 def list_sequence(folder: str, sequence: str) -> Listing:
-    """Return what a sequence is on disk.
+    """Return how a sequence is stored on disk.
 
     Raises:
         FileNotFoundError: There is neither a folder nor a memory map.
-        ValueError: There are both, or the map is damaged.
+        ValueError: Both are there, or the map is damaged.
     """
     frames, mapped = osp.join(folder, sequence), memmap_path(folder, sequence)
     if osp.isdir(frames) and osp.exists(mapped):
@@ -64,14 +64,14 @@ def open_memmap(path: str) -> np.ndarray:
     """Return a sequence's memory map, (T, H, W, 3) uint8 RGB, read-only.
 
     Raises:
-        ValueError: The file is not such a map, or is not whole.
+        ValueError: The file is no such map, or is incomplete.
     """
     return _open_memmap(path, os.stat(path).st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
 def _open_memmap(path: str, changed: int) -> np.ndarray:
-    """Open a map; one that was written anew is opened anew."""
+    """Open a map; a changed file is opened again."""
     try:
         frames = np.load(path, mmap_mode='r')
     except (OSError, ValueError) as error:
@@ -90,7 +90,7 @@ def read_mapped(path: str) -> Optional[np.ndarray]:
     there is no map.
 
     Raises:
-        ValueError: The map has no such frame.
+        ValueError: The map does not have this frame.
     """
     folder, name = osp.split(path)
     mapped = f'{folder}.npy'
@@ -107,12 +107,12 @@ def read_mapped(path: str) -> Optional[np.ndarray]:
 def frame_file(path: str) -> str:
     """Return the file of the frame ``<folder>/<sequence>/<frame>.png``.
 
-    That is the path itself, but in a folder whose images are called otherwise
-    (0000.png, 00000001.png, ... as public data sets come): there it is the
-    image at that place in the order of their numbers, 00000000 the first.
+    Usually that is the path itself. Public data sets may number their images
+    differently (0000.png, or from 00000001.png on): in such a folder 00000000
+    is the image with the lowest number, 00000001 the next, ...
 
     Raises:
-        FileNotFoundError: There are fewer images.
+        FileNotFoundError: The folder has fewer images.
         ValueError: As :func:`dksan_mm.video.folders.list_frames`.
     """
     folder, name = osp.split(path)
@@ -130,7 +130,7 @@ def frame_file(path: str) -> str:
 
 @lru_cache(maxsize=256)
 def _names_in_order(folder: str, changed: int) -> List[str]:
-    """List a folder's images; one that was changed is listed anew."""
+    """List a folder's images; a changed folder is listed again."""
     return list_frames(folder)
 
 
@@ -153,7 +153,7 @@ def read_frame(folder: str, sequence: str, frame: str) -> np.ndarray:
     """Return one frame, (H, W, 3) uint8 RGB, in either storage.
 
     Raises:
-        ValueError: It is missing or damaged.
+        ValueError: The frame is missing or damaged.
     """
     path = osp.join(folder, sequence, f'{frame}.png')
     image = read_mapped(path)
@@ -184,11 +184,11 @@ def sequence_digest(folder: str, sequence: str) -> str:
 
 
 class PNGWriter:
-    """Writes a sequence's frames that are not there yet, a PNG each.
+    """Writes a sequence's frames as PNGs, skipping those that exist.
 
     Args:
         folder (str): Folder of sequences.
-        sequence (str): Its name.
+        sequence (str): Name of the sequence.
     """
 
     def __init__(self, folder: str, sequence: str) -> None:
@@ -203,29 +203,30 @@ class PNGWriter:
         self.count += 1
 
     def close(self) -> None:
-        """Remove what a run that was killed left."""
+        """Remove the partial files of a killed run."""
         for name in os.listdir(self.folder):
             if name.endswith('.partial'):
                 remove(osp.join(self.folder, name))
 
     def abort(self) -> None:
-        """Keep what is written: it is whole."""
+        """Keep the files: each is complete."""
 
 
 class MemmapWriter:
-    """Writes a sequence as one ``.npy`` file, which gets its name when it is
-    whole.
+    """Writes a sequence as one ``.npy`` file, which gets its final name once
+    it is complete.
 
-    It is written, not mapped: on a full disk a mapping would end the process.
+    It uses ordinary writes: writing to a mapping would kill the process when
+    the disk is full.
 
     Args:
         folder (str): Folder of sequences.
-        sequence (str): Its name.
+        sequence (str): Name of the sequence.
     """
 
     def __init__(self, folder: str, sequence: str) -> None:
         self.path = memmap_path(folder, sequence)
-        # of this process alone, should another one still write
+        # unique to this process, in case another is still writing
         self.partial = f'{self.path}.{os.getpid()}.partial'
         for left in glob(f'{escape(self.path)}.*partial'):
             if left != self.partial:
@@ -271,12 +272,12 @@ class MemmapWriter:
             raise output_error(self.path, error) from error
 
     def abort(self) -> None:
-        """Remove what is written."""
+        """Remove the unfinished file."""
         try:
             if self.file is not None:
                 self.file.close()
         except OSError:
-            pass  # the disk is full still; it is being reported already
+            pass  # the disk is still full, which is being reported
         remove(self.partial)
 
 

@@ -1,5 +1,5 @@
-"""What is copied from a source beside its video, as it is: sound, subtitles,
-further videos, cover pictures, attachments, chapters and tags."""
+"""Copies what a source has beside its video: sound, subtitles, further videos,
+cover pictures, attachments, chapters and tags."""
 import math
 import os.path as osp
 from fractions import Fraction
@@ -12,10 +12,10 @@ from .sound import add_sound
 from .source import Clock, SourceInfo, describe_stream, is_cover, open_video
 
 Pairs = List[Tuple[av.stream.Stream, av.stream.Stream]]
-# of a stream, by its number: packets whose times were mended, and the time of
-# the first in seconds
+# by stream number: how many packets had their times corrected, and the time of
+# the first one in seconds
 TimesMended = Dict[int, Tuple[int, float]]
-# Formats that hold the time of every frame.
+# formats that store the time of every frame
 _FORMATS = {
     '.mp4': 'mp4',
     '.m4v': 'mp4',
@@ -26,7 +26,7 @@ _FORMATS = {
 }
 _TS_SOUND = ('aac', 'aac_latm', 'ac3', 'dca', 'eac3', 'mp2', 'mp3', 'mp3float',
              'opus', 'truehd')
-# Tags that tell of the source's file or coded pictures, not of what they show.
+# tags that describe the source's file or coding, not its content
 _FILE_TAGS = ('major_brand', 'minor_version', 'compatible_brands', 'encoder',
               'software')
 _CODED_TAGS = ('encoder', 'DURATION', 'BPS', 'NUMBER_OF_', '_STATISTICS_',
@@ -34,10 +34,11 @@ _CODED_TAGS = ('encoder', 'DURATION', 'BPS', 'NUMBER_OF_', '_STATISTICS_',
 
 
 def output_format(output: str) -> str:
-    """Return FFmpeg's name of the format of an output, by its suffix.
+    """Return FFmpeg's name for an output's format, by its suffix.
 
     Raises:
-        ValueError: There is none, or it cannot hold the time of every frame.
+        ValueError: There is no suffix, or its format cannot store the time of
+            every frame.
     """
     suffix = osp.splitext(output)[1].lower()
     if suffix not in _FORMATS:
@@ -52,7 +53,7 @@ OUTPUT_SUFFIXES = tuple(_FORMATS)
 
 def _why_left_out(stream: av.stream.Stream, name: str, info: SourceInfo,
                   options: EncoderOptions) -> Optional[str]:
-    """Return why a stream is not copied, None if it is."""
+    """Return the reason why a stream is not copied, None if it is."""
     if stream.type in options.leave_out or (stream.type == 'audio'
                                             and options.audio == 'none'):
         return 'as asked'
@@ -73,7 +74,7 @@ def _left_out(stream: av.stream.Stream, info: SourceInfo, reason: str) -> str:
 
 
 def list_other_streams(info: SourceInfo) -> List[str]:
-    """Return what a folder of frames does not get of a video, a line each."""
+    """Return a line for each stream that a folder of frames cannot keep."""
     with open_video(info.path) as source:
         return [
             _left_out(stream, info, 'a folder holds pictures alone')
@@ -83,8 +84,9 @@ def list_other_streams(info: SourceInfo) -> List[str]:
 
 def _is_kept_otherwise(source: av.container.InputContainer,
                        stream: av.stream.Stream, info: SourceInfo) -> bool:
-    """Return whether a data stream is what chapters were read from, or the
-    time code that is among the video's tags, from which MP4 and MOV get one.
+    """Return whether a data stream's content is kept another way: as chapters,
+    or as the time code in the video's tags, from which MP4 and MOV create a
+    new one.
     """
     if stream.type != 'data':
         return False
@@ -96,8 +98,8 @@ def _is_kept_otherwise(source: av.container.InputContainer,
 
 def list_left_out(source: av.container.InputContainer, name: str,
                   info: SourceInfo, options: EncoderOptions) -> List[str]:
-    """Return the streams that are not copied to a format, a line each with
-    the reason."""
+    """Return a line for each stream that is not copied to a format, with the
+    reason."""
     reasons = [(stream, _why_left_out(stream, name, info, options))
                for stream in source.streams
                if stream.index != info.stream_index
@@ -113,8 +115,8 @@ def list_left_out(source: av.container.InputContainer, name: str,
 
 def is_copied(source: av.container.InputContainer, stream: av.stream.Stream,
               name: str, info: SourceInfo, options: EncoderOptions) -> bool:
-    """Return whether a stream of a source gets to an output, with packets of
-    its own."""
+    """Return whether a source's stream is copied to an output packet by
+    packet."""
     return (stream.index != info.stream_index and stream.type != 'attachment'
             and not _why_left_out(stream, name, info, options)
             and not (is_cover(stream) and name == 'matroska'))
@@ -125,8 +127,8 @@ def copy_streams(source: av.container.InputContainer,
                  info: SourceInfo, options: EncoderOptions,
                  encoders: Dict[int, str]) -> Pairs:
     """Add a source's streams, chapters and tags to an output; return pairs of
-    streams of the source and of the output. Those with a number in
-    ``encoders`` are encoded anew, of the others the packets are to be copied.
+    streams, of the source and of the output. Streams whose number is in
+    ``encoders`` are re-encoded; packets of the others are to be copied.
 
     Raises:
         ValueError: The format cannot hold a stream.
@@ -149,7 +151,7 @@ def copy_streams(source: av.container.InputContainer,
 
 
 def file_tags(source: av.container.InputContainer) -> Dict[str, str]:
-    """Return the tags of a source that hold for its copy."""
+    """Return the tags of a source that also apply to its copy."""
     return {
         key: value
         for key, value in source.metadata.items()
@@ -159,7 +161,7 @@ def file_tags(source: av.container.InputContainer) -> Dict[str, str]:
 
 def _chapters(source: av.container.InputContainer,
               info: SourceInfo) -> List[Dict[str, Any]]:
-    """Return the chapters of what is restored of a source."""
+    """Return the chapters of the restored part of a source."""
     chapters = source.chapters()
     if info.span is None:
         return chapters
@@ -179,16 +181,16 @@ def _chapters(source: av.container.InputContainer,
 
 def copy_stream(container: av.container.OutputContainer, name: str,
                 stream: av.stream.Stream) -> av.stream.Stream:
-    """Add a stream like another one to an output of a format.
+    """Add a stream with another one's parameters to an output.
 
     Raises:
-        ValueError: The format cannot hold it.
+        ValueError: The format cannot hold this stream.
     """
     if name == 'mpegts' and stream.type == 'subtitle' and (
             not stream.name.startswith('dvb')):
         raise ValueError('its subtitles are dvb_subtitle and dvb_teletext')
     if name == 'mpegts' and stream.type == 'audio' and (
-            stream.name not in _TS_SOUND):  # FFmpeg writes what nobody reads
+            stream.name not in _TS_SOUND):  # players cannot read those
         raise ValueError(f'its sound is one of {", ".join(_TS_SOUND)}')
     copy = container.add_stream_from_template(stream, opaque=True)
     copy.metadata.update(stream.metadata)
@@ -198,7 +200,7 @@ def copy_stream(container: av.container.OutputContainer, name: str,
 
 def _attach_cover(container: av.container.OutputContainer, info: SourceInfo,
                   stream: av.video.stream.VideoStream) -> None:
-    """Add a cover picture as an attachment, as Matroska has them."""
+    """Add a cover picture as an attachment, as is usual in Matroska."""
     kind = dict(mjpeg='jpeg').get(stream.name, stream.name)
     file_name = stream.metadata.get('filename', f'cover.{kind}')
     with open_video(info.path) as again:
@@ -208,7 +210,7 @@ def _attach_cover(container: av.container.OutputContainer, info: SourceInfo,
 
 def video_tags(source: av.container.InputContainer,
                info: SourceInfo) -> Dict[str, str]:
-    """Return the tags of the source's video that hold for its copy."""
+    """Return the tags of the source's video that also apply to its copy."""
     return {
         key: value
         for key, value in source.streams[info.stream_index].metadata.items()
@@ -217,13 +219,13 @@ def video_tags(source: av.container.InputContainer,
 
 
 def _is_gap(packet: av.Packet) -> bool:
-    """Return whether a packet is the empty text between two of MP4's
-    subtitles. Their writer makes it by itself."""
+    """Return whether a packet is the empty text between two MP4 subtitles,
+    which the writer adds by itself."""
     return packet.stream.name == 'mov_text' and bytes(packet) == b'\0\0'
 
 
 def _is_inside(packet: av.Packet, info: SourceInfo) -> bool:
-    """Return whether a packet begins in what is restored of a source."""
+    """Return whether a packet begins within the restored part of a source."""
     if info.span is None or is_cover(packet.stream):
         return True
     time = packet.dts if packet.pts is None else packet.pts
@@ -233,14 +235,15 @@ def _is_inside(packet: av.Packet, info: SourceInfo) -> bool:
 def copy_packets(source: av.container.InputContainer, info: SourceInfo,
                  pairs: Pairs, name: str,
                  mended: TimesMended) -> Iterator[av.Packet]:
-    """Yield the packets of a source's other streams as they are, for their
-    copies, whose headers are written. Where the time of a packet does not
-    come after the one before, which few containers take, it is set a tick
-    later; ``mended`` gets a note of it.
+    """Yield the packets of a source's other streams, unchanged, for the copies
+    of these streams, whose headers must be written already. A packet whose
+    time does not follow the one before, which few containers accept, is moved
+    a tick after it and noted in ``mended``.
 
-    Packets that an MP4 file's edit list cuts off (also the priming of its
-    sound) are copied to MP4 and MOV alone: elsewhere they would be heard, and
-    delay all. Of a part of a source those that begin in it are copied.
+    Packets that an MP4 file's edit list cuts off (such as the priming of its
+    sound) are copied only to MP4 and MOV: elsewhere they would be heard and
+    delay everything. For a part of a source, the packets that begin in it are
+    copied.
     """
     if not pairs:
         return
@@ -251,11 +254,11 @@ def copy_packets(source: av.container.InputContainer, info: SourceInfo,
     jumps = {number: Clock(source, info.jumps) for number in copies}
     for packet in source.demux([stream for stream, _ in pairs]):
         unknown = packet.dts is None and packet.pts is None
-        if unknown and not packet.size:  # the end, of no stream
+        if unknown and not packet.size:  # the end of the file
             continue
         jumps[packet.stream_index].mend(packet)
         if unknown:
-            # of a cover picture, or none is known: right after the one before
+            # a cover picture, or no known time: right after the one before
             packet.pts = packet.dts = clocks[packet.stream_index].next(packet)
         elif not _is_inside(packet, info):
             continue
@@ -283,7 +286,7 @@ def _seconds(packet: av.Packet) -> float:
 
 
 class _Clock:
-    """Lets the packets of a stream ascend in time."""
+    """Makes the times of a stream's packets ascend."""
 
     def __init__(self, copy: av.stream.Stream) -> None:
         self._copy = copy
@@ -294,12 +297,12 @@ class _Clock:
         self._end: Optional[Fraction] = None  # of the last packet, seconds
 
     def next(self, packet: av.Packet) -> int:
-        """Return when the last packet ends, in a packet's ticks; 0 at
-        first."""
+        """Return the end of the last packet, in a packet's ticks; 0 at first.
+        """
         return round((self._end or 0) / packet.time_base)
 
     def set(self, packet: av.Packet) -> bool:
-        """Let a packet come after the one before; return whether it did not.
+        """Move a packet after the one before; return whether that was needed.
         """
         base, tick = packet.time_base, self._copy.time_base
         if packet.dts is None:

@@ -1,8 +1,8 @@
 """Trained networks that come with the package, known by name.
 
-Each is a safetensors file beside this one: half-precision weights, and in its
-metadata the config that describes the network and how it was trained. Needs
-PyTorch and safetensors alone.
+Each is a safetensors file beside this one: half-precision weights and, in its
+metadata, the config that describes the network and how it was trained. Needs
+only PyTorch and safetensors.
 """
 import difflib
 import hashlib
@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, Dict, List, Optional
 
 FOLDER = osp.dirname(osp.abspath(__file__))
-# of the files as they are released: tools/publish_model.py prints them
+# hashes of the released files, as tools/publish_model.py prints them
 SHA256: Dict[str, str] = {
     'dksan-lite_x16':
     '6a8a648ce6f48832cecf8689c745f434179f2076a0eee0ab35e2508cdff10504',
@@ -31,13 +31,13 @@ def names() -> List[str]:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text is the name of a network. It is that also where a file
-    is called so; ``./NAME`` names the file."""
+    """Whether a text is the name of a network, even if a file has the same
+    name; ``./NAME`` then means the file."""
     return text in SHA256
 
 
 def path_of(name: str) -> str:
-    """Return the file of a network, after comparing its hash.
+    """Return the path of a network's file, after checking its hash.
 
     Args:
         name (str): One of :func:`names`.
@@ -57,7 +57,7 @@ def path_of(name: str) -> str:
 
 
 def unknown(name: str) -> str:
-    """Return a sentence for a name that is none, with those that are."""
+    """Return a sentence on an unknown name, with the known ones."""
     known = ', '.join(names()) or 'none'
     like = difflib.get_close_matches(name, SHA256, n=1)
     hint = f' (did you mean {like[0]}?)' if like else ''
@@ -65,8 +65,7 @@ def unknown(name: str) -> str:
 
 
 def card(name: str) -> Dict[str, Any]:
-    """Return what a network's file says of itself: ``config``, ``training``
-    and the like.
+    """Return the metadata of a network's file: ``config``, ``training``, ...
 
     Args:
         name (str): One of :func:`names`.
@@ -88,7 +87,8 @@ def config_of(name: str) -> Dict[str, Any]:
 
 @lru_cache(maxsize=None)
 def _hash_of(path: str) -> Optional[str]:
-    """Return a file's SHA-256, None if there is none; read once a process."""
+    """Return a file's SHA-256, None if it does not exist; read once per
+    process."""
     if not osp.isfile(path):
         return None
     digest = hashlib.sha256()
@@ -99,8 +99,7 @@ def _hash_of(path: str) -> Optional[str]:
 
 
 def read_metadata(path: str) -> Dict[str, Any]:
-    """Return the metadata of a safetensors file; values that are JSON as what
-    they stand for.
+    """Return the metadata of a safetensors file, with JSON values decoded.
 
     Raises:
         ValueError: The file is damaged.
@@ -126,7 +125,8 @@ def read_state_dict(path: str, device: Any = None) -> Dict[str, Any]:
 
     Args:
         path (str): The file.
-        device (str or torch.device, optional): Where to. Default: the CPU.
+        device (str or torch.device, optional): Where to load them. Default:
+            the CPU.
 
     Raises:
         ValueError: The file is damaged.

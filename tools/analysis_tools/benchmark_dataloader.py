@@ -3,10 +3,11 @@
     python tools/analysis_tools/benchmark_dataloader.py CONFIG \
         [--data-root ROOT ...] [--workers N] [--samples N] [--repeat N]
 
-One line a data set: samples a second and core, and what a frame takes on the
-disk. Several roots (the same data in another storage, say) take turns, and are
-compared with the first. Files are read once before, and so come from memory
-where it suffices: what is measured is decoding, cropping and flipping.
+One line per data set: samples per second and core, and the size of a frame on
+disk. Several roots (for example the same data in another storage) take turns,
+and are compared with the first. Files are read once beforehand, and so come
+from memory if it suffices: the times are those of decoding, cropping and
+flipping.
 """
 # First: it hides the warnings of what is imported next.
 from dksan_mm.cli import DictAction, add_debug_argument, run_tool
@@ -65,7 +66,7 @@ def parse_args() -> argparse.Namespace:
 
 
 class Contestant:
-    """A data set and the way its samples are drawn."""
+    """A data set, and the draws of its samples."""
 
     def __init__(self, args: argparse.Namespace, root: Optional[str]) -> None:
         cfg = read_config(args.config)
@@ -94,7 +95,7 @@ class Contestant:
             self.loader = iter(Runner.build_dataloader(loader, seed=0))
 
     def run(self) -> None:
-        """Load so many samples."""
+        """Load a number of samples."""
         count = 0
         while count < self.samples:
             if self.loader is not None:

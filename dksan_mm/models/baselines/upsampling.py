@@ -1,4 +1,4 @@
-"""What MMagic's x4 networks lack for larger scales, shared by the baselines.
+"""Upsampling to larger scales than MMagic's x4, shared by the baselines.
 """
 
 import torch.nn.functional as F
@@ -9,18 +9,18 @@ from dksan_mm.models.blocks import add
 from dksan_mm.models.strips import in_strips
 
 SCALES = (4, 8, 16)
-# rows that the layers behind a PixelShuffle see on either side: two 3x3
-# convolutions at the end, and before that, at half the size, one row for
-# itself and one for them
+# rows that the layers after a PixelShuffle see on either side: two for the two
+# 3x3 convolutions at the end; before that, at half the size, one for the stage
+# itself and one for the layers after it
 _HALO = 2
 
 
 class ExtremeUpsampling:
     """Upsampling of MMagic's EDVR and BasicVSR++ networks, x4, x8 or x16.
 
-    A mix-in for subclasses of networks that enlarge by ``upsample1`` (C to C
-    channels), ``upsample2`` (C to 64), ``conv_hr`` and ``conv_last``. A stage
-    for each doubling beyond x4, convolution and PixelShuffle(2), comes behind
+    A mix-in for networks that enlarge by ``upsample1`` (C to C channels),
+    ``upsample2`` (C to 64), ``conv_hr`` and ``conv_last``. Each doubling
+    beyond x4 adds a stage, convolution and PixelShuffle(2), after
     ``upsample2``, so that all other tensors keep MMagic's names and shapes.
     """
 
@@ -29,16 +29,16 @@ class ExtremeUpsampling:
 
     def extend_upsampling(self, mid_channels: int, out_channels: int,
                           hr_channels: int, scale: int) -> None:
-        """Build the layers behind ``upsample1``.
+        """Build the layers after ``upsample1``.
 
         Args:
             mid_channels (int): Channels C of the features.
             out_channels (int): Channels of the image.
-            hr_channels (int): Channels behind ``upsample2``, 64 in MMagic.
+            hr_channels (int): Channels after ``upsample2``, 64 in MMagic.
             scale (int): 4, 8 or 16.
 
         Raises:
-            ValueError: ``scale`` is another.
+            ValueError: ``scale`` has another value.
         """
         if scale not in SCALES:
             raise ValueError(f'scale must be one of {SCALES}, got {scale}')
@@ -54,7 +54,7 @@ class ExtremeUpsampling:
             scale_factor=scale, mode='bilinear', align_corners=False)
 
     def enlarge(self, features: Tensor, image: Tensor) -> Tensor:
-        """Return the enlarged image, its features added.
+        """Return the enlarged image plus the residual from features.
 
         Args:
             features (Tensor): (N, C, H, W).
@@ -75,14 +75,14 @@ class ExtremeUpsampling:
 
         Args:
             x (Tensor): (N, C, H, W).
-            above (int): ``_HALO`` if the image goes on above the rows, and so
-                many of them are there only to be seen, else 0.
-            below (int): The same below.
+            above (int): ``_HALO`` if the image continues above the rows, whose
+                first ``_HALO`` only serve as context; else 0.
+            below (int): Likewise below the rows.
 
         Returns:
             Tensor: (N, C_out, scale * (H - above - below), scale * W).
         """
-        # of twice the halo each stage spoils one half
+        # each stage doubles the halo and spoils half of it
         for stage in (self.upsample1, self.upsample2, *self.upsample_more):
             x = _trim(self.lrelu(stage(x)), above, below)
         x = _trim(self.lrelu(self.conv_hr(x)), above // 2, below // 2)
@@ -95,16 +95,16 @@ def _trim(x: Tensor, above: int, below: int) -> Tensor:
 
 
 def check_window(x: Tensor, channels: int, frames: int) -> None:
-    """Raise unless ``x`` is a window of frames.
+    """Check that ``x`` is a window of frames.
 
     Args:
         x (Tensor): (N, T, channels, H, W), T odd and at least ``frames``, H
             and W at least 1.
         channels (int): Channels of a frame.
-        frames (int): The least number of frames.
+        frames (int): Minimum number of frames.
 
     Raises:
-        ValueError: ``x`` has another shape than said.
+        ValueError: ``x`` has another shape.
     """
     if (x.dim() != 5 or x.shape[2] != channels or x.shape[1] < frames
             or x.shape[1] % 2 == 0 or 0 in x.shape[3:]):
@@ -119,7 +119,7 @@ def middle_frames(x: Tensor, frames: int) -> Tensor:
 
     Args:
         x (Tensor): (N, T, C, H, W), T odd.
-        frames (int): How many, odd, at most T.
+        frames (int): Number of frames to return, odd, at most T.
 
     Returns:
         Tensor: (N, frames, C, H, W), a view.
@@ -128,7 +128,8 @@ def middle_frames(x: Tensor, frames: int) -> Tensor:
 
 
 def pad_to_multiple(x: Tensor, divisor: int) -> Tensor:
-    """Repeat the last row and column until a divisor divides both sides.
+    """Repeat the last row and column until both sides are multiples of a
+    divisor.
 
     Args:
         x (Tensor): (N, C, H, W).

@@ -3,8 +3,8 @@
     python tools/dataset_converters/videos/preprocess_videos.py OUT \
         --name NAME (--videos PATH ... | --train PATH ... --val PATH ...)
 
-A path is a video, a folder of frames, or a folder of such. What it writes is
-in the layout that configs/dksan_vid3oc_x16.py reads, with any scale.
+A path is a video, a folder of frames, or a folder of these. The output has the
+layout that configs/dksan_vid3oc_x16.py reads, at any scale.
 """
 import argparse
 import os.path as osp
