@@ -40,8 +40,8 @@ def options_of(arguments: Dict[str, Any]) -> RestoreOptions:
 def describe(summary: Summary) -> str:
     """Return a summary of the run for the user."""
     if summary.was_there:
-        return (f'{summary.output}: there already, finished; whether with '
-                'these settings is not known (--overwrite makes it anew)')
+        return (f'{summary.output}: there already, finished, perhaps with '
+                'other settings (--overwrite makes it anew)')
     text = (f'{summary.output}: {summary.frames} frames, {summary.restored} '
             f'of them restored in {summary.seconds:.1f} s '
             f'({summary.frames_per_second:.3g} a second)')

@@ -47,7 +47,7 @@ def read_split(path: str) -> List[Entry]:
             lines = file.readlines()
     except UnicodeDecodeError as error:
         raise ValueError(f'the split file {path} must be text in UTF-8, '
-                         f'found: {error}; save it so') from error
+                         f'found: {error}; save it as UTF-8') from error
     for number, line in enumerate(lines, 1):
         words = line.split('#')[0].split()
         if not words:
@@ -57,7 +57,7 @@ def read_split(path: str) -> List[Entry]:
             raise ValueError(
                 f'{path}, line {number}, must be a sequence, or a '
                 'sequence, its first frame and the number of frames, '
-                f'found {line.strip()!r}; mend the line')
+                f'found {line.strip()!r}; correct the line')
         if words[0] in entries:
             raise ValueError(f'{path}, line {number}, must name another '
                              f'sequence, found {words[0]} again; remove '

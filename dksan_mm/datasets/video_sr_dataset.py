@@ -143,7 +143,7 @@ class VideoSRDataset(SeededDraws, BasicFramesDataset):
                 raise FileNotFoundError(
                     f'{self.ann_file} names frame {sequence}/{name}, which '
                     f'{osp.join(self.data_prefix["gt"], sequence)} does not '
-                    'have; mend the annotation or restore the frame')
+                    'have; correct the annotation or restore the frame')
             paths += [
                 osp.join(sequence, frame)
                 for frame in ([name] if name else names)

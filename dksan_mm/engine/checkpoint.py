@@ -67,7 +67,7 @@ def check_weights(model: nn.Module, config: Optional[str],
     if trained and not given:
         raise CheckpointMismatchError(
             f'checkpoint must be given: the model of {config} has '
-            'parameters, and untrained ones are worth nothing')
+            'parameters, and untrained ones are useless')
     if given and not trained:
         raise CheckpointMismatchError(
             f"checkpoint must be 'none', or left out: the model of {config} "

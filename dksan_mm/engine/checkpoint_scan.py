@@ -157,7 +157,7 @@ class _Machine:
     def _extend(self, items: List[Any]) -> None:
         target = self.stack[-1]
         if not isinstance(target, _Object):
-            _refuse('members of what has none')
+            _refuse('members added to a value without members')
         target.weight += sum(map(_weight, items))
 
     def _append(self, _: Any) -> None:
@@ -186,7 +186,8 @@ class _Machine:
     def _count_numbers(self, count: int) -> None:
         self.number_keys += count
         if self.number_keys > _MAX_NUMBERS_AS_KEYS:
-            _refuse(f'more than {_MAX_NUMBERS_AS_KEYS} keys that are no names')
+            _refuse(
+                f'more than {_MAX_NUMBERS_AS_KEYS} keys that are not names')
 
     def _global(self, argument: str) -> None:
         module, _, name = argument.partition(' ')
@@ -203,7 +204,7 @@ class _Machine:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, _Global) or not isinstance(
                 arguments, tuple):
-            _refuse('a call of what is no function')
+            _refuse('a call of something that is not a function')
         arguments = arguments[1:]
         self.stack.append(self._call(function.name, arguments))
 
@@ -232,7 +233,7 @@ class _Machine:
         numbers = [offset, *size[1:], *stride[1:]]
         if not isinstance(storage, _Storage) or not all(
                 isinstance(number, int) and number >= 0 for number in numbers):
-            _refuse('a tensor whose sizes are no numbers')
+            _refuse('a tensor whose sizes are not numbers')
         self.left -= math.prod(size[1:]) * storage.item_size
         if self.left < 0:
             _refuse(f'a tensor of shape {size[1:]}, which takes far more '
@@ -250,7 +251,7 @@ class _Machine:
         name = kind.name.rpartition('.')[2].removesuffix('Storage')
         item_size = _ITEM_SIZES.get(name, 1)
         if number * item_size > self.storage_limit(str(key)):
-            _refuse(f'a storage of {number} values, which the file has not')
+            _refuse(f'a storage of {number} values, which the file lacks')
         self.stack.append(_Storage(item_size))
 
 

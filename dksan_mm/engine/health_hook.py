@@ -128,8 +128,8 @@ class HealthHook(Hook):
         if offset > _MOST_OFFSET:
             print_log(
                 f'The mean absolute alignment offset is {offset:.0f} pixels, '
-                f'above {_MOST_OFFSET}: the alignment is likely lost. Go back '
-                'to an earlier checkpoint, with a smaller learning rate.',
+                f'above {_MOST_OFFSET}: the alignment has probably failed. Go '
+                'back to an earlier checkpoint, with a smaller learning rate.',
                 'current', logging.WARNING)
 
     def _roll_back(self, runner: Runner, found: str) -> None:

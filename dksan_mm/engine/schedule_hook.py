@@ -60,6 +60,6 @@ class ScheduleHook(Hook):
             for scheduler in schedulers:
                 scheduler.step()
         print_log(
-            "The config's schedule is another than the checkpoint's, and "
-            f'holds from iteration {runner.iter} on: the learning rate is '
+            "The config's schedule differs from the checkpoint's, and "
+            f'applies from iteration {runner.iter} on: the learning rate is '
             f"{groups[0]['lr']:.3g}.", 'current', logging.WARNING)

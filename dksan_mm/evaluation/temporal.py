@@ -124,7 +124,7 @@ def check_order(keys: List[Tuple[str, str]], order: List[Tuple[str,
         number = _number(name)
         if number != firsts[sequence] and before != (sequence, number - 1):
             raise ValueError(f'{sequence}/{name} must follow frame number '
-                             f'{number - 1}, found it behind '
+                             f'{number - 1}, found it after '
                              f'{before[0]}/{before[1]}; {_CURE}')
         before = (sequence, number)
 

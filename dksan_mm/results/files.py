@@ -172,7 +172,7 @@ def _find_value_fault(values: Mapping[str, Any], where: str) -> str:
 
 def _refuse_constant(name: str) -> None:
     """Called for constants that only Python's JSON has."""
-    raise ValueError(f'{name} where {name.lower()!r} is to stand')
+    raise ValueError(f'{name} instead of the string {name.lower()!r}')
 
 
 def read_results(sources: Sequence[str]) -> List[Dict[str, Any]]:

@@ -167,7 +167,8 @@ def _paired_notes(pairing: Pairing) -> List[str]:
     verdict = ('the difference is told from zero' if pairing.is_told else
                'the interval holds zero: the two cannot be told apart')
     if not pairing.over_sequences:
-        verdict += '; it is a single sequence, which tells nothing of others'
+        verdict += ('; this is a single sequence, which says nothing about '
+                    'others')
     notes.append(f'- {verdict}')
     if pairing.left_out:
         notes.append(f'- {pairing.left_out} frames are left out: no finite '

@@ -20,7 +20,7 @@ def output_error(path: str, error: Exception, after: str = '') -> OutputError:
         after (str): What to do after the cure. Default: run the same command
             again.
     """
-    cure = cure_of(error, 'see to what the system says here', reading=False)
+    cure = cure_of(error, 'remove the cause named here', reading=False)
     after = after or ('then run the same command again: it goes on where it '
                       'stopped')
     return OutputError(f'{path} could not be written: {error}; {cure}, '

@@ -35,12 +35,12 @@ def check_encoder(info: SourceInfo, scale: int,
     coder = f'{options.codec} in {options.pixel_format(info.bit_depth)}'
     if _try_encoder(info, *_EASY_SIZE, options) is not None:
         raise ValueError(
-            f'the options of {coder} must be such as its encoder takes, '
+            f'the options of {coder} must be ones that its encoder accepts, '
             f'found: {error}; choose others of codec, preset, crf, pix_fmt '
             'or extra') from error
     raise ValueError(
         f'frames of {width}x{height} ({info.path} is {info.width}x'
-        f'{info.height}, at scale {scale}) must be taken by the encoder of '
+        f'{info.height}, at scale {scale}) must fit the encoder of '
         f'{coder}, found: {error}; choose a smaller source or scale, another '
         'codec or pix_fmt (yuv444p for odd sizes), or write a folder of frames'
     ) from error

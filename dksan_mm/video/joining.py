@@ -48,9 +48,8 @@ def check_container(info: SourceInfo, output: str, scale: int,
     name = output_format(output)
     if name == 'mpegts' and (info.rotation or info.mirrored):
         raise ValueError(
-            f'{output} must be of a format that can mark frames as turned, as '
-            f'those of {info.path} are, found {name}; choose .mp4, .mov or '
-            '.mkv')
+            f'{output} must be of a format that tells players to turn frames, '
+            f'as {info.path} does, found {name}; choose .mp4, .mov or .mkv')
     with ExitStack() as stack:
         stack.enter_context(told_reasons())
         # closing it without a frame may raise meaningless errors
@@ -79,8 +78,8 @@ def check_container(info: SourceInfo, output: str, scale: int,
                 lost.discard('STEREO3D')  # the tag says it
             if lost:
                 left_out.append(f'{", ".join(sorted(lost))} of the video of '
-                                f'{info.path} is left out: encoders here are '
-                                'not told it')
+                                f'{info.path} is left out: it is not passed '
+                                'on to encoders')
         _try_header(container, output)
         return left_out
 

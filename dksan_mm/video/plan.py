@@ -74,8 +74,8 @@ def plan_streams(info: SourceInfo, name: str, options: EncoderOptions) -> Plan:
                 count, example = mended[stream.index]
                 lines.append(
                     f'{what}: the times of {count} of its packets do not '
-                    f'ascend, first at {example:.3f} s; each of them is '
-                    'played a tick later')
+                    f'ascend, first at {example:.3f} s; each of these is '
+                    'moved a tick after the one before')
             reason = refused.get(stream.index)
             wanted = options.audio in _ENCODERS and stream.type == 'audio'
             if not is_copied(source, stream, name, info, options):

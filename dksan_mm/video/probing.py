@@ -79,14 +79,14 @@ def probe(path: str,
     if places:
         print_log(
             f'{path} is damaged in {places} places: {scan.damaged} broken '
-            f'packets, {len(scan.jumps)} jumps of its clock; what its decoder '
-            'makes of it is used (--strict refuses it)', 'current',
+            f'packets, {len(scan.jumps)} jumps of its clock; it is used as '
+            'the decoder gives it (--strict refuses it)', 'current',
             logging.WARNING)
     if scan.first.interlaced_frame:
         print_log(
-            f'{path} is interlaced: its two fields are taken as one picture, '
-            'combs where things move included; deinterlace it first',
-            'current', logging.WARNING)
+            f'{path} is interlaced: its two fields are read as one picture, '
+            'with combing where things move; deinterlace it first', 'current',
+            logging.WARNING)
     return _describe(path, scan, index, strict)
 
 

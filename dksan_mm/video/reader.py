@@ -79,15 +79,15 @@ def _read_video(info: SourceInfo, start: int, stop: int,
         frame = next(frames, None)
         if frame is None or info.timed and frame.pts != info.times[index]:
             raise ValueError(
-                f'{info.describe_frame(index)} must be there, as its packets '
-                f'tell, but it cannot be decoded; {CURE}')
+                f'{info.describe_frame(index)} must be there, as there is a '
+                f'packet for it, but cannot be decoded; {CURE}')
         if frame.is_corrupt and info.strict:
             raise ValueError(f'{info.describe_frame(index)} must be undamaged '
                              f'(strict, --strict), found damage; {CURE}')
         if frame.is_corrupt:
             print_log(
-                f'{info.describe_frame(index)} is damaged; what its decoder '
-                'makes of it is used', 'current', logging.WARNING)
+                f'{info.describe_frame(index)} is damaged; it is used as the '
+                'decoder gives it', 'current', logging.WARNING)
         with telling(info.path):
             image = to_rgb(frame, index)
         yield image
@@ -203,7 +203,7 @@ class _ToRGB:
             self.told.add(size)
             print_log(
                 f'{info.describe_frame(index)} is {size[0]}x{size[1]}, the '
-                f'first is {info.width}x{info.height}: it and those like it '
+                f'first is {info.width}x{info.height}: frames of this size '
                 'are resized to that (--strict refuses them)', 'current',
                 logging.WARNING)
         if self.info.has_alpha:

@@ -98,7 +98,7 @@ def _check_whole(container: av.container.InputContainer,
     if packets < stream.frames:
         raise ValueError(
             f'{path} must hold the {stream.frames} frames that its header '
-            f'tells of, found {packets}: it ends early; {CURE}')
+            f'states, found {packets}: it ends early; {CURE}')
     if len(times) < 2 or not scan.timed or not container.duration or (
             not container.format.name.startswith('matroska')):
         return
@@ -109,7 +109,7 @@ def _check_whole(container: av.container.InputContainer,
     if stated - end > 3 * longest * stream.time_base:
         raise ValueError(
             f'{path} must hold the {float(stated):.2f} s that its header '
-            f'tells of, found {float(end):.2f} s: it ends early; {CURE}')
+            f'states, found {float(end):.2f} s: it ends early; {CURE}')
 
 
 def _count_packets(path: str, index: int, **options: str) -> int:
