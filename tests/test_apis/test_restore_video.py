@@ -310,7 +310,7 @@ def test_compare_split(tmp_path, model, source):
 
 def test_an_existing_comparison(tmp_path, model, source):
     (tmp_path / 'out_compare.mkv').write_text('')
-    with pytest.raises(ValueError, match='out_compare.mkv must not exist'):
+    with pytest.raises(ValueError, match='out_compare.mkv already exists'):
         restore(model, source, tmp_path / 'out.mkv', compare='split')
 
 

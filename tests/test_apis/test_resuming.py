@@ -232,7 +232,7 @@ def test_folders_are_overwritten_with_care(tmp_path, model, source):
     output = tmp_path / 'out'
     output.mkdir()
     restore(model, source, output)  # it was empty
-    with pytest.raises(ValueError, match='must not exist'):
+    with pytest.raises(ValueError, match='already exists'):
         restore(model, source, output)
     (output / '00000099.png').write_bytes(b'of a longer video')
     restore(model, source, output, overwrite=True)

@@ -133,7 +133,7 @@ def test_errors_are_a_line(folder, alone):
         sys.executable, TOOL, *command(folder, 'alone.mkv'), check=False)
     assert result.returncode == 1 and 'Traceback' not in result.stderr
     assert 'restore_video.py: ' in result.stderr
-    assert 'alone.mkv must not exist' in result.stderr
+    assert 'alone.mkv already exists' in result.stderr
 
 
 def parse(monkeypatch, *arguments):
