@@ -1,7 +1,7 @@
 # photographs_x4.py, its LR frames degraded as those of real video: blurred,
 # resized, noisy and compressed, then reduced, and the like once more, milder.
-# HR stays clean. H.264 compresses 60% of the windows before the reduction and
-# half of them behind it. Parameters are drawn once a window; a sample depends
+# HR stays clean. H.264 compresses 85% of the windows before the reduction and
+# 15% after it. Parameters are drawn once a window; a sample depends
 # on the seed and its index alone. (Not by MMagic's DegradationsWithShuffle:
 # the order that it draws depends on those before.) Validation is on clips
 # compressed at crf 32 before they are reduced
@@ -28,16 +28,16 @@ first_order = [
         keys=['img'],
         params=dict(
             kernels,
-            prob=0.4,
+            prob=0.15,
             kernel_size=[7, 9, 11, 13],
-            sigma_x=[0.2, 2.4],
-            sigma_y=[0.2, 2.4])),
+            sigma_x=[0.2, 2.0],
+            sigma_y=[0.2, 2.0])),
     dict(
         type='RandomResize',
         keys=['img'],
         params=dict(
             resize,
-            prob=0.3,
+            prob=0.1,
             resize_mode_prob=[0.2, 0.7, 0.1],  # up, down, keep
             resize_scale=[0.5, 1.25],
             is_size_even=True)),
@@ -45,22 +45,22 @@ first_order = [
         type='RandomNoise',
         keys=['img'],
         params=dict(
-            noise, prob=0.3, gaussian_sigma=[1, 12], poisson_scale=[0.05,
+            noise, prob=0.15, gaussian_sigma=[1, 10], poisson_scale=[0.05,
                                                                     0.8])),
     round_frames,
     dict(
         type='RandomJPEGCompression',
         keys=['img'],
-        params=dict(prob=0.15, quality=[40, 95])),
+        params=dict(prob=0.1, quality=[40, 95])),
     dict(
         type='RandomH264Compression',
         keys=['img'],
         params=dict(
-            prob=0.6, crf=[20, 38], preset=['veryfast', 'fast', 'medium']))
+            prob=0.85, crf=[22, 38], preset=['veryfast', 'fast', 'medium']))
 ]
 reduction = dict(
     type='RandomChoice',
-    prob=[0.75, 0.25],
+    prob=[0.9, 0.1],
     transforms=[[
         dict(
             type='MATLABLikeResize',
@@ -81,7 +81,7 @@ second_order = [
         keys=['img'],
         params=dict(
             kernels,
-            prob=0.15,
+            prob=0.05,
             kernel_size=[7],
             sigma_x=[0.2, 0.8],
             sigma_y=[0.2, 0.8])),
@@ -90,18 +90,18 @@ second_order = [
         keys=['img'],
         params=dict(
             noise,
-            prob=0.2,
-            gaussian_sigma=[0.5, 6],
+            prob=0.1,
+            gaussian_sigma=[0.5, 4],
             poisson_scale=[0.05, 0.4])), round_frames,
     dict(
         type='RandomJPEGCompression',
         keys=['img'],
-        params=dict(prob=0.1, quality=[60, 95])),
+        params=dict(prob=0.05, quality=[60, 95])),
     dict(
         type='RandomH264Compression',
         keys=['img'],
         params=dict(
-            prob=0.5, crf=[14, 32], preset=['veryfast', 'fast', 'medium']))
+            prob=0.15, crf=[14, 30], preset=['veryfast', 'fast', 'medium']))
 ]
 
 # LR frames are made of HR ones here: the data sets give these alone
