@@ -45,8 +45,10 @@ first_order = [
         type='RandomNoise',
         keys=['img'],
         params=dict(
-            noise, prob=0.15, gaussian_sigma=[1, 10], poisson_scale=[0.05,
-                                                                    0.8])),
+            noise,
+            prob=0.15,
+            gaussian_sigma=[1, 10],
+            poisson_scale=[0.05, 0.8])),
     round_frames,
     dict(
         type='RandomJPEGCompression',
