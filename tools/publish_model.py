@@ -8,7 +8,6 @@ describes the network, the commit, the iterations and the texts of the options.
 The tool prints the SHA-256, by which files in dksan_mm/weights are checked.
 """
 import argparse
-import hashlib
 import json
 import os
 import subprocess
@@ -24,6 +23,7 @@ import dksan_mm
 from dksan_mm.cli import add_debug_argument, run_tool
 from dksan_mm.engine.checkpoint import load_checkpoint_file
 from dksan_mm.engine.config import check_config, naming_config, read_config
+from dksan_mm.utils.files import file_sha256
 
 # what describes a network; paths of the training are none of it
 CONFIG_KEYS = ('model', 'scale', 'num_input_frames', 'default_scope',
@@ -112,9 +112,8 @@ def main(args: argparse.Namespace) -> None:
     partial = f'{args.out}.partial'
     save_file(weights, partial, describe(cfg, loaded, args))
     os.replace(partial, args.out)
-    with open(args.out, 'rb') as file:
-        digest = hashlib.sha256(file.read()).hexdigest()
-    print(f'{args.out}: {os.path.getsize(args.out)} bytes, SHA-256\n{digest}')
+    print(f'{args.out}: {os.path.getsize(args.out)} bytes, SHA-256\n'
+          f'{file_sha256(args.out)}')
 
 
 if __name__ == '__main__':

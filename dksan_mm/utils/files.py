@@ -72,10 +72,12 @@ def remove(path: str) -> None:
         pass  # it does not exist, or the fault is being reported already
 
 
-def file_sha256(path: str) -> str:
-    """Return a file's SHA-256 as hexadecimal digits."""
+def file_sha256(*paths: str) -> str:
+    """Return the SHA-256 of a file, or of several one after the other, as
+    hexadecimal digits."""
     digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        for block in iter(lambda: file.read(2**20), b''):
-            digest.update(block)
+    for path in paths:
+        with open(path, 'rb') as file:
+            for block in iter(lambda: file.read(2**20), b''):
+                digest.update(block)
     return digest.hexdigest()

@@ -5,7 +5,6 @@
 ...; both storages hold the same pixels. A memory map needs no decoding, and
 only the pixels in use are read from disk.
 """
-import hashlib
 import os
 import os.path as osp
 import re
@@ -19,7 +18,7 @@ from numpy.lib import format as npy
 from PIL import Image
 
 from dksan_mm.utils.faults import reading_image
-from dksan_mm.utils.files import output_error, remove, write_whole
+from dksan_mm.utils.files import file_sha256, output_error, remove, write_whole
 from .folders import list_frames, read_image
 
 STORAGES = ('png', 'memmap')
@@ -175,12 +174,7 @@ def sequence_digest(folder: str, sequence: str) -> str:
     paths = [listing.path] if listing.storage == 'memmap' else [
         osp.join(listing.path, name) for name in listing.names
     ]
-    digest = hashlib.sha256()
-    for path in paths:
-        with open(path, 'rb') as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+    return file_sha256(*paths)
 
 
 class PNGWriter:

@@ -5,11 +5,12 @@ metadata, the config that describes the network and how it was trained. Needs
 only PyTorch and safetensors.
 """
 import difflib
-import hashlib
 import json
 import os.path as osp
 from functools import lru_cache
 from typing import Any, Dict, List, Optional
+
+from dksan_mm.utils.files import file_sha256
 
 FOLDER = osp.dirname(osp.abspath(__file__))
 # hashes of the released files, as tools/publish_model.py prints them
@@ -89,13 +90,7 @@ def config_of(name: str) -> Dict[str, Any]:
 def _hash_of(path: str) -> Optional[str]:
     """Return a file's SHA-256, None if it does not exist; read once per
     process."""
-    if not osp.isfile(path):
-        return None
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        for block in iter(lambda: file.read(2**20), b''):
-            digest.update(block)
-    return digest.hexdigest()
+    return file_sha256(path) if osp.isfile(path) else None
 
 
 def read_metadata(path: str) -> Dict[str, Any]:

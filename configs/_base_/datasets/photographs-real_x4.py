@@ -20,6 +20,7 @@ noise = dict(
     poisson_gray_noise_prob=0.4)
 resize = dict(
     resize_opt=['bilinear', 'area', 'bicubic'], resize_prob=[0.3, 0.4, 0.3])
+h264 = dict(preset=['veryfast', 'fast', 'medium'])
 round_frames = dict(type='RoundFrames', keys=['img'])
 # of HR frames; sizes and standard deviations in HR pixels
 first_order = [
@@ -57,8 +58,7 @@ first_order = [
     dict(
         type='RandomH264Compression',
         keys=['img'],
-        params=dict(
-            prob=0.85, crf=[22, 38], preset=['veryfast', 'fast', 'medium']))
+        params=dict(h264, prob=0.85, crf=[22, 38]))
 ]
 reduction = dict(
     type='RandomChoice',
@@ -102,8 +102,7 @@ second_order = [
     dict(
         type='RandomH264Compression',
         keys=['img'],
-        params=dict(
-            prob=0.15, crf=[14, 30], preset=['veryfast', 'fast', 'medium']))
+        params=dict(h264, prob=0.15, crf=[14, 30]))
 ]
 
 # LR frames are made of HR ones here: the data sets give these alone
