@@ -11,7 +11,19 @@ experiment_name = 'dksan-lite-real_x4'
 work_dir = f'./work_dirs/{experiment_name}'
 load_from = 'dksan-lite_x4'
 
+# A little of a loss on VGG's features keeps textures that eq. 13 alone would
+# smooth away where frames are noisy. VGG16's weights come by
+# tools/analysis_tools/fetch_lpips_weights.py vgg; only training needs them.
+model = dict(
+    perceptual_loss=dict(
+        type='VGGPerceptualLoss',
+        layer_weights={
+            '2': 0.1,
+            '7': 0.1,
+            '14': 1.0
+        },
+        perceptual_weight=3e-3))
 # from trained weights: a lower rate
-optim_wrapper = dict(optimizer=dict(lr=5e-4))
+optim_wrapper = dict(optimizer=dict(lr=3e-4))
 default_hooks = dict(
     logger=dict(interval=50), checkpoint=dict(interval=250, max_keep_ckpts=2))

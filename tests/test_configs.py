@@ -138,6 +138,7 @@ def test_real_video_has_the_network_and_data_of_dksan_lite():
     plain, real = (
         Config.fromfile(osp.join(ROOT, f'configs/{name}_x4.py'))
         for name in ('dksan-lite', 'dksan-lite-real'))
+    assert real.model.pop('perceptual_loss').type == 'VGGPerceptualLoss'
     assert plain.model == real.model
     assert real.load_from == plain.experiment_name
     for cfg in (plain, real):

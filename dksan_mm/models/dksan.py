@@ -32,6 +32,9 @@ class DKSAN(BaseEditModel):
             with the reduced HR frame (bicubic, antialiased). Not in the paper;
             for generators that return these images, such as :class:`DKSANNet`.
             Default: 0.
+        perceptual_loss (dict, optional): Config of a loss on features of the
+            restored and the HR frame, such as :class:`VGGPerceptualLoss`; for
+            training alone. Not in the paper. Default: None.
         strict_checkpoint (bool): Whether a checkpoint must hold exactly the
             model's tensors. False starts from whatever fits.
             Default: True.
@@ -47,6 +50,7 @@ class DKSAN(BaseEditModel):
                  generator: dict,
                  pixel_loss: dict,
                  level_loss_weight: float = 0.,
+                 perceptual_loss: Optional[dict] = None,
                  strict_checkpoint: bool = True,
                  **kwargs) -> None:
         super().__init__(generator=generator, pixel_loss=pixel_loss, **kwargs)
@@ -54,6 +58,8 @@ class DKSAN(BaseEditModel):
             raise ValueError('level_loss_weight must be at least 0, got '
                              f'{level_loss_weight}')
         self.level_loss_weight = level_loss_weight
+        self.perceptual_loss = (
+            MODELS.build(perceptual_loss) if perceptual_loss else None)
         if strict_checkpoint:
             self.register_load_state_dict_pre_hook(refuse_other_variants)
 
@@ -89,20 +95,29 @@ class DKSAN(BaseEditModel):
                 frames, (N, 3, scale * H, scale * W), in [0, 1].
 
         Returns:
-            dict[str, Tensor]: ``loss``, or ``loss_pixel`` and
-            ``loss_levels``, whose sum is minimised.
+            dict[str, Tensor]: ``loss``; or ``loss_pixel`` and those of
+            ``loss_levels`` and ``loss_perceptual`` that the config asks for.
+            Their sum is minimised.
         """
-        if not self.level_loss_weight:
+        if not self.level_loss_weight and self.perceptual_loss is None:
             return super().forward_train(inputs, data_samples, **kwargs)
-        *levels, restored = self.generator(inputs, return_levels=True)
         hr = data_samples.gt_img
-        losses = [
-            self.pixel_loss(image, reduce_to(hr, image)) for image in levels
-        ]
-        return dict(
-            loss_pixel=self.pixel_loss(restored, hr),
-            loss_levels=self.level_loss_weight * sum(losses, hr.new_zeros(
-                ())) / max(len(losses), 1))
+        levels: List[Tensor] = []
+        if self.level_loss_weight:
+            *levels, restored = self.generator(inputs, return_levels=True)
+        else:
+            restored = self.generator(inputs)
+        losses = dict(loss_pixel=self.pixel_loss(restored, hr))
+        if self.level_loss_weight:
+            of_levels = [
+                self.pixel_loss(image, reduce_to(hr, image))
+                for image in levels
+            ]
+            losses['loss_levels'] = self.level_loss_weight * sum(
+                of_levels, hr.new_zeros(())) / max(len(of_levels), 1)
+        if self.perceptual_loss is not None:
+            losses['loss_perceptual'], _ = self.perceptual_loss(restored, hr)
+        return losses
 
 
 def restore_clip(network: nn.Module, clip: Tensor) -> Tensor:

@@ -70,6 +70,20 @@ def test_loss_of_the_levels():
         0.25 * (expected[0] + expected[1]) / 2,
         rtol=1e-3,
         atol=1e-4)
+    # both beside a perceptual loss, which only training needs
+    perceptual = dict(
+        type='VGGPerceptualLoss', layer_weights={'2': 1.}, pretrained=None)
+    model = make_model(
+        level_loss_weight=0.25,
+        num_blocks=(1, 1, 1),
+        perceptual_loss=perceptual)
+    model.perceptual_loss.init_weights()
+    losses = model(**data, mode='loss')
+    assert losses.keys() == {'loss_pixel', 'loss_levels', 'loss_perceptual'}
+    restored = model.generator(data['inputs'])
+    torch.testing.assert_close(losses['loss_perceptual'],
+                               model.perceptual_loss(restored, hr)[0])
+    assert not any('perceptual' in name for name in model.state_dict())
     with pytest.raises(ValueError, match='level_loss_weight must be at least'):
         make_model(level_loss_weight=-1)
 

@@ -10,6 +10,7 @@ from dksan_mm.engine.checkpoint import load_checkpoint_file
 
 CONFIG = '''
 _base_ = '{root}/configs/dksan-lite-real_x4.py'
+model = dict(perceptual_loss=dict(pretrained=None))
 train_dataloader = _base_.train_dataloader
 train_dataloader.update(num_workers=0, persistent_workers=False, batch_size=1)
 train_dataloader['dataset']['datasets'][0]['data_root'] = '{folder}/photos'
