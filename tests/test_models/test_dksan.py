@@ -11,13 +11,17 @@ from dksan_mm.models import DKSAN
 from dksan_mm.models.dksan import restore_clip
 
 
-def make_model(strict_checkpoint=True, level_loss_weight=0., **generator):
+def make_model(strict_checkpoint=True,
+               level_loss_weight=0.,
+               perceptual_loss=None,
+               **generator):
     torch.manual_seed(0)
     return MODELS.build(
         dict(
             type='DKSAN',
             strict_checkpoint=strict_checkpoint,
             level_loss_weight=level_loss_weight,
+            perceptual_loss=perceptual_loss,
             generator=dict(type='DKSANNet', **{
                 **TINY,
                 **generator
