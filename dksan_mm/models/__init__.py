@@ -10,7 +10,7 @@ from dksan_mm.models.baselines.basicvsr_pp import \
 from dksan_mm.models.baselines.edvr_net import ExtremeEDVRNet  # noqa: E402
 from .bicubic import Bicubic, BicubicUpsampler  # noqa: E402
 from .dksan import DKSAN  # noqa: E402
-from .dksan_gan import DKSANGAN  # noqa: E402
+from .dksan_gan import DKSANGAN, SeparateDistributedDataParallel  # noqa: E402
 from .dksan_net import DKSANNet  # noqa: E402
 from .perceptual_loss import VGGPerceptualLoss  # noqa: E402
 from .self_ensemble import SelfEnsemble  # noqa: E402
@@ -18,5 +18,5 @@ from .self_ensemble import SelfEnsemble  # noqa: E402
 __all__ = [
     'Bicubic', 'BicubicUpsampler', 'DKSAN', 'DKSANGAN', 'DKSANNet',
     'ExtremeBasicVSRPlusPlusNet', 'ExtremeEDVRNet', 'SelfEnsemble',
-    'VGGPerceptualLoss'
+    'SeparateDistributedDataParallel', 'VGGPerceptualLoss'
 ]

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmagic.models import BaseEditModel
 from mmagic.registry import MODELS
 from mmagic.structures import DataSample
+from mmengine.runner.checkpoint import get_state_dict
 from torch import Tensor, nn
 
 from dksan_mm.utils.faults import CheckpointMismatchError
@@ -174,9 +175,9 @@ def refuse_other_variants(module: nn.Module, state_dict: Mapping[str, Any],
         key[len(prefix):]: tuple(value.shape)
         for key, value in state_dict.items() if key.startswith(prefix)
     }
-    expected = {
+    expected = {  # by names without those of DistributedDataParallel
         key: tuple(value.shape)
-        for key, value in module.state_dict().items()
+        for key, value in get_state_dict(module).items()
     }
     for shapes in (found, expected):
         shapes.pop('step_counter', None)

@@ -1,9 +1,12 @@
 """The DKSAN restorer trained with a discriminator."""
-from typing import Any, Mapping
+from typing import Any, Dict, Mapping
 
 import torch
 from mmagic.models.editors.srgan import SRGAN
 from mmagic.registry import MODELS
+from mmengine.model import MMSeparateDistributedDataParallel
+from mmengine.model.wrappers import is_model_wrapper
+from mmengine.registry import MODEL_WRAPPERS
 
 from .dksan import refuse_other_variants
 
@@ -46,3 +49,34 @@ def _refuse_other_variants(module: DKSANGAN, state_dict: Mapping[str, Any],
             for key in state_dict):
         module, prefix = module.generator, start
     refuse_other_variants(module, state_dict, prefix, *args)
+
+
+@MODEL_WRAPPERS.register_module()  # the runner looks in this one alone
+class SeparateDistributedDataParallel(MMSeparateDistributedDataParallel):
+    """mmengine's wrapper of each part that learns, for several processes;
+    tensors keep their names in checkpoints.
+
+    mmengine takes the wrappers' ``module.`` out of a model's names, but not
+    where a hook such as ``EMAHook`` exchanges the weights: those checkpoints
+    would fit several processes alone.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for part in filter(is_model_wrapper, self.module.children()):
+            part._register_state_dict_hook(_without_wrapper)
+            part._register_load_state_dict_pre_hook(_with_wrapper)
+
+
+def _without_wrapper(_: Any, state_dict: Dict[str, Any], prefix: str,
+                     __: Any) -> None:
+    _rename(state_dict, f'{prefix}module.', prefix)
+
+
+def _with_wrapper(state_dict: Dict[str, Any], prefix: str, *_: Any) -> None:
+    _rename(state_dict, prefix, f'{prefix}module.')
+
+
+def _rename(state_dict: Dict[str, Any], old: str, new: str) -> None:
+    for key in [key for key in state_dict if key.startswith(old)]:
+        state_dict[new + key[len(old):]] = state_dict.pop(key)

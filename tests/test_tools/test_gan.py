@@ -87,6 +87,23 @@ def test_resumed_has_the_bits_of_an_undisturbed_one(folder):
         atol=0)
 
 
+def test_two_processes(folder):
+    """They start from dksan-lite_x4, average the weights, and read and write
+    the checkpoints of one process."""
+    pair = folder / 'pair'
+    command = ('bash', 'tools/dist_train.sh', folder / 'gan.py', 2,
+               '--work-dir', pair, '--resume', '--cfg-options')
+    run(*command, 'train_cfg.max_iters=2', PORT='29531')
+    run(*command, 'train_cfg.max_iters=3', PORT='29532')
+    assert len(logged(pair, 'loss_pix')) == 2
+    for count in (2, 3):
+        one, two = (
+            load_checkpoint_file(str(folder / name / f'iter_{count}.pth'))
+            for name in ('whole', 'pair'))
+        for name in ('state_dict', 'ema_state_dict'):
+            assert one[name].keys() == two[name].keys()
+
+
 def test_is_tested_without_vgg(folder):
     """Also by a checkpoint of the generator alone."""
     for checkpoint in (folder / 'whole/iter_3.pth', 'dksan-lite_x4'):

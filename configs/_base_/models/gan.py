@@ -26,6 +26,6 @@ gan = dict(
         fake_label_val=0))
 # each of the parts that learn is its own DistributedDataParallel
 model_wrapper_cfg = dict(
-    type='MMSeparateDistributedDataParallel',
+    type='SeparateDistributedDataParallel',
     broadcast_buffers=False,
     find_unused_parameters=False)
