@@ -22,8 +22,13 @@ model = dict(
             '7': 0.1,
             '14': 1.0
         },
-        perceptual_weight=3e-3))
+        perceptual_weight=8e-3))
 # from trained weights: a lower rate
 optim_wrapper = dict(optimizer=dict(lr=3e-4))
+max_iters = 3_000
+train_cfg = dict(max_iters=max_iters)
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].update(
+    end=max_iters, T_max=max_iters - _base_.warmup_iters)
 default_hooks = dict(
     logger=dict(interval=50), checkpoint=dict(interval=250, max_keep_ckpts=2))
