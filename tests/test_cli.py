@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT
+from commands import ROOT
 from torch.utils.data import DataLoader, Dataset
 
 from dksan_mm.apis import comparison

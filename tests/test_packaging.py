@@ -9,7 +9,8 @@ import sys
 import zipfile
 
 import pytest
-from conftest import ROOT, write_dataset
+from commands import ROOT
+from raw_material import write_dataset
 
 from dksan_mm import weights
 

@@ -12,7 +12,7 @@ from math import ceil, floor
 import numpy as np
 import pytest
 import skimage
-from conftest import ROOT
+from commands import ROOT
 from raw_material import (make_frames, scene, write_folder, write_image,
                           write_video)
 

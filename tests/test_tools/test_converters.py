@@ -9,9 +9,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT, write_dataset
-from raw_material import make_frames, write_folder, write_video
-from test_tools.test_train_test import run
+from commands import ROOT, run
+from raw_material import make_frames, write_dataset, write_folder, write_video
 
 from dksan_mm.datasets.splits import read_split
 from dksan_mm.video.storage import read_frame

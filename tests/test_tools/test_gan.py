@@ -4,12 +4,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, write_dataset
+from commands import ROOT, assert_same, logged, run, train, weights
 from mmagic.registry import MODELS
 from mmengine.config import Config
 from PIL import Image
-from test_datasets.test_photo_windows import photograph
-from test_tools.test_train_test import assert_same, logged, run, train, weights
+from raw_material import photograph, write_dataset
 
 from dksan_mm.engine.checkpoint import load_checkpoint_file
 from dksan_mm.models import VGGPerceptualLoss

@@ -1,10 +1,9 @@
 """dksan-lite-real_x4, trained as a user does on a few frames."""
 import numpy as np
 import torch
-from conftest import ROOT, write_dataset
+from commands import ROOT, assert_same, logged, train, weights
 from PIL import Image
-from test_datasets.test_photo_windows import photograph
-from test_tools.test_train_test import assert_same, logged, train, weights
+from raw_material import photograph, write_dataset
 
 from dksan_mm.engine.checkpoint import load_checkpoint_file
 

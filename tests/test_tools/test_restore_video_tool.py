@@ -12,9 +12,8 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from commands import ROOT, run
 from raw_material import make_frames, write_folder, write_video
-from test_tools.test_train_test import run
 from tiny_model import data, write_tiny
 
 from dksan_mm.apis import probe

@@ -9,10 +9,10 @@ import mmagic
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, write_dataset
+from commands import ROOT, run
 from mmagic.registry import MODELS
 from mmengine.config import Config
-from test_tools.test_train_test import run
+from raw_material import write_dataset
 
 from dksan_mm.cli import test as test_command
 from dksan_mm.models import BicubicUpsampler
