@@ -3,6 +3,7 @@ import glob
 import json
 import os
 import os.path as osp
+import socket
 import subprocess
 import sys
 
@@ -13,11 +14,19 @@ from dksan_mm.engine import allow_mmengine_checkpoints
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 
 
+def free_port():
+    """Return a port that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        return listener.getsockname()[1]
+
+
 def run(*command, check=True, **env):
-    """Run a command as a user does, with one thread a process."""
+    """Run a command as a user does; several processes meet at a port of their
+    own."""
     env = dict(
         os.environ,
-        OMP_NUM_THREADS='1',
+        PORT=str(free_port()),
         PYTHONWARNINGS='ignore',
         CUDA_VISIBLE_DEVICES='',
         **env)

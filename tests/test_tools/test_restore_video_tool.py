@@ -12,7 +12,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from commands import ROOT, run
+from commands import ROOT, free_port, run
 from raw_material import make_frames, write_folder, write_video
 from tiny_model import data, write_tiny
 
@@ -86,8 +86,8 @@ def test_one_process(alone):
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 def test_two_processes_equal_one(folder, alone):
     """torchrun: the same bits, and each made a part."""
-    result = run('torchrun', '--nproc_per_node', 2, '--master_port', 29521,
-                 TOOL, *command(folder, 'two.mkv'))
+    result = run('torchrun', '--nproc_per_node', 2, '--master_port',
+                 free_port(), TOOL, *command(folder, 'two.mkv'))
     assert data(folder / 'two.mkv') == data(alone[0])
     assert 'process 1 of 2' in result.stderr
     assert result.stdout.count('31 of them restored') == 1
@@ -103,7 +103,6 @@ def test_ctrl_c_and_the_command_that_it_names(folder, tmp_path):
                                cwd=ROOT,
                                env=dict(
                                    os.environ,
-                                   OMP_NUM_THREADS='1',
                                    PYTHONPATH=str(folder),
                                    PYTHONWARNINGS='ignore'),
                                stdout=subprocess.PIPE,

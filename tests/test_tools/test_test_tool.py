@@ -207,8 +207,7 @@ def ensembles(folder):
         '--result-dir',
         folder / 'two',
         '--system',
-        'DKSAN+',
-        PORT='29527')
+        'DKSAN+')
     return [folder / name for name in ('one', 'again', 'two')]
 
 

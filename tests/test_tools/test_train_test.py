@@ -273,8 +273,7 @@ def two(folder):
             *['--amp', 'bf16'] * amp,
             '--cfg-options',
             'train_dataloader.batch_size=2',
-            f'model.generator.with_cp={with_cp}',
-            PORT='29517')
+            f'model.generator.with_cp={with_cp}')
         return work_dir
 
     return get
@@ -315,7 +314,6 @@ def test_training_goes_on_by_itself_where_a_process_dies(folder, two):
         '--resume',
         '--work-dir',
         folder / 'killed',
-        PORT='29519',
         MAX_RESTARTS='1',
         PYTHONPATH=str(folder))
     assert marker.exists()
@@ -373,8 +371,7 @@ def test_two_processes_test_as_one(folder, trained, results):
             '--work-dir',
             folder / 'dist_test',
             '--out',
-            folder / 'dist.json',
-            PORT='29518')
+            folder / 'dist.json')
         assert json.loads((folder / 'dist.json').read_text()) == expected
 
 
