@@ -196,18 +196,9 @@ def ensembles(folder):
     for name in ('one', 'again'):
         test(folder, 'tiny.py', checkpoint, '--temporal-ensemble',
              '--result-dir', folder / name, '--system', 'DKSAN+')
-    run('bash',
-        'tools/dist_test.sh',
-        folder / 'tiny.py',
-        checkpoint,
-        2,
-        '--work-dir',
-        folder / 'work',
-        '--temporal-ensemble',
-        '--result-dir',
-        folder / 'two',
-        '--system',
-        'DKSAN+')
+    run('bash', 'tools/dist_test.sh', folder / 'tiny.py', checkpoint, 2,
+        '--work-dir', folder / 'work', '--temporal-ensemble', '--result-dir',
+        folder / 'two', '--system', 'DKSAN+')
     return [folder / name for name in ('one', 'again', 'two')]
 
 

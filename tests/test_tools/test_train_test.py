@@ -264,14 +264,8 @@ def two(folder):
     @lru_cache(maxsize=None)
     def get(amp, with_cp):
         work_dir = folder / f'two{amp}{with_cp}'
-        run('bash',
-            'tools/dist_train.sh',
-            folder / 'sgd.py',
-            2,
-            '--work-dir',
-            work_dir,
-            *['--amp', 'bf16'] * amp,
-            '--cfg-options',
+        run('bash', 'tools/dist_train.sh', folder / 'sgd.py', 2, '--work-dir',
+            work_dir, *['--amp', 'bf16'] * amp, '--cfg-options',
             'train_dataloader.batch_size=2',
             f'model.generator.with_cp={with_cp}')
         return work_dir
@@ -363,15 +357,8 @@ def test_two_processes_test_as_one(folder, trained, results):
     for config, checkpoint, expected in (('tiny.py', trained / 'iter_60.pth',
                                           results[0]), ('bicubic.py', 'none',
                                                         results[1])):
-        run('bash',
-            'tools/dist_test.sh',
-            folder / config,
-            checkpoint,
-            2,
-            '--work-dir',
-            folder / 'dist_test',
-            '--out',
-            folder / 'dist.json')
+        run('bash', 'tools/dist_test.sh', folder / config, checkpoint, 2,
+            '--work-dir', folder / 'dist_test', '--out', folder / 'dist.json')
         assert json.loads((folder / 'dist.json').read_text()) == expected
 
 
