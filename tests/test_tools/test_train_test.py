@@ -206,16 +206,15 @@ class TestRecipe:
         train(folder / 'recipe.py', folder / 'whole')
         return folder / 'whole'
 
-    @pytest.mark.parametrize('with_cp', [False, True])
     def test_stopped_and_resumed_has_the_bits_of_an_undisturbed_one(
-            self, folder, whole, with_cp):
-        """Also where only the resumed one recomputes its activations."""
-        parts = folder / f'parts{with_cp}'
+            self, folder, whole):
+        """Where every other part recomputes its activations."""
+        parts = folder / 'parts'
         stops = 0
         for options in ([], *[['--resume']] * 5):
             train(folder / 'recipe.py', parts, '--max-time', '0.001s',
-                  '--cfg-options', f'model.generator.with_cp={with_cp}',
-                  *options)
+                  '--cfg-options',
+                  f'model.generator.with_cp={stops % 2 == 1}', *options)
             last = (parts / 'last_checkpoint').read_text()
             if last.endswith('iter_4.pth'):
                 break
@@ -353,13 +352,11 @@ def test_a_training_can_be_watched(folder):
     assert (picture[:, :48] != hr).any()
 
 
-def test_two_processes_test_as_one(folder, trained, results):
-    for config, checkpoint, expected in (('tiny.py', trained / 'iter_60.pth',
-                                          results[0]), ('bicubic.py', 'none',
-                                                        results[1])):
-        run('bash', 'tools/dist_test.sh', folder / config, checkpoint, 2,
-            '--work-dir', folder / 'dist_test', '--out', folder / 'dist.json')
-        assert json.loads((folder / 'dist.json').read_text()) == expected
+def test_two_processes_test_as_one(folder, results):
+    """Here what has no weights; a network in test_test_tool.py."""
+    run('bash', 'tools/dist_test.sh', folder / 'bicubic.py', 'none', 2,
+        '--work-dir', folder / 'dist_test', '--out', folder / 'dist.json')
+    assert json.loads((folder / 'dist.json').read_text()) == results[1]
 
 
 def test_auto_scale_lr(folder, one):
