@@ -3,6 +3,7 @@ import glob
 import json
 import os
 import os.path as osp
+import shutil
 import socket
 import subprocess
 import sys
@@ -24,12 +25,12 @@ def free_port():
 def run(*command, check=True, **env):
     """Run a command as a user does; several processes meet at a port of their
     own."""
-    env = dict(
-        os.environ,
-        PORT=str(free_port()),
-        PYTHONWARNINGS='ignore',
-        CUDA_VISIBLE_DEVICES='',
-        **env)
+    env = {
+        **os.environ, 'PORT': str(free_port()),
+        'PYTHONWARNINGS': 'ignore',
+        'CUDA_VISIBLE_DEVICES': '',
+        **env
+    }
     result = subprocess.run([str(part) for part in command],
                             cwd=ROOT,
                             env=env,
@@ -57,6 +58,18 @@ def logged(work_dir, key):
     with open(path) as file:
         lines = [json.loads(line) for line in file]
     return [line[key] for line in lines if key in line]
+
+
+def train_again(config, whole, parts, number, *args):
+    """Resume a training from one of the checkpoints of a whole one, in a
+    folder of its own."""
+    parts.mkdir()
+    shutil.copy(whole / f'iter_{number}.pth', parts)
+    (parts / 'last_checkpoint').write_text(str(parts / f'iter_{number}.pth'))
+    result = train(config, parts, '--resume', *args)
+    assert f'resumed epoch: 0, iter: {number}' in (result.stdout +
+                                                   result.stderr)
+    return result
 
 
 def assert_same(first, second, **tolerance):
