@@ -36,7 +36,7 @@ def run(*command, check=True, **env):
                             env=env,
                             capture_output=True,
                             text=True,
-                            timeout=300)
+                            timeout=1200)
     if check:
         assert result.returncode == 0, result.stdout + result.stderr
     return result

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # bash tools/run_tests.sh [PYTEST ARGUMENTS ...]
 # Lint and tests, in the environment that it brings up first. Tests run in as
-# many processes as there are cores, four at most: the longest file takes a
-# quarter of the time, and each process 1.5 GB of memory. -n 0 runs them in one.
+# many processes as there are cores, four at most, as each takes 1.5 GB of
+# memory; -n 0 runs them in one.
 set -euo pipefail
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=tools/setup_env.sh
