@@ -1,10 +1,13 @@
-"""Raw videos and folders of frames, whole and broken, for the tests."""
+"""Photographs, videos, folders of frames and data sets for the tests."""
 import os
 import os.path as osp
 
 import av
 import cv2
+import mmcv
 import numpy as np
+import skimage
+from PIL import Image
 
 
 def scene(size, seed=0):
@@ -18,6 +21,22 @@ def make_frames(count=8, size=(70, 67), seed=0):
     """Return frames that move, (T, H, W, 3) uint8 RGB."""
     image = scene(size, seed)
     return np.stack([np.roll(image, 3 * t, 1) for t in range(count)])
+
+
+def photograph(name='astronaut.png'):
+    """Return one of scikit-image's photographs, (H, W, 3) uint8 RGB."""
+    folder = osp.join(osp.dirname(skimage.__file__), 'data')
+    return np.asarray(Image.open(osp.join(folder, name)).convert('RGB'))
+
+
+def shot(seed, t, size=(45, 80), gain=1., shift=1):
+    """Return frame ``t`` of a shot of its own that moves."""
+    rng = np.random.default_rng(seed)
+    wide = cv2.resize(
+        rng.integers(0, 256, (4, 8, 3), dtype=np.uint8),
+        (size[1] + 40, size[0]))
+    frame = wide[:, shift * t:shift * t + size[1]] * gain
+    return np.ascontiguousarray(frame.astype(np.uint8))
 
 
 def write_image(path, image):
@@ -75,3 +94,38 @@ def turn_video(path):
         value.to_bytes(4, 'big', signed=True) for value in matrix)
     with open(path, 'wb') as file:
         file.write(data)
+
+
+def write_dataset(folder, splits, scale=2, size=(16, 24), gain=1., seed=0):
+    """Write a set in the configs' layout: smooth noise that moves.
+
+    Args:
+        folder (Path): Where to.
+        splits (dict): Split to {sequence: number of frames}.
+        scale (int): HR size divided by LR size.
+        size (tuple[int]): LR height and width.
+        gain (float): LR brightness divided by HR brightness.
+    """
+    rng = np.random.default_rng(seed)
+    height, width = size[0] * scale, size[1] * scale
+    for split, sequences in splits.items():
+        lines = []
+        for sequence, frames in sequences.items():
+            coarse = rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+            scene = mmcv.imresize(coarse, (width + frames, height))
+            for t in range(frames):
+                hr = np.ascontiguousarray(scene[:, t:t + width])
+                lr = hr.reshape(size[0], scale, size[1], scale, 3)
+                lr = (lr.mean((1, 3)) * gain).round().astype(np.uint8)
+                for kind, image in (('GT', hr), (f'BIx{scale}', lr)):
+                    mmcv.imwrite(
+                        image,
+                        str(folder / split / kind / sequence / f'{t:08d}.png'))
+            lines.append(f'{sequence} {frames}\n')
+        (folder / f'meta_info_{split}.txt').write_text(''.join(lines))
+
+
+def as_bytes(sample):
+    """Return the pixels of a sample of a data set, packed."""
+    return (sample['inputs'].numpy().tobytes() +
+            sample['data_samples'].gt_img.numpy().tobytes())

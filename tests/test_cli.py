@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT
+from commands import ROOT
 from torch.utils.data import DataLoader, Dataset
 
 from dksan_mm.apis import comparison
@@ -115,10 +115,12 @@ def test_every_tool_ends_by_it(path):
 
 
 @pytest.mark.parametrize('path', TOOLS, ids=osp.basename)
-def test_no_tool_shows_the_warnings_of_others(path):
+def test_tools_start_without_the_warnings_of_others(path, tmp_path):
+    """From any folder, by their path."""
     environment = {**os.environ, 'PYTHONPATH': ROOT}
     environment.pop('PYTHONWARNINGS', None)
     result = subprocess.run([sys.executable, path, '--help'],
+                            cwd=tmp_path,
                             env=environment,
                             capture_output=True,
                             text=True)

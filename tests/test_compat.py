@@ -4,7 +4,7 @@ import glob
 import os.path as osp
 
 import pytest
-from conftest import ROOT
+from commands import ROOT
 
 from dksan_mm import _compat
 

@@ -5,7 +5,7 @@ import os.path as osp
 
 import pytest
 import torch
-from conftest import ROOT
+from commands import ROOT
 from mmagic.registry import METRICS, MODELS
 from mmengine.config import Config
 

@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 import pytest
 import torch
 import yaml
-from conftest import ROOT
+from commands import ROOT
 from mmagic.registry import MODELS
 from mmengine.config import Config
 

@@ -9,7 +9,8 @@ import sys
 import zipfile
 
 import pytest
-from conftest import ROOT, write_dataset
+from commands import ROOT
+from raw_material import write_dataset
 
 from dksan_mm import weights
 
@@ -55,7 +56,7 @@ def files_in(folder):
     return {
         osp.relpath(osp.join(parent, name), folder)
         for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names if not name.endswith('.pyc')
+        for name in names if osp.basename(parent) != '__pycache__'
     }
 
 

@@ -9,13 +9,12 @@ import mmcv
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from commands import ROOT, run
 from mmagic.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.runner import Runner
 from public_sets import (write_all, write_listed, write_reds, write_sequence,
                          write_vimeo90k)
-from test_tools.test_train_test import run
 
 from dksan_mm.engine.cli import use_data_root
 from dksan_mm.results.files import read_result, read_results

@@ -1,11 +1,10 @@
 """What a room must not load: the rooms of CONTRIBUTING.md."""
-import os.path as osp
 import subprocess
 import sys
 
 import pytest
+from commands import ROOT
 
-ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 HEAVY = ('torch', 'mmengine', 'mmcv', 'mmagic')
 LIGHT = ('results.report', 'results.tables_public', 'results.tables_formats',
          'results.paired', 'utils.files', 'utils.locking', 'utils.quality',

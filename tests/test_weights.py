@@ -8,10 +8,10 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT
+from commands import ROOT
 from mmengine.config import Config
+from raw_material import shot
 from safetensors.torch import load_file, save_file
-from test_apis.test_scene_cuts import scene
 from tiny_model import write_tiny
 
 from dksan_mm import weights
@@ -54,7 +54,7 @@ class TestNetwork:
         """As restoration has it where it pays: the same to the eye."""
         network = load_model(name, device='cpu').generator
         clip = torch.stack(
-            [torch.from_numpy(scene(0, t, (36, 44)).copy()) for t in range(7)])
+            [torch.from_numpy(shot(0, t, (36, 44)).copy()) for t in range(7)])
         x = clip.permute(0, 3, 1, 2)[None].float() / 255
         with torch.inference_mode():
             exact = network(x)

@@ -4,7 +4,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from commands import ROOT
 from mmagic.registry import MODELS
 from mmengine.config import Config
 
@@ -20,6 +20,7 @@ model = dict(
         num_extraction_blocks=1, num_align_layers=1, deform_groups=2,
         num_dksa_layers=1, reduction=2))
 '''
+SIZE = (18, 26)  # height and width of the video in test_apis
 LOSSLESS = dict(codec='ffv1', lossless=True)
 
 

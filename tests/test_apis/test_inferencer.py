@@ -4,7 +4,7 @@ import os.path as osp
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from commands import ROOT
 from mmagic.apis import MMagicInferencer
 from mmagic.apis.inferencers.video_restoration_inferencer import \
     VideoRestorationInferencer

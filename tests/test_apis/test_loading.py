@@ -3,7 +3,7 @@ import os.path as osp
 
 import pytest
 import torch
-from conftest import ROOT
+from commands import ROOT
 from tiny_model import data, write_tiny
 
 from dksan_mm.apis.loading import load_model

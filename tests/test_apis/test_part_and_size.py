@@ -6,8 +6,7 @@ import av
 import numpy as np
 import pytest
 from raw_material import make_frames, write_folder
-from tiny_model import decode, listing, restore, restore_at_once
-from tiny_video import SIZE, folder, model, source, undisturbed
+from tiny_model import SIZE, decode, listing, restore, restore_at_once
 from video_files import write_clip
 
 from dksan_mm.apis import estimate, probe, read_frames

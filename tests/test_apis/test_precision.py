@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from test_window_restorer import make_model
 from tiny_model import restore
-from tiny_video import folder, model, source  # noqa: F401
 
 from dksan_mm.apis import job, processes
 from dksan_mm.apis.restore_video import restore_video

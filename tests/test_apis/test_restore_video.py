@@ -11,9 +11,8 @@ import pytest
 import torch
 from mmengine.config import Config
 from raw_material import make_frames, scene, write_folder, write_video
-from tiny_model import (LOSSLESS, data, decode, listing, restore,
+from tiny_model import (LOSSLESS, SIZE, data, decode, listing, restore,
                         restore_at_once, restore_unjoined)
-from tiny_video import SIZE, folder, model, source, undisturbed
 from video_files import write_clip
 
 from dksan_mm.apis import job, outputs, pipeline, probe, read_frames
@@ -23,7 +22,7 @@ from dksan_mm.apis.threads import Channel
 from dksan_mm.apis.window_restorer import WindowRestorer
 from dksan_mm.models import BicubicUpsampler
 from dksan_mm.utils.files import OutputError
-from dksan_mm.video import probing as video_probe  # noqa
+from dksan_mm.video import probing as video_probe
 from dksan_mm.video import reader
 
 # What comes out

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 from raw_material import make_frames, write_video
-from tiny_model import (data, decode, listing, restore, restore_at_once,
+from tiny_model import (SIZE, data, decode, listing, restore, restore_at_once,
                         restore_unjoined)
-from tiny_video import SIZE, folder, model, source, undisturbed
 
-from dksan_mm.apis import outputs, pipeline, read_frames
+from dksan_mm.apis import pipeline, read_frames
 from dksan_mm.apis.window_restorer import WindowRestorer
 
 

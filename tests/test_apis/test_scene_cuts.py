@@ -1,21 +1,11 @@
 """Scene cuts, and windows mirrored at them."""
-import cv2
 import numpy as np
 import pytest
+from raw_material import shot
 
 from dksan_mm.apis.scene_cuts import (DEFAULT_THRESHOLD, difference, thumbnail,
                                       window_indices)
 from dksan_mm.video.source import full_scale
-
-
-def scene(seed, t, size=(45, 80), gain=1., shift=1):
-    """Return frame ``t`` of a scene of its own that moves."""
-    rng = np.random.default_rng(seed)
-    wide = cv2.resize(
-        rng.integers(0, 256, (4, 8, 3), dtype=np.uint8),
-        (size[1] + 40, size[0]))
-    frame = wide[:, shift * t:shift * t + size[1]] * gain
-    return np.ascontiguousarray(frame.astype(np.uint8))
 
 
 def change(one, other):
@@ -26,13 +16,13 @@ def change(one, other):
 def test_motion_is_far_from_a_cut(size):
     for seed in range(6):
         for t in range(3):
-            frame = scene(seed, t, size)
-            assert change(frame, scene(seed, t + 1, size)) < 0.5
-            assert change(frame, scene(seed + 9, t + 1, size)) > 0.6
+            frame = shot(seed, t, size)
+            assert change(frame, shot(seed, t + 1, size)) < 0.5
+            assert change(frame, shot(seed + 9, t + 1, size)) > 0.6
 
 
 def test_equal_frames_and_noise_in_the_dark():
-    frame = scene(0, 0)
+    frame = shot(0, 0)
     assert change(frame, frame) == 0
     dark = np.random.default_rng(0).integers(
         0, 4, (2, 45, 80, 3), dtype=np.uint8)
@@ -42,15 +32,15 @@ def test_equal_frames_and_noise_in_the_dark():
 
 def test_contrast_is_not_motion():
     """Fading and low contrast change neither to a cut."""
-    same, cut = ((scene(0, 0, gain=gain), scene(seed, 1, gain=gain))
+    same, cut = ((shot(0, 0, gain=gain), shot(seed, 1, gain=gain))
                  for gain, seed in ((0.3, 0), (0.3, 1)))
     assert change(*same) < DEFAULT_THRESHOLD < change(*cut)
-    assert change(scene(0, 0), scene(0, 0, gain=0.7)) < DEFAULT_THRESHOLD
-    assert change(scene(0, 0) // 2, scene(0, 0) // 2 + 100) < 1e-3
+    assert change(shot(0, 0), shot(0, 0, gain=0.7)) < DEFAULT_THRESHOLD
+    assert change(shot(0, 0) // 2, shot(0, 0) // 2 + 100) < 1e-3
 
 
 def test_it_is_symmetric_and_knows_ten_bits():
-    one, other = scene(0, 0), scene(1, 0)
+    one, other = shot(0, 0), shot(1, 0)
     assert change(one, other) == change(other, one)
     ten = [(frame.astype(np.uint32) * 1023 // 255).astype(np.uint16)
            for frame in (one, other)]

@@ -4,7 +4,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from test_scene_cuts import scene
+from raw_material import shot
 from torch import nn
 
 from dksan_mm.apis import network
@@ -69,7 +69,7 @@ def model():
 
 
 def make_clip(count=11, size=SIZE, seed=0, dtype=np.uint8):
-    clip = np.stack([scene(seed, t, size) for t in range(count)])
+    clip = np.stack([shot(seed, t, size) for t in range(count)])
     if dtype == np.uint16:
         clip = (clip.astype(np.uint32) * 1023 // 255).astype(dtype)
     if dtype == np.float32:

@@ -12,7 +12,7 @@ from math import ceil, floor
 import numpy as np
 import pytest
 import skimage
-from conftest import ROOT
+from commands import ROOT
 from raw_material import (make_frames, scene, write_folder, write_image,
                           write_video)
 
@@ -329,38 +329,82 @@ def test_target_in_use(tmp_path):
     assert files_below(tmp_path / 'out') == {'kept.txt': b'kept'}
 
 
+# stays in the middle of the second sequence until a file is gone
 SCRIPT = '''
-import sys
-from dksan_mm.datasets.conversion import convert
+import os, sys, time
+from dksan_mm.datasets import conversion
 from dksan_mm.datasets.layout import Settings
 from dksan_mm.video.clips import Clip
-convert(sys.argv[1], dict(train=dict(a=Clip(sys.argv[2]),
-                                     b=Clip(sys.argv[3]))),
-        Settings('tiny', 4, storage=sys.argv[4]))
+
+out, first, second, kind, workers, stay = sys.argv[1:]
+read_clip = conversion.read_clip
+
+def read_half(clip):
+    for number, frame in enumerate(read_clip(clip)):
+        while number == 4 and clip.path == second and os.path.exists(stay):
+            time.sleep(.01)
+        yield frame
+
+conversion.read_clip = read_half
+conversion.convert(out, dict(train=dict(a=Clip(first), b=Clip(second))),
+                   Settings('tiny', 4, storage=kind), int(workers))
 '''
 
 
-@pytest.mark.parametrize('kind', storage.STORAGES)
-def test_killed_run_goes_on(tmp_path, kind):
-    """kill -9 in the middle: no half file under a final name, no data set
-    yet; the next run ends as if nothing had happened."""
-    sources = [
-        write_folder(tmp_path / name, make_frames(60, (300, 400), seed))
+@pytest.fixture
+def sources(tmp_path):
+    return [
+        write_folder(tmp_path / name, make_frames(seed=seed))
         for seed, name in enumerate('ab')
     ]
+
+
+@pytest.fixture
+def start():
+    """Return what starts a run in processes of its own; it stays in the
+    middle until ``<out>.stay`` is gone, or the test is over."""
+    runs = []
+
+    def start(out, sources, kind, workers=1):
+        stay = out.with_suffix('.stay')
+        stay.touch()
+        runs.append(
+            subprocess.Popen([
+                sys.executable, '-W', 'ignore', '-c', SCRIPT,
+                str(out), *sources, kind,
+                str(workers),
+                str(stay)
+            ],
+                             cwd=ROOT,
+                             stderr=subprocess.PIPE,
+                             stdout=subprocess.DEVNULL,
+                             text=True))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.kill()
+        run.communicate()
+
+
+def wait_for(condition, seconds=600):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize('kind', storage.STORAGES)
+def test_killed_run_goes_on(tmp_path, sources, start, kind):
+    """kill -9 in the middle: no half file under a final name, no data set
+    yet; the next run ends as if nothing had happened."""
     splits = splits_of(train=sources)
     out = tmp_path / 'out'
-    process = subprocess.Popen([
-        sys.executable, '-W', 'ignore', '-c', SCRIPT,
-        str(out), *sources, kind
-    ],
-                               cwd=ROOT)
-    started = 'train/GT/b'
+    process = start(out, sources, kind)
+    started = 'train/GT/b/*.png'
     if kind == 'memmap':
         started = 'train/GT/b.npy.*.partial'
-    while not any(out.glob(started)) and process.poll() is None:
-        time.sleep(0.001)
-    time.sleep(0.02)
+    wait_for(lambda: any(out.glob(started)))
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (out / 'meta_info_train.txt').exists()
@@ -369,7 +413,7 @@ def test_killed_run_goes_on(tmp_path, kind):
         if path.endswith('.png'):
             assert read_image(str(out / path)).size
         elif path.endswith('.npy'):
-            assert len(np.load(out / path)) == 60
+            assert len(np.load(out / path)) == 8
     make_set(out, splits, storage=kind)
     undisturbed = make_set(tmp_path / 'whole', splits, storage=kind)
     assert files_below(out) == files_below(undisturbed)
@@ -487,21 +531,6 @@ def test_settings_that_are_refused(tmp_path, settings, message):
         make_set(tmp_path / 'out', {}, **settings)
 
 
-TWO_WORKERS = SCRIPT.replace('storage=sys.argv[4])', 'storage=sys.argv[4]), 2')
-
-
-def start(out, sources, kind='memmap', script=TWO_WORKERS):
-    """Start a run in processes of its own."""
-    return subprocess.Popen([
-        sys.executable, '-W', 'ignore', '-c', script,
-        str(out), *sources, kind
-    ],
-                            cwd=ROOT,
-                            stderr=subprocess.PIPE,
-                            stdout=subprocess.DEVNULL,
-                            text=True)
-
-
 def children_of(pid):
     with open(f'/proc/{pid}/task/{pid}/children') as file:
         return [int(word) for word in file.read().split()]
@@ -515,63 +544,51 @@ def is_alive(pid):
         return False
 
 
-def wait_for(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
-@pytest.fixture
-def large(tmp_path):
-    return [
-        write_folder(tmp_path / name, make_frames(60, (300, 400), seed))
-        for seed, name in enumerate('ab')
-    ]
-
-
-def test_a_killed_worker_ends_the_run(tmp_path, large):
+def test_a_killed_worker_ends_the_run(tmp_path, sources, start):
     """As the OOM killer does: an error at once, and the rest resumable."""
     out = tmp_path / 'out'
-    process = start(out, large)
-    wait_for(lambda: any(out.glob('train/GT/*.partial')))
+    process = start(out, sources, 'memmap', workers=2)
+    wait_for(lambda: any(out.glob('train/GT/b.npy.*.partial')))
     os.kill(children_of(process.pid)[0], signal.SIGKILL)
-    error = process.communicate(timeout=60)[1]
+    error = process.communicate(timeout=600)[1]
     assert process.returncode == 1
     assert 'a process that converts was killed' in error
     assert 'fewer --workers' in error
-    splits = splits_of(train=large)
+    splits = splits_of(train=sources)
     make_set(out, splits, storage='memmap')
     whole = make_set(tmp_path / 'whole', splits, storage='memmap')
     assert files_below(out) == files_below(whole)
 
 
-def test_workers_end_with_their_parent(tmp_path, large):
+def test_workers_end_with_their_parent(tmp_path, sources, start):
     out = tmp_path / 'out'
-    process = start(out, large)
-    wait_for(lambda: any(out.glob('train/GT/*.partial')))
+    process = start(out, sources, 'memmap', workers=2)
+    wait_for(lambda: any(out.glob('train/GT/b.npy.*.partial')))
     workers = children_of(process.pid)
     process.kill()
     process.wait()
     # beside what is left of it
-    splits = splits_of(train=large)
+    splits = splits_of(train=sources)
     make_set(out, splits, storage='memmap')
     wait_for(lambda: not any(map(is_alive, workers)))
     whole = make_set(tmp_path / 'whole', splits, storage='memmap')
     assert files_below(out) == files_below(whole)
 
 
-def test_two_runs_at_once(tmp_path, large):
+def test_two_runs_at_once(tmp_path, sources, start, monkeypatch):
     """The second one waits, and says so."""
     out = tmp_path / 'out'
-    first = start(out, large, 'png')
+    first = start(out, sources, 'png', workers=2)
     wait_for(lambda: any(out.glob('train/GT/*')))
     said = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conversion, 'print_log',
-                      lambda text, *args: said.append(text))
-        splits = splits_of(train=large)
-        make_set(out, splits, storage='png')
+
+    def hear(text, *args):
+        said.append(text)
+        out.with_suffix('.stay').unlink()
+
+    monkeypatch.setattr(conversion, 'print_log', hear)
+    splits = splits_of(train=sources)
+    make_set(out, splits, storage='png')
     assert first.wait() == 0
     assert len(said) == 1 and (
         f'another run writes it (process {first.pid} on ' in said[0])

@@ -6,13 +6,12 @@ import av
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, write_dataset
+from commands import ROOT
 from mmagic.registry import DATASETS
 from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
-from raw_material import make_frames
-from test_datasets.test_photo_windows import as_bytes, photograph
+from raw_material import as_bytes, make_frames, photograph, write_dataset
 
 from dksan_mm.datasets import RandomH264Compression, RoundFrames
 from dksan_mm.datasets.reduction import reduce_frame

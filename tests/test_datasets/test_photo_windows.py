@@ -4,11 +4,11 @@ import os.path as osp
 import cv2
 import numpy as np
 import pytest
-import skimage
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 from PIL import Image
+from raw_material import as_bytes, photograph
 
 from dksan_mm.datasets import (PhotoWindowDataset, SeededConcatDataset,
                                SeededInfiniteSampler, VideoSRDataset)
@@ -16,7 +16,6 @@ from dksan_mm.datasets.camera import CameraMotion, Scaled, film, render
 from dksan_mm.datasets.photographs import PhotographCache, sharpen
 from dksan_mm.datasets.reduction import reduce_frame
 
-DATA = osp.join(osp.dirname(skimage.__file__), 'data')
 STILL = dict(
     speed=0, acceleration=0, turn=0, zoom=0, shakes=(0, ), still_ratio=0)
 PACK = [
@@ -24,10 +23,6 @@ PACK = [
     dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5),
     dict(type='PackInputs')
 ]
-
-
-def photograph(name='astronaut.png'):
-    return np.asarray(Image.open(osp.join(DATA, name)).convert('RGB'))
 
 
 @pytest.fixture
@@ -51,12 +46,6 @@ def make(folder, **kwargs):
             'windows_per_photograph': 2,
             **kwargs
         })
-
-
-def as_bytes(sample):
-    """Return a packed sample's pixels."""
-    return (sample['inputs'].numpy().tobytes() +
-            sample['data_samples'].gt_img.numpy().tobytes())
 
 
 def test_a_window(folder):

@@ -2,7 +2,7 @@
 import os.path as osp
 
 import pytest
-from conftest import ROOT
+from commands import ROOT
 from raw_material import make_frames, write_folder, write_video
 
 from dksan_mm.datasets.splits import (Entry, expand, limit, named_splits,

@@ -6,7 +6,7 @@ from itertools import islice
 import mmcv
 import numpy as np
 import pytest
-from conftest import write_dataset
+from raw_material import write_dataset
 
 from dksan_mm.datasets import (CopyFrames, LoadFrames, SeededInfiniteSampler,
                                VideoSRDataset)

@@ -1,7 +1,7 @@
 """Optimisation in bfloat16, launchers and model wrappers."""
 import pytest
 import torch
-from conftest import ROOT
+from commands import ROOT
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS

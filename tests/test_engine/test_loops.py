@@ -1,7 +1,7 @@
 """Resuming a training without reading what is behind it."""
 from unittest.mock import MagicMock
 
-from conftest import write_dataset
+from raw_material import write_dataset
 from torch.utils.data import DataLoader
 
 from dksan_mm.datasets import SeededInfiniteSampler, VideoSRDataset

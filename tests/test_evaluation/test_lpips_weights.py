@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import ROOT
+from commands import ROOT
 from skimage import data
 
 from dksan_mm.evaluation import SequenceLPIPS, lpips_weights

@@ -4,7 +4,7 @@ import os.path as osp
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT
+from commands import ROOT
 from mmagic.models.editors import EDVRNet
 from mmagic.registry import MODELS
 from mmagic.structures import DataSample

@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 
+from commands import ROOT
+
 
 def run(folder, *command, **environment):
     done = subprocess.run([sys.executable, *command],
@@ -19,14 +21,14 @@ def run(folder, *command, **environment):
     return done
 
 
-def test_without_a_compiler(root, tmp_path):
+def test_without_a_compiler(tmp_path):
     """The build succeeds and says what is missing; a kernel of an earlier
     build goes; the portable backend serves, and says so once."""
     for name in ('setup.py', 'setup.cfg', 'pyproject.toml', 'README.md',
                  'LICENSE'):
-        shutil.copy(osp.join(root, name), tmp_path)
+        shutil.copy(osp.join(ROOT, name), tmp_path)
     shutil.copytree(
-        osp.join(root, 'dksan_mm'),
+        osp.join(ROOT, 'dksan_mm'),
         tmp_path / 'dksan_mm',
         ignore=shutil.ignore_patterns('*.so', '__pycache__'))
     old = tmp_path / 'dksan_mm' / 'ops' / '_C.of-an-earlier-build.so'

@@ -3,7 +3,7 @@ import os.path as osp
 import sys
 
 import pytest
-from conftest import ROOT
+from commands import ROOT
 from result_files import make_result, write
 
 from dksan_mm import cli

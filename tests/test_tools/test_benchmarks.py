@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT
+from commands import ROOT
 from mmagic.models.editors.basicvsr_plusplus_net import basicvsr_plusplus_net
 from torch import nn
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT
+from commands import ROOT
 
 from dksan_mm.cli import run_tool
 from dksan_mm.ops import _triton

@@ -2,18 +2,18 @@
 import io
 import json
 import runpy
-import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT, write_dataset
-from raw_material import make_frames, write_folder, write_video
-from test_tools.test_train_test import run
+from commands import ROOT, run
+from mmengine.config import Config
+from raw_material import make_frames, write_dataset, write_folder, write_video
 
 from dksan_mm.datasets.splits import read_split
+from dksan_mm.engine.cli import use_data_root
 from dksan_mm.video.storage import read_frame
 
 CONVERTERS = 'tools/dataset_converters'
@@ -204,17 +204,6 @@ def small_sets(tmp_path):
     return tmp_path
 
 
-def test_programs_start(tmp_path):
-    """From any folder, by their path."""
-    for tool in (VID3OC, INTVID, VIDEOS):
-        result = subprocess.run(
-            [sys.executable, '-W', 'ignore', f'{ROOT}/{tool}', '--help'],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True)
-        assert result.returncode == 0 and '--check' in result.stdout
-
-
 @pytest.mark.parametrize('workers', [0, 1])
 def test_benchmark_of_data_loading(small_sets, workers):
     stdout = run(sys.executable,
@@ -260,11 +249,9 @@ def test_data_root(small_sets):
             small_sets / 'work', '--result-dir', small_sets / 'results')
         tables.append((small_sets / 'results/tiny.csv').read_bytes())
     assert tables[0] == tables[1]
-    result = run(
-        sys.executable,
-        'tools/test.py',
-        'configs/bicubic_vid3oc_x16.py',
-        '--data-root',
-        'nowhere',
-        check=False)
-    assert '--data-root must be a data set that a converter' in result.stderr
+    with pytest.raises(
+            FileNotFoundError,
+            match='--data-root must be .* that a converter'):
+        use_data_root(
+            Config.fromfile(f'{ROOT}/configs/bicubic_vid3oc_x16.py'),
+            'nowhere')

@@ -4,10 +4,9 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from commands import ROOT, run
 from mmagic.registry import MODELS
 from mmengine.config import Config
-from test_tools.test_train_test import run
 from torch import nn
 
 from dksan_mm.cli import export as export_command

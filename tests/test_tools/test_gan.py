@@ -4,12 +4,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, write_dataset
+from commands import (ROOT, assert_same, logged, run, train, train_again,
+                      weights)
 from mmagic.registry import MODELS
 from mmengine.config import Config
 from PIL import Image
-from test_datasets.test_photo_windows import photograph
-from test_tools.test_train_test import assert_same, logged, run, train, weights
+from raw_material import photograph, write_dataset
 
 from dksan_mm.engine.checkpoint import load_checkpoint_file
 from dksan_mm.models import VGGPerceptualLoss
@@ -74,12 +74,9 @@ def test_both_parts_learn(folder):
 
 def test_resumed_has_the_bits_of_an_undisturbed_one(folder):
     parts = folder / 'parts'
-    for count in (2, 3):
-        result = train(folder / 'gan.py', parts, '--amp', '--resume',
-                       '--cfg-options', f'train_cfg.max_iters={count}')
-    said = result.stdout + result.stderr
-    assert 'resumed epoch: 0, iter: 2' in said
-    assert 'missing keys' not in said
+    result = train_again(folder / 'gan.py', folder / 'whole', parts, 2,
+                         '--amp')
+    assert 'missing keys' not in result.stdout + result.stderr
     assert_same(
         weights(parts / 'iter_3.pth'),
         weights(folder / 'whole/iter_3.pth'),

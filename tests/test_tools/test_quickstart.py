@@ -4,8 +4,7 @@ import sys
 
 import mmcv
 import pytest
-from conftest import ROOT
-from test_tools.test_train_test import run
+from commands import ROOT, run
 
 from dksan_mm.cli import check
 from dksan_mm.utils import precision

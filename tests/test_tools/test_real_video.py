@@ -1,10 +1,9 @@
 """dksan-lite-real_x4, trained as a user does on a few frames."""
 import numpy as np
 import torch
-from conftest import ROOT, write_dataset
+from commands import ROOT, assert_same, logged, train, train_again, weights
 from PIL import Image
-from test_datasets.test_photo_windows import photograph
-from test_tools.test_train_test import assert_same, logged, train, weights
+from raw_material import photograph, write_dataset
 
 from dksan_mm.engine.checkpoint import load_checkpoint_file
 
@@ -32,7 +31,8 @@ def test_trains_from_dksan_lite_and_goes_on_from_its_own(tmp_path):
     config = tmp_path / 'real.py'
     config.write_text(CONFIG.format(root=ROOT, folder=tmp_path))
     whole, parts = tmp_path / 'whole', tmp_path / 'parts'
-    train(config, whole)
+    result = train(config, whole, '--resume')
+    assert 'found no checkpoint' in result.stdout + result.stderr
     losses = logged(whole, 'loss')
     assert len(losses) == 3 and np.isfinite(losses).all()
     start = load_checkpoint_file('dksan-lite_x4')['state_dict']
@@ -41,11 +41,7 @@ def test_trains_from_dksan_lite_and_goes_on_from_its_own(tmp_path):
         # two iterations of the warm-up, and averaged weights
         torch.testing.assert_close(
             first[name], value.float(), rtol=0, atol=1e-3)
-    options = '--resume', '--cfg-options', 'train_cfg.max_iters='
-    result = train(config, parts, *options[:2], options[2] + '2')
-    assert 'found no checkpoint' in result.stdout + result.stderr
-    result = train(config, parts, *options[:2], options[2] + '3')
-    assert 'resumed epoch: 0, iter: 2' in result.stdout + result.stderr
+    train_again(config, whole, parts, 2)
     assert_same(
         weights(parts / 'iter_3.pth'),
         weights(whole / 'iter_3.pth'),

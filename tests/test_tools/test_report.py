@@ -5,7 +5,7 @@ import shutil
 import sys
 
 import pytest
-from conftest import ROOT
+from commands import ROOT
 from result_files import (EVIL, SIZES, make_folders, make_result, payload,
                           save_frame, smooth_frame, write)
 

@@ -83,6 +83,15 @@ def requested(driver):
     ]
 
 
+def reload(driver):
+    """Load the page again, and wait until it is the new one, and whole."""
+    from selenium.webdriver.support.wait import WebDriverWait
+    driver.execute_script('window.isOld = true')
+    driver.refresh()
+    WebDriverWait(driver, 60).until(lambda driver: driver.execute_script(
+        'return !window.isOld && document.readyState === "complete"'))
+
+
 def find(driver, selector):
     return driver.find_elements('css selector', selector)
 
@@ -110,7 +119,7 @@ def page(report, tmp_path_factory):
 def test_slider_by_keys(page, keys, moves):
     """The clip follows, and what a screen reader says."""
     from selenium.webdriver.common.keys import Keys
-    page.refresh()
+    reload(page)
     handle = find(page, '[role=slider]')[0]
     assert clip(page) == 50
     for key in keys:
@@ -124,7 +133,7 @@ def test_slider_by_keys(page, keys, moves):
 def test_slider_by_pointer(page):
     """It goes where it is pressed and dragged, and stops when released."""
     from selenium.webdriver import ActionChains
-    page.refresh()
+    reload(page)
     stage = find(page, '.stage')[0]
     width = stage.size['width']
     page.execute_script('arguments[0].scrollIntoView({block: "center"})',
@@ -142,7 +151,7 @@ def test_slider_by_pointer(page):
 def test_focus_is_visible(page):
     """The handle is reached by Tab, after the last button."""
     from selenium.webdriver.common.keys import Keys
-    page.refresh()
+    reload(page)
     find(page, '.controls button[aria-pressed]')[1].send_keys(Keys.TAB)
     style = page.execute_script(
         'const handle = document.querySelector("[role=slider]");'
@@ -154,7 +163,7 @@ def test_focus_is_visible(page):
 def test_menus_change_pictures(page):
     """Each names a picture; frames change both and keep the choice."""
     from selenium.webdriver.support.ui import Select
-    page.refresh()
+    reload(page)
     group, = payload(osp.dirname(page.current_url[len('file://'):]))['groups']
     views = group['sequences'][0]['views']
     frames, left, right = find(page, 'article select')[:3]
@@ -183,7 +192,7 @@ def test_plot(page):
     """A title, a description, a line a system with a gap at infinity, and
     the values of the frame that is pointed at or reached by keys."""
     from selenium.webdriver.common.keys import Keys
-    page.refresh()
+    reload(page)
     chart = find(page, '.plot svg')[0]
     ids = chart.get_attribute('aria-labelledby').split()
     texts = [
@@ -210,7 +219,7 @@ def test_plot(page):
 
 def test_names_are_text(page):
     """Markup from files is shown, not run."""
-    page.refresh()
+    reload(page)
     assert page.title == 'Video super-resolution'
     assert EVIL in find(page, 'table')[0].text
     assert not find(page, 'img[src="x"]')
@@ -218,7 +227,7 @@ def test_names_are_text(page):
 
 def test_theme(page):
     """The button changes the colours, and the choice outlives the visit."""
-    page.refresh()
+    reload(page)
 
     def colour():
         return page.execute_script(
@@ -228,7 +237,7 @@ def test_theme(page):
     button = find(page, '#theme')[0]
     button.click()
     assert colour() != first
-    page.refresh()
+    reload(page)
     assert colour() != first
     find(page, '#theme')[0].click()
     assert colour() == first
@@ -239,7 +248,7 @@ def test_theme(page):
             'name': 'prefers-color-scheme',
             'value': 'dark'
         }]})
-    page.refresh()
+    reload(page)
     assert colour() != first
 
 

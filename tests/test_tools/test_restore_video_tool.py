@@ -12,9 +12,8 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from commands import ROOT, free_port, run
 from raw_material import make_frames, write_folder, write_video
-from test_tools.test_train_test import run
 from tiny_model import data, write_tiny
 
 from dksan_mm.apis import probe
@@ -87,8 +86,8 @@ def test_one_process(alone):
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 def test_two_processes_equal_one(folder, alone):
     """torchrun: the same bits, and each made a part."""
-    result = run('torchrun', '--nproc_per_node', 2, '--master_port', 29521,
-                 TOOL, *command(folder, 'two.mkv'))
+    result = run('torchrun', '--nproc_per_node', 2, '--master_port',
+                 free_port(), TOOL, *command(folder, 'two.mkv'))
     assert data(folder / 'two.mkv') == data(alone[0])
     assert 'process 1 of 2' in result.stderr
     assert result.stdout.count('31 of them restored') == 1
@@ -104,19 +103,18 @@ def test_ctrl_c_and_the_command_that_it_names(folder, tmp_path):
                                cwd=ROOT,
                                env=dict(
                                    os.environ,
-                                   OMP_NUM_THREADS='1',
                                    PYTHONPATH=str(folder),
                                    PYTHONWARNINGS='ignore'),
                                stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE,
                                text=True)
     segment = tmp_path / 'out.mp4.partial/segment_00001.mkv'
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while (not segment.exists() and process.poll() is None
            and time.monotonic() < deadline):
         time.sleep(.05)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 130, errors
     assert 'Traceback' not in errors
     assert not output.exists() and segment.exists()
@@ -212,7 +210,6 @@ def test_benchmark(monkeypatch, tmp_path, folder, capsys):
     results = json.loads(out.read_text())
     ms = results['overhead']['ms_a_frame']
     assert 0 < ms['network'] < ms['windows']
-    assert ms['network'] < min(ms['medium'], ms['ultrafast'])
     assert results['overhead']['not_network'] == {
         preset: pytest.approx(1 - ms['network'] / ms[preset])
         for preset in ('medium', 'ultrafast')
@@ -301,25 +298,31 @@ def test_benchmark_of_ways_exceptions(way, message, monkeypatch, folder,
     assert re.search(message, f'{error.value}{capsys.readouterr().err}')
 
 
-def test_network_clock_counts_the_network_alone():
+def test_network_clock_counts_the_network_alone(monkeypatch):
+    now = 0
+
+    def spend(seconds):
+        nonlocal now
+        now += seconds
 
     class Network(torch.nn.Module):
 
         def forward(self, x):
-            time.sleep(.02)
+            spend(2)
             return self.restore_features(x)
 
         def restore_features(self, x):
-            time.sleep(.02)
+            spend(3)
             return x
 
+    monkeypatch.setattr(benchmark_video.time, 'perf_counter', lambda: now)
     network = Network()
     clock = benchmark_video.NetworkClock(network, torch.device('cpu'))
     network(torch.zeros(1))  # the inner call is not counted twice
-    time.sleep(.1)
-    assert .04 <= clock.seconds < .09
+    spend(10)
+    assert clock.seconds == 5
     network.restore_features(torch.zeros(1))
-    assert .06 <= clock.seconds < .13
+    assert clock.seconds == 8
 
 
 @pytest.mark.parametrize('arguments, message', [

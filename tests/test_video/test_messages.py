@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from raw_material import make_frames, write_folder, write_sound, write_video
-from tiny_model import restore
-from tiny_video import folder, model, source
+from tiny_model import restore, write_tiny
 from video_files import write_clip
 
 from dksan_mm.apis import probe
 from dksan_mm.apis.estimate import estimate
+from dksan_mm.apis.loading import load_model
 from dksan_mm.datasets.conversion import convert
 from dksan_mm.datasets.layout import Settings
 from dksan_mm.datasets.splits import expand, named_splits, read_split
@@ -283,6 +283,11 @@ def test_encrypted_sound(tmp_path):
         check_container(info, 'c.mkv', 1, EncoderOptions())
 
 
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    return load_model(*write_tiny(tmp_path_factory.mktemp('tiny')), 'cpu')
+
+
 def test_restoration(odd, model, tmp_path):
     output = tmp_path / 'out.mkv'
     check_told(lambda: restore(model, odd, output), odd)
@@ -361,8 +366,9 @@ def test_checks_of_a_data_set(tmp_path, damage):
     check_told(lambda: verify(out), 'metadata.json')
 
 
-def test_outputs(model, source, tmp_path):
+def test_outputs(model, tmp_path):
     """No folder for it, a file for a folder, ...; what is left by another."""
+    source = write_video(tmp_path / 'in.mkv', make_frames(8, SIZE))
     file = put(tmp_path / 'file', b'x')
     for output in (tmp_path / 'none' / 'out.mkv', f'{file}/out.mkv',
                    tmp_path / ('x' * 300 + '.mkv'), tmp_path / 'out.abc',

@@ -5,7 +5,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from conftest import ROOT
+from commands import ROOT
 from raw_material import make_frames
 from video_files import read_all, write_clip
 

@@ -1,13 +1,10 @@
-"""A small video and a model that restores it, as fixtures of the modules that
-import them: ``folder``, ``model``, ``source`` and ``undisturbed``."""
+"""A small video, and a model that restores it."""
 import pytest
-from conftest import ROOT
+from commands import ROOT
 from raw_material import make_frames, write_video
-from tiny_model import restore, write_tiny
+from tiny_model import SIZE, restore, write_tiny
 
 from dksan_mm.apis.loading import load_model
-
-SIZE = (18, 26)  # height and width of the source
 
 
 @pytest.fixture(scope='module')
