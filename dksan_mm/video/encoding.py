@@ -1,6 +1,7 @@
 """Encoding of frames: segments of a video."""
 import os
 import os.path as osp
+import threading
 from contextlib import contextmanager
 from fractions import Fraction
 from io import BytesIO
@@ -20,6 +21,8 @@ from .source import MATRICES, TAG_ERRORS, SourceInfo, is_grey, local_name
 TICK = Fraction(1, 25)
 # by how many frames decoding may precede showing: more than any encoder needs
 _EARLY = 1000
+# the threads of this process, on Linux
+_THREADS = '/proc/self/task'
 # a size that every encoder takes, if it takes the other options
 _EASY_SIZE = (256, 256)
 
@@ -52,7 +55,7 @@ def _try_encoder(info: SourceInfo, width: int, height: int,
     try:
         with told_reasons(), create(BytesIO(), 'matroska') as container:
             stream = add_video_stream(container, info, width, height, options)
-            container.start_encoding()
+            _open_encoder(container, stream)
     except (av.error.FFmpegError, ValueError) as error:
         return error
     # the encoder removes the options that it knows
@@ -119,6 +122,30 @@ def add_video_stream(container: av.container.OutputContainer, info: SourceInfo,
     return stream
 
 
+def _open_encoder(container: av.container.OutputContainer,
+                  stream: av.video.stream.VideoStream) -> None:
+    """Open the encoder, and leave all threads at the usual priority.
+
+    Where the user is root, SVT-AV1 gives the thread that opens it, and its
+    own threads, the highest real-time priority (SCHED_FIFO, 99). The network
+    would then take the cores from everything else on the machine, and so
+    would every process that is started later.
+    """
+    if stream.codec_context.name != 'libsvtav1' or not osp.isdir(_THREADS):
+        container.start_encoding()
+        return
+    before = set(os.listdir(_THREADS)) - {str(threading.get_native_id())}
+    usual = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        container.start_encoding()
+    finally:
+        for thread in set(os.listdir(_THREADS)) - before:
+            try:
+                os.sched_setscheduler(int(thread), *usual)
+            except ProcessLookupError:
+                pass  # it has ended
+
+
 def output_colors(info: SourceInfo, options: EncoderOptions) -> tuple:
     """Return the range (AVColorRange) and matrix (H.273) of the output. They
     are the source's, except for RGB, and for grey, which swscale converts to
@@ -159,6 +186,7 @@ class SegmentWriter:
             self._container = create(self.partial, 'matroska')
             self._stream = add_video_stream(self._container, info, *self._size,
                                             options)
+            _open_encoder(self._container, self._stream)
 
     def write(self, frame: np.ndarray) -> None:
         """Encode the next frame, (scale * H, scale * W, 3) RGB, uint8, or

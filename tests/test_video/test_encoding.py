@@ -418,3 +418,28 @@ def test_shape_of_pixels(tmp_path):
     with av.open(path) as container:
         stream = container.streams.video[0]
         assert stream.codec_context.sample_aspect_ratio == Fraction(4, 3)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, 'sched_getscheduler'), reason='needs Linux')
+def test_av1_leaves_the_priority_of_threads(tmp_path):
+    """SVT-AV1 raises it to the highest of all, where the user is root."""
+    frames = make_frames(3)
+    info = source(tmp_path, frames)
+
+    def priorities():
+        return {
+            os.sched_getscheduler(int(thread))
+            for thread in os.listdir('/proc/self/task')
+        }
+
+    before = priorities()
+    options = EncoderOptions(codec='libsvtav1')
+    check_encoder(info, 4, options)
+    assert priorities() == before
+    writer = SegmentWriter(str(tmp_path / 'out.mkv'), info, 4, options)
+    for frame in frames:
+        writer.write(frame.repeat(4, 0).repeat(4, 1))
+        assert priorities() == before
+    writer.close()
+    assert priorities() == before
