@@ -21,7 +21,7 @@ lint() {
 }
 lint flake8 "${FOLDERS[@]}"
 lint isort --check-only --diff "${FOLDERS[@]}"
-lint yapf --recursive --diff "${FOLDERS[@]}"
+lint yapf --parallel --recursive --diff "${FOLDERS[@]}"
 lint codespell "${FOLDERS[@]}" README.md CONTRIBUTING.md CHANGELOG.md requirements
 echo '== Tests'
 WORKERS=$(python -c 'import os; print(min(len(os.sched_getaffinity(0)), 4))')
