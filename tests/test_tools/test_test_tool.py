@@ -257,7 +257,8 @@ def test_mmagics_own_tool_tests_on_several_sets(folder):
 
 @pytest.mark.parametrize('args, message', [
     (['--save-frames'], '--save-frames needs --result-dir'),
-    (['--save-frames', '0', '--result-dir', 'b'], 'must be at least 1'),
+    (['--save-frames', '0', '--result-dir', 'b'
+      ], "--save-frames: must be a whole number of at least 1, got '0'"),
     (['--out', 'a.txt'], '--out must end in .json'),
 ])
 def test_arguments_that_do_not_fit(monkeypatch, capsys, args, message):
