@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 
 from dksan_mm.results.averages import average_frames
-from dksan_mm.results.files import write_result
+from dksan_mm.results.files import DataFacts, Result, write_result
 
 
 def make_result(frames: Dict[str, Dict[str, List[float]]],
                 system: str = 'DKSAN',
                 config: str = 'configs/dksan_vid3oc_x16.py',
                 name: str = 'clips',
-                **others: object) -> dict:
+                **others: object) -> Result:
     """Return a result.
 
     Args:
@@ -23,7 +23,7 @@ def make_result(frames: Dict[str, Dict[str, List[float]]],
         system (str): Display name.
         config (str): The config's path.
         name (str): The data's name.
-        **others: Further keys that replace the defaults; those of
+        **others: Further fields that replace the defaults; those of
             'dataset' are merged.
     """
     rows = {
@@ -37,41 +37,44 @@ def make_result(frames: Dict[str, Dict[str, List[float]]],
         for sequence, metrics in frames.items()
     }
     overall, sequences = average_frames(rows)
-    result = {
-        'schema': 1,
-        'system': system,
-        'config': config,
-        'checkpoint': 'iter_10.pth',
-        'checkpoint_sha256': '00ff',
-        'iterations': 10,
-        'dataset': {
+    dataset = DataFacts(
+        **{
             'name': name,
             'gt_folder': 'data/val/GT',
             'lr_folder': 'data/val/BIx16',
             'annotation': 'data/meta_info_test.txt',
             'metadata': None,
-            'gt_crc': '0123abcd'
-        },
-        'scale': 16,
-        'parameters': 29476220,
-        'seconds_per_frame': 0.974,
-        'hardware': 'NVIDIA H100',
-        'software': {
-            'torch': '2.11.0'
-        },
-        'self_ensemble': None,
-        'metrics': overall,
-        'sequences': sequences,
-        'frames': rows
-    }
-    dataset = {**result['dataset'], **others.pop('dataset', {})}
-    return {**result, **others, 'dataset': dataset}
+            'gt_crc': '0123abcd',
+            **others.pop('dataset', {})
+        })
+    return Result(
+        **{
+            'system': system,
+            'named': False,
+            'config': config,
+            'checkpoint': 'iter_10.pth',
+            'checkpoint_sha256': '00ff',
+            'iterations': 10,
+            'dataset': dataset,
+            'scale': 16,
+            'parameters': 29476220,
+            'seconds_per_frame': 0.974,
+            'hardware': 'NVIDIA H100',
+            'software': {
+                'torch': '2.11.0'
+            },
+            'self_ensemble': None,
+            'metrics': overall,
+            'sequences': sequences,
+            'frames': rows,
+            **others
+        })
 
 
-def write(folder: Path, result: dict) -> Path:
+def write(folder: Path, result: Result) -> Path:
     """Write a result into a folder; return its file."""
     write_result(str(folder), result)
-    return folder / f'{result["dataset"]["name"]}.json'
+    return folder / f'{result.dataset.name}.json'
 
 
 HARDWARE = 'INTEL(R) XEON(R) PLATINUM 8581C CPU @ 2.30GHz, 2 threads, float32'

@@ -195,13 +195,13 @@ def bicubic(folder):
 
 
 def test_results_of_all_sets(bicubic):
-    assert list(bicubic['vimeo90k-t-bi']['frames']) == [
+    assert list(bicubic['vimeo90k-t-bi'].frames) == [
         '00001/0266', '00001/0268', '00002/0266'
     ]
-    assert [f['frame'] for f in bicubic['vid4-bd']['frames']['calendar']
+    assert [f['frame'] for f in bicubic['vid4-bd'].frames['calendar']
             ] == [f'{t:08d}' for t in range(8)]
     for name, result in bicubic.items():
-        metrics = result['metrics']
+        metrics = result.metrics
         assert 10 < metrics[f'PSNR{PUBLIC_SETS[name].suffix}'] < 60
         assert ('tOF' in metrics) == ('vimeo' not in name)
 
@@ -380,7 +380,7 @@ def test_mmagics_edvr(folder, tmp_path):
               '--dataset', 'reds4', '--data-root', folder / 'data/REDS',
               '--result-dir', tmp_path / 'edvr', '--save-frames')
     result = read_result(str(tmp_path / 'edvr/reds4.json'))
-    assert (result['scale'], result['iterations']) == (4, 600)
+    assert (result.scale, result.iterations) == (4, 600)
     # MMagic's padding at the start: frames 4, 3, 0, 1, 2
     lr = np.stack([
         mmcv.imread(
@@ -398,7 +398,7 @@ def test_mmagics_edvr(folder, tmp_path):
         str(folder / 'data/REDS/train_sharp/011/00000000.png'),
         channel_order='rgb').transpose(2, 0, 1).astype(np.float64)
     mse = np.mean((restored.numpy() - truth)**2)
-    assert result['frames']['011'][0]['PSNR'] == pytest.approx(
+    assert result.frames['011'][0]['PSNR'] == pytest.approx(
         10 * np.log10(255**2 / mse), abs=1e-3)
 
 
@@ -419,7 +419,7 @@ def test_mmagics_basicvsr_pp(folder, tmp_path):
               '--dataset', 'vid4-bi', '--data-root', data, '--result-dir',
               tmp_path / 'pp', '--save-frames')
     result = read_result(str(tmp_path / 'pp/vid4-bi.json'))
-    assert {s: len(f) for s, f in result['frames'].items()} == lengths
+    assert {s: len(f) for s, f in result.frames.items()} == lengths
     lr = np.stack([
         mmcv.imread(str(data / f'BIx4/city/{t:08d}.png'), channel_order='rgb')
         for t in (1, 2, 3)
@@ -432,10 +432,10 @@ def test_mmagics_basicvsr_pp(folder, tmp_path):
             str(tmp_path / f'pp/frames/vid4-bi/city/{t:08d}.png'),
             channel_order='rgb').transpose(2, 0, 1)
         assert np.abs(saved - restored[t].numpy()).max() <= 0.51
-    assert result['frames']['city'][0]['tOF'] is None
-    assert result['frames']['city'][1]['tOF'] > 0
-    means = [values['PSNR_Y'] for values in result['sequences'].values()]
-    assert result['metrics']['PSNR_Y'] == pytest.approx(np.mean(means))
+    assert result.frames['city'][0]['tOF'] is None
+    assert result.frames['city'][1]['tOF'] > 0
+    means = [values['PSNR_Y'] for values in result.sequences.values()]
+    assert result.metrics['PSNR_Y'] == pytest.approx(np.mean(means))
 
 
 def test_a_checkpoint_of_another_network_is_refused(folder, tmp_path):

@@ -18,7 +18,7 @@ With --accelerate each network runs twice: as it is, with its modulated
 deformable convolutions on mmcv's kernel, and after dksan_mm.ops.accelerate.
 """
 # First: it hides the warnings of what is imported next.
-from dksan_mm.cli import DictAction, add_debug_argument, run_tool
+from dksan_mm.cli import DictAction, add_debug_argument, run_tool, whole_number
 
 # isort: split
 import argparse
@@ -441,31 +441,44 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add('configs', nargs='+', metavar='config')
-    add('--sizes', nargs='+', default=['120x68'], help='WxH of the LR frames')
+    add('--sizes',
+        nargs='+',
+        default=['120x68'],
+        help='sizes of the LR frames, WxH; default: 120x68')
     add('--dtype',
         nargs='+',
         choices=DTYPES,
         default=['fp32'],
-        help='bf16 and fp16 as restore_video.py has them; default: fp32')
+        help='precisions to time, bf16 and fp16 as in restore_video.py; '
+        'default: fp32')
     add('--channels-last',
         action=argparse.BooleanOptionalAction,
         default=False,
-        help='hand weights and input over in that layout')
+        help='store weights and input in channels-last layout')
     add('--frames',
-        type=int,
-        help="default: the network's num_frames, else "
-        'a single image (0)')
-    add('--convs', action='store_true', help='time its convolutions alone')
+        type=whole_number(0),
+        help="number of frames in a window, 0 for a single image; default: "
+        "the network's num_frames, else 0")
+    add('--convs',
+        action='store_true',
+        help="time the networks' convolutions alone")
     add('--train',
         action='store_true',
-        help='time forward and backward pass, as in training')
+        help='time the forward and backward pass, as in training')
     add('--accelerate',
         action='store_true',
-        help="time each on mmcv's kernel of the modulated deformable "
+        help="time each network on mmcv's kernel of the modulated deformable "
         'convolution, and after dksan_mm.ops.accelerate')
-    add('--memory', action=argparse.BooleanOptionalAction, default=True)
-    add('--baseline', help='name of a config, default: of the last')
-    add('--checkpoint', nargs='+', help="one for each config, or 'none'")
+    add('--memory',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='measure memory too, which is the default')
+    add('--baseline',
+        help='name of the config to compare with; default: the last')
+    add('--checkpoint',
+        nargs='+',
+        help="checkpoint of each config, 'none' for random weights; default: "
+        'all are random')
     add('--cfg-options',
         nargs='+',
         action=DictAction,
@@ -493,8 +506,6 @@ def check_own_arguments(args: argparse.Namespace) -> None:
                          f'{args.baseline!r}')
     if args.train and args.convs:
         raise ValueError('--convs times forward passes, found --train as well')
-    if args.frames is not None and args.frames < 0:
-        raise ValueError(f'--frames must be at least 0, got {args.frames}')
     if args.checkpoint and len(args.checkpoint) != len(args.configs):
         raise ValueError(
             f"--checkpoint must be one for each config, or 'none', got "

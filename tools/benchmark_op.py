@@ -465,21 +465,28 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter)
     some = dict(nargs='+')
     parser.add_argument(
-        '--op', choices=OPS, default=OPS[0], help='default: deform_kernel')
+        '--op',
+        choices=OPS,
+        default=OPS[0],
+        help='operator; default: deform_kernel')
     parser.add_argument(
         '--deform-groups',
         type=int,
         default=8,
-        help='groups of offsets, --op modulated alone; default: 8')
+        help='groups of offsets, only for --op modulated; default: 8')
     parser.add_argument(
         '--shapes',
         nargs='+',
-        help=f'default: {SHAPES}, for --op modulated {MODULATED_SHAPES}')
+        help=f'shapes of the input, NxCxHxW; default: {SHAPES}, for --op '
+        f'modulated {MODULATED_SHAPES}')
     parser.add_argument('--dtype', **some, choices=DTYPES, default=['float32'])
     parser.add_argument(
         '--layouts', **some, choices=LAYOUTS, default=list(LAYOUTS))
     parser.add_argument('--modes', **some, choices=STEPS, default=list(STEPS))
-    parser.add_argument('--contestants', **some, help='default: all')
+    parser.add_argument(
+        '--contestants',
+        **some,
+        help='backends and peers to time; default: all that run here')
     parser.add_argument(
         '--budget',
         type=float,

@@ -32,7 +32,7 @@ import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 # First: it hides the warnings of what is imported next.
-from dksan_mm.cli import add_debug_argument, run_tool
+from dksan_mm.cli import add_debug_argument, run_tool, whole_number
 
 # isort: split
 import argparse
@@ -220,17 +220,23 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add('config', help='config file path')
-    add('checkpoint', nargs='?', help='its weights; default: random')
+    add('checkpoint',
+        nargs='?',
+        help='checkpoint file; default: random weights')
     add('--ways',
         nargs='+',
         default=WAYS,
         metavar='WAY',
-        help=f'default: {" ".join(WAYS)}')
-    add('--input', help='video or folder of frames; default: synthetic')
+        help='ways to run the network, compared with whole frames; '
+        f'default: {" ".join(WAYS)}')
+    add('--input', help='video or folder of frames; default: synthetic frames')
     add('--size',
-        help='WxH of LR frames, the middle of those of an input; default: '
-        '120x68, or the input as it is')
-    add('--frames', type=int, default=8, help='at most; default: 8')
+        help='size of the LR frames, WxH, which are cut from the middle of '
+        '--input; default: that of --input, or 120x68')
+    add('--frames',
+        type=whole_number(),
+        default=8,
+        help='frames to restore at most; default: 8')
     bench.add_arguments(parser, repeat=3)
     add_debug_argument(parser)
     args = parser.parse_args()
@@ -240,8 +246,6 @@ def parse_args() -> argparse.Namespace:
             args.size = parse_size(args.size)
         for way in args.ways:
             parse_way(way)
-        if args.frames < 1:
-            raise ValueError(f'--frames must be at least 1, got {args.frames}')
     except ValueError as error:
         parser.error(str(error))
     return args

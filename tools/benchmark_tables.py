@@ -36,34 +36,40 @@ FORMATS = {'markdown': markdown, 'latex': latex}
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Print Tables 1, 2 and 3 of the paper, ours beside it')
+        description='Print Tables 1, 2 and 3 of the paper with our results '
+        'beside its numbers')
     parser.add_argument(
         'results',
         nargs='+',
         metavar='RESULT',
-        help='directory or .json file of tools/test.py --result-dir')
+        help='folder, or .json file in it, that tools/test.py --result-dir '
+        'wrote')
     parser.add_argument(
-        '-o', '--out', metavar='FILE', help='write here, not to the terminal')
+        '-o',
+        '--out',
+        metavar='FILE',
+        help='file to write the tables to; default: the terminal')
     parser.add_argument(
         '--format',
         choices=FORMATS,
-        help='default: latex if FILE ends in .tex, else markdown')
+        help='format of the tables; default: latex if FILE ends in .tex, else '
+        'markdown')
     parser.add_argument(
         '--metric',
-        help="key of the results, such as PSNR_Y or SSIM; default: PSNR, of a "
-        "public set its protocol's")
+        help="metric to show, a key of the results such as PSNR_Y or SSIM; "
+        "default: PSNR, or the one of --paper's protocol")
     parser.add_argument(
         '--paper',
         choices=PUBLIC_SETS,
         metavar='SET',
-        help='the table of one public set, beside published numbers: '
+        help='print the table of one public set beside published numbers: '
         f'{", ".join(PUBLIC_SETS)}')
     parser.add_argument(
         '--system',
         action='append',
         default=[],
         metavar='NAME=COLUMN',
-        help='put the result of this system name or config in that column')
+        help='put the results of the system or config NAME in COLUMN')
     parser.add_argument(
         '--paired',
         action='store_true',
@@ -73,7 +79,7 @@ def parse_args() -> argparse.Namespace:
         '--seed',
         type=int,
         default=0,
-        help='of the draws of --paired; default: 0')
+        help='seed of the random draws of --paired; default: 0')
     add_debug_argument(parser)
     args = parser.parse_args()
     latex_asked = args.format == 'latex' or (args.out or '').endswith('.tex')

@@ -28,7 +28,7 @@ import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 # First: it hides the warnings of what is imported next.
-from dksan_mm.cli import add_debug_argument, run_tool
+from dksan_mm.cli import add_debug_argument, run_tool, whole_number
 
 # isort: split
 import argparse
@@ -439,38 +439,53 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add('parts', nargs='*', metavar='part', help=f'default: {" ".join(PARTS)}')
-    add('--config', default=SMALL, help='of the small network')
-    add('--checkpoint', help='its weights; default: random')
+    add('parts',
+        nargs='*',
+        metavar='part',
+        help=f'parts to measure; default: {" ".join(PARTS)}')
+    add('--config', default=SMALL, help='config of the small network')
+    add('--checkpoint',
+        help='checkpoint of the small network; default: random weights')
     add('--input',
-        help='video for "overhead" and "images"; default: synthetic')
+        help='video for "overhead" and "images"; default: synthetic frames')
     add('--dtype',
         choices=DTYPES,
         default='fp32',
-        help='of the network, but for "peak"; default: fp32')
+        help='precision of the network, except in "peak"; default: fp32')
     add('--image-repeat',
-        type=int,
+        type=whole_number(),
         default=5,
-        help='rounds of the steps of "images"; default: 5')
-    add('--size', default='120x68', help='WxH of LR frames; default: 120x68')
-    add('--frames', type=int, default=24, help='default: 24')
+        help='number of rounds of the steps of "images"; default: 5')
+    add('--size',
+        default='120x68',
+        help='size of the LR frames, WxH; default: 120x68')
+    add('--frames',
+        type=whole_number(),
+        default=24,
+        help='number of frames; default: 24')
     add('--presets',
         nargs='+',
         default=['medium'],
-        help="libx264's, for \"overhead\" and \"images\"; default: medium, as "
-        'tools/restore_video.py')
+        help='presets of libx264 for "overhead" and "images"; default: '
+        'medium, as in tools/restore_video.py')
     add('--processes',
-        type=int,
+        type=whole_number(),
         default=1,
-        help='also that many processes, for "overhead", on CPUs; default: 1')
-    add('--memory-size', default='30x18', help='default: 30x18')
+        help='measure "overhead" with so many processes as well, on CPUs; '
+        'default: 1')
+    add('--memory-size',
+        default='30x18',
+        help='size of the LR frames of "memory", WxH; default: 30x18')
     add('--memory-frames',
-        type=int,
+        type=whole_number(),
         nargs='+',
         default=[60, 600],
-        help='default: 60 600')
-    add('--full-config', default=FULL, help='of the large network')
-    add('--full-checkpoint', help='its weights; default: random')
+        help='lengths of the videos of "memory"; default: 60 600')
+    add('--full-config',
+        default=FULL,
+        help='config of the large network, for "peak"')
+    add('--full-checkpoint',
+        help='checkpoint of the large network; default: random weights')
     bench.add_arguments(parser, repeat=3)
     add_debug_argument(parser)
     args = parser.parse_args()
@@ -480,8 +495,6 @@ def parse_args() -> argparse.Namespace:
         args.memory_size = parse_size(args.memory_size)
     except ValueError as error:
         parser.error(str(error))
-    if args.processes < 1:
-        parser.error(f'--processes must be at least 1, got {args.processes}')
     if args.processes > 1 and args.device.type != 'cpu':
         parser.error('--processes must go with --device cpu, got '
                      f'{args.device}; on GPUs use torchrun and '

@@ -528,8 +528,11 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        '--device', default='cuda', help='cuda, cuda:N or cpu; default: cuda')
-    parser.add_argument('--out', help='also write the report there, Markdown')
+        '--device',
+        default='cuda',
+        help='device to check: cuda, cuda:N or cpu; default: cuda')
+    parser.add_argument(
+        '--out', help='Markdown file to write the report to as well')
     add_debug_argument(parser)
     return parser.parse_args()
 

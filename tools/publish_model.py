@@ -33,13 +33,15 @@ CONFIG_KEYS = ('model', 'scale', 'num_input_frames', 'default_scope',
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Turn a checkpoint into a safetensors file')
-    parser.add_argument('config', help='config that it was trained with')
-    parser.add_argument('checkpoint', help='what tools/train.py wrote')
-    parser.add_argument('out', help='file to write, .safetensors')
-    for name, text in (('training', 'how it was trained'),
-                       ('data', 'what it was trained on, with licences'),
-                       ('hardware', 'what it was trained on, and how long'),
-                       ('licence', 'of the weights')):
+    parser.add_argument(
+        'config', help='config that the network was trained with')
+    parser.add_argument(
+        'checkpoint', help='checkpoint that tools/train.py wrote')
+    parser.add_argument('out', help='.safetensors file to write')
+    for name, text in (('training', 'how the network was trained'),
+                       ('data', 'data that it was trained on, with licences'),
+                       ('hardware', 'hardware that trained it, and how long'),
+                       ('licence', 'licence of the weights')):
         parser.add_argument(f'--{name}', required=True, help=text)
     add_debug_argument(parser)
     args = parser.parse_args()

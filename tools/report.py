@@ -24,15 +24,20 @@ def parse_args() -> argparse.Namespace:
         'results',
         nargs='+',
         metavar='RESULT_DIR',
-        help='of tools/test.py --result-dir, with --save-frames for pictures')
+        help='folder that tools/test.py --result-dir wrote; with '
+        '--save-frames it has pictures')
     parser.add_argument(
-        '-o', '--out', default='report', help='folder; default: report')
+        '-o',
+        '--out',
+        default='report',
+        help='folder to write; default: report')
     parser.add_argument(
         '--gt',
         action='append',
         default=[],
         metavar='[NAME=]DIR',
-        help='ground truth, of the data set NAME; default: as the results say')
+        help='folder of the ground truth, of the data set NAME or of all; '
+        'default: the one that the results name')
     parser.add_argument(
         '--max-frames',
         type=int,
@@ -41,7 +46,9 @@ def parse_args() -> argparse.Namespace:
         help='frames to show of each sequence, spread evenly; default: 1, '
         'the middle one; 0: no pictures')
     parser.add_argument(
-        '--title', default='Video super-resolution', help='heading')
+        '--title',
+        default='Video super-resolution',
+        help='heading of the page')
     add_debug_argument(parser)
     return parser.parse_args()
 

@@ -300,7 +300,7 @@ def find_generator(model: nn.Module) -> nn.Module:
     generator = getattr(model, 'generator', None)
     if not hasattr(unwrap(generator), 'scale'):
         raise ValueError(
-            'model must have a generator that tells its scale, as those of '
-            f'dksan_mm do, got {type(model).__name__} with '
+            'model must have a generator with the attribute scale, as the '
+            f'restorers of dksan_mm have, got {type(model).__name__} with '
             f'{type(generator).__name__}')
     return generator

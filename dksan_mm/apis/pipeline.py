@@ -98,9 +98,9 @@ def _restore(job: Job, span: Span,
             frame = next(frames, None)
             if frame is None:
                 raise ValueError(
-                    f'{job.info.path} must hold the {job.info.num_frames} '
-                    f'frames that it tells of, found {number}; copy or '
-                    'convert it again')
+                    f'{job.info.path} must have {job.info.num_frames} frames, '
+                    'as were counted when it was opened, but ends after '
+                    f'{number}; copy or convert it again')
             recent.append((number, frame))
             yield frame
             del frame  # or it would live until the next one is there

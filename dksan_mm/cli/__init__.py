@@ -46,6 +46,19 @@ def run_tool(parse_args: Callable[[], argparse.Namespace],
         sys.exit(f'{osp.basename(sys.argv[0])}: {describe(error, path)}')
 
 
+def whole_number(least: int = 1) -> Callable[[str], int]:
+    """Return a type of argparse's arguments: whole numbers from ``least`` on.
+    """
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r'[+-]?\d+', text) or int(text) < least:
+            raise argparse.ArgumentTypeError(
+                f'must be a whole number of at least {least}, got {text!r}')
+        return int(text)
+
+    return parse
+
+
 def add_debug_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--debug``."""
     parser.add_argument(

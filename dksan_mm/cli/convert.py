@@ -10,7 +10,7 @@ from dksan_mm.datasets.reduction import CROPS
 from dksan_mm.datasets.splits import Splits, numbered_splits
 from dksan_mm.datasets.verification import verify
 from dksan_mm.video.storage import STORAGES
-from . import add_debug_argument, run_tool
+from . import add_debug_argument, run_tool, whole_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'quality, 0 to 51 (libx264, medium); HR frames stay as they are. '
         'Default: no compression')
     parser.add_argument(
-        '--workers', type=int, default=2, help='processes. Default: 2')
+        '--workers',
+        type=whole_number(),
+        default=2,
+        help='number of processes. Default: 2')
     parser.add_argument(
         '--check',
         action='store_true',
@@ -53,8 +56,6 @@ def convert_or_check(args: argparse.Namespace, out: str, name: str,
                      make_splits: Callable[[], Splits]) -> None:
     """Convert; or, with ``--check``, verify and exit with 1 if there is a
     fault."""
-    if args.workers < 1:
-        raise ValueError(f'--workers must be at least 1, got {args.workers}')
     if args.check:
         _check(out, args.workers)
         return

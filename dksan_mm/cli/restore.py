@@ -31,7 +31,7 @@ from fractions import Fraction
 from typing import Tuple
 
 from dksan_mm import weights
-from . import STOPPED, add_debug_argument
+from . import STOPPED, add_debug_argument, whole_number
 
 # choices of restoration, whose module is imported only when the work begins
 COMPARISONS = ('split', 'side')
@@ -114,7 +114,7 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='replace OUTPUT, and discard what a stopped run left')
     add('--segment',
-        type=int,
+        type=whole_number(),
         default=48,
         metavar='N',
         help='frames per segment, the most that a stop loses; default: 48')
@@ -162,12 +162,14 @@ def add_restorer_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add('--dtype',
         choices=('auto', 'fp32', 'bf16', 'fp16'),
-        help='default: auto, which is bf16 if a self-test finds it faster '
-        'and accurate, else fp32; few CPUs are fast with fp16')
+        help='precision; default: auto, which is bf16 if a self-test finds it '
+        'faster and accurate, else fp32; few CPUs are fast with fp16')
     add('--compile',
         action='store_true',
         help='use torch.compile, which takes minutes to start')
-    add('--batch', type=int, help='windows restored at once; default: 1')
+    add('--batch',
+        type=whole_number(),
+        help='windows restored at once; default: 1')
     add('--tile', type=int, help='longest side of a tile, in pixels of INPUT')
     add('--tile-overlap',
         type=int,
@@ -181,9 +183,9 @@ def add_restorer_arguments(group: argparse._ArgumentGroup) -> None:
     cuts.add_argument(
         '--scene-threshold',
         type=float,
-        help='a larger change between frames is a scene cut, which windows '
-        'do not cross: 0 is no change, about 0.8 another scene; default: '
-        '0.5')
+        help='change between frames above which there is a scene cut, which '
+        'windows do not cross: 0 is no change, about 0.8 another scene; '
+        'default: 0.5')
     cuts.add_argument(
         '--no-scene-cuts',
         dest='scene_threshold',

@@ -7,7 +7,7 @@ the time per frame and the hardware.
 """
 import argparse
 
-from . import add_runner_arguments
+from . import add_runner_arguments, whole_number
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,9 +27,6 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'--out must end in .json, .yaml or .pkl, got {args.out}')
     if args.save_frames is not None and not args.result_dir:
         parser.error('--save-frames needs --result-dir, the folder to save to')
-    if args.save_frames is not None and args.save_frames < 1:
-        parser.error(
-            f'--save-frames must be at least 1, got {args.save_frames}')
     return args
 
 
@@ -41,12 +38,12 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
         'NAME.json and NAME.csv for each data set')
     parser.add_argument(
         '--system',
-        help="name in tables; default: the config's "
+        help="name of the system in tables; default: the config's "
         'experiment_name')
     parser.add_argument(
         '--save-frames',
         nargs='?',
-        type=int,
+        type=whole_number(),
         const=1,
         metavar='N',
         help='save every N-th restored frame (default: all) in '

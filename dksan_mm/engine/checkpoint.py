@@ -74,14 +74,28 @@ def check_weights(model: nn.Module, config: Optional[str],
             f'has no parameters, got {checkpoint}')
 
 
-def check_checkpoint(path: str) -> None:
+def check_checkpoint(path: str, resume: bool = False) -> None:
     """Check that a checkpoint can be loaded, before anything is built.
 
     A checkpoint at an address is downloaded, and stays in torch's cache.
 
-    Raises: As :func:`load_checkpoint_file`.
+    Args:
+        path (str): As for :func:`load_checkpoint_file`.
+        resume (bool): Whether a training is to go on from it. Default: False.
+
+    Raises:
+        FileNotFoundError, ValueError: As :func:`load_checkpoint_file`.
+        ValueError: A training is to go on from weights alone.
     """
-    load_checkpoint_file(path)
+    checkpoint = load_checkpoint_file(path)
+    state = checkpoint.get('meta', {}).keys()
+    if resume and not ('message_hub' in checkpoint
+                       and {'epoch', 'iter'} <= state):
+        raise ValueError(
+            f'checkpoint {path} must hold the state of a training (optimizer, '
+            'iteration) to be resumed, found weights without it; leave '
+            '--resume (resume=True) out to start from these weights, or give '
+            'a file that tools/train.py wrote')
 
 
 def load_checkpoint_file(

@@ -126,7 +126,7 @@ def prepare(cfg: Config) -> None:
     keep_freed_memory()
     checkpoint = starting_checkpoint(cfg)
     if checkpoint:
-        check_checkpoint(checkpoint)
+        check_checkpoint(checkpoint, bool(cfg.get('resume')))
     prepare_launcher(cfg)
 
 

@@ -20,6 +20,7 @@ from dksan_mm.evaluation.sets import (add_metric, choose_test_sets,
 from dksan_mm.models.dksan import DKSAN, refuse_other_variants
 from dksan_mm.models.dksan_gan import DKSANGAN
 from dksan_mm.results.averages import rows_of
+from dksan_mm.results.files import Result
 from dksan_mm.utils.benchmark import make_table
 from .checkpoint import check_weights
 from .cli import load_config, naming_files, prepare
@@ -94,38 +95,38 @@ def cell(name: str, value: Optional[float]) -> str:
     return '-' if value is None else f'{value:.{digits}f}'
 
 
-def result_table(result: Dict[str, Any]) -> str:
+def result_table(result: Result) -> str:
     """Return a data set's sequences and average as Markdown."""
-    rows: List[List[str]] = [['Sequence', 'frames', *result['metrics']]]
-    for sequence, values in rows_of(result['sequences']).items():
-        rows.append([sequence, str(len(result['frames'][sequence]))] +
+    rows: List[List[str]] = [['Sequence', 'frames', *result.metrics]]
+    for sequence, values in rows_of(result.sequences).items():
+        rows.append([sequence, str(len(result.frames[sequence]))] +
                     [cell(name, value) for name, value in values.items()])
-    total = sum(map(len, result['frames'].values()))
+    total = sum(map(len, result.frames.values()))
     rows.append(['Average', str(total)] +
-                [cell(*item) for item in result['metrics'].items()])
+                [cell(*item) for item in result.metrics.items()])
     return make_table(rows)
 
 
-def show(result: Dict[str, Any]) -> None:
+def show(result: Result) -> None:
     """Print a data set's result, and the conditions that it depends on."""
-    data = result['dataset']
-    print(f'\n{result["system"]} on {data["name"]} (x{result["scale"]}, '
-          f'{data["gt_folder"]})\n')
+    data = result.dataset
+    print(f'\n{result.system} on {data.name} (x{result.scale}, '
+          f'{data.gt_folder})\n')
     print(result_table(result))
-    if data['metadata'] is None:
+    if data.metadata is None:
         print('\ndata: no metadata.json, so it is not known how they were '
               'made')
     else:
         # lists of sequences are only in the file
         facts = [
-            f'{key}: {value}' for key, value in data['metadata'].items()
+            f'{key}: {value}' for key, value in data.metadata.items()
             if not isinstance(value, (dict, list))
         ]
         print('\ndata: ' + '; '.join(facts))
-    seconds = result['seconds_per_frame']
+    seconds = result.seconds_per_frame
     took = '-' if seconds is None else f'{seconds:.4g} s'
-    print(f'network: {result["parameters"]} parameters, {took} a frame '
-          f'(median, forward pass alone) on {result["hardware"]}')
+    print(f'network: {result.parameters} parameters, {took} a frame '
+          f'(median, forward pass alone) on {result.hardware}')
 
 
 def test(args: argparse.Namespace) -> None:

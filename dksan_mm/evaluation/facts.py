@@ -1,6 +1,6 @@
 """Facts that a result depends on: data, hardware, software."""
 import platform
-from typing import Any, Dict
+from typing import Dict
 
 import mmagic
 import mmcv
@@ -9,17 +9,19 @@ from torch.utils.data import Dataset
 
 import dksan_mm
 from dksan_mm.datasets.layout import read_metadata
+from dksan_mm.results.files import DataFacts
 from dksan_mm.utils.benchmark import cpu_name
 
 
-def describe_dataset(dataset: Dataset, name: str) -> Dict[str, Any]:
+def describe_dataset(dataset: Dataset, name: str, gt_crc: str) -> DataFacts:
     """Return where a data set is and, if it says so, how it was made."""
-    return dict(
+    return DataFacts(
         name=name,
         gt_folder=dataset.data_prefix['gt'],
         lr_folder=dataset.data_prefix['img'],
         annotation=dataset.ann_file,
-        metadata=read_metadata(dataset.data_root))
+        metadata=read_metadata(dataset.data_root),
+        gt_crc=gt_crc)
 
 
 def describe_hardware(device: torch.device) -> str:

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from dksan_mm.engine.checkpoint_sources import local_checkpoint
 from dksan_mm.results.averages import Frames, average_frames
-from dksan_mm.results.files import SCHEMA, write_result
+from dksan_mm.results.files import DataFacts, Result, write_result
 from dksan_mm.utils.files import file_sha256, write_whole
 from dksan_mm.video.storage import encode_png
 from .facts import describe_dataset, describe_hardware, describe_software
@@ -128,7 +128,7 @@ class ResultHook(Hook):
         config (str): Path of the config, for the record. Default: ''.
 
     Attributes:
-        results (list[dict]): Results, after the test, in the main process.
+        results (list[Result]): Results, after the test, in the main process.
     """
 
     priority = 'VERY_LOW'
@@ -140,7 +140,7 @@ class ResultHook(Hook):
         self.folder = folder
         self.system = system
         self.config = config
-        self.results: List[Dict[str, Any]] = []
+        self.results: List[Result] = []
         self._checkpoint: Dict[str, Any] = dict(
             checkpoint=None, checkpoint_sha256=None, iterations=None)
         self._crcs: Dict[str, Dict[Tuple[str, str], int]] = {}
@@ -213,16 +213,17 @@ class ResultHook(Hook):
                 seconds += part_seconds.get(name, [])
             ordered = b''.join(crcs[key].to_bytes(4, 'big')
                                for key in sorted(crcs))
-            facts = describe_dataset(dataset, name)
-            facts['gt_crc'] = f'{zlib.crc32(ordered):08x}'
+            facts = describe_dataset(dataset, name,
+                                     f'{zlib.crc32(ordered):08x}')
             result = self._result(runner, frames, facts, dataset)
-            result['seconds_per_frame'] = median(seconds) if seconds else None
+            if seconds:
+                result.seconds_per_frame = median(seconds)
             self.results.append(result)
             if self.folder:
                 write_result(self.folder, result)
 
-    def _result(self, runner: Runner, frames: Frames, facts: Dict[str, Any],
-                dataset: Dataset) -> Dict[str, Any]:
+    def _result(self, runner: Runner, frames: Frames, facts: DataFacts,
+                dataset: Dataset) -> Result:
         """Return the complete result, except for the time."""
         from dksan_mm.models import SelfEnsemble
         restorer = _restorer(runner)
@@ -232,8 +233,7 @@ class ResultHook(Hook):
             ensemble = dict(spatial=8, temporal=generator.temporal)
         stem = osp.splitext(osp.basename(self.config))[0]
         overall, sequences = average_frames(frames)
-        return dict(
-            schema=SCHEMA,
+        return Result(
             system=self.system or runner.cfg.get('experiment_name') or stem
             or type(restorer).__name__,
             named=bool(self.system),
@@ -242,7 +242,7 @@ class ResultHook(Hook):
             dataset=facts,
             scale=dataset.scale,
             parameters=sum(p.numel() for p in generator.parameters()),
-            seconds_per_frame=None,  # keeps its place in the file
+            seconds_per_frame=None,
             hardware=describe_hardware(restorer.data_preprocessor.device),
             software=describe_software(),
             self_ensemble=ensemble,

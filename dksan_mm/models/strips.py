@@ -5,6 +5,7 @@ layers run on a few rows at a time, plus the neighbouring rows that these
 depend on. Only rounding changes.
 """
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Callable, Iterator, NamedTuple, Optional
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 # keeps the halo's share small
 MIN_STRIP_ROWS = 8
 DEFAULT_STRIP_BYTES = 2**26
-_strip_bytes = DEFAULT_STRIP_BYTES
+_strip_bytes = ContextVar('strip_bytes', default=DEFAULT_STRIP_BYTES)
 
 
 def is_watched() -> bool:
@@ -24,18 +25,17 @@ def is_watched() -> bool:
 
 @contextmanager
 def strip_bytes(size: int) -> Iterator[None]:
-    """Set the size of strips for a while, in all threads.
+    """Set the size of strips for a while, in this thread.
 
     Args:
         size (int): Bytes of a strip of features; a strip has at least
             ``MIN_STRIP_ROWS`` rows.
     """
-    global _strip_bytes
-    before, _strip_bytes = _strip_bytes, size
+    token = _strip_bytes.set(size)
     try:
         yield
     finally:
-        _strip_bytes = before
+        _strip_bytes.reset(token)
 
 
 class Strip(NamedTuple):
@@ -91,7 +91,7 @@ def row_strips(x: Tensor,
         return None
     height = x.shape[-2]
     row = x[..., :1, :].numel() * x.element_size() * scale**2
-    rows = max(_strip_bytes // max(row, 1), MIN_STRIP_ROWS)
+    rows = max(_strip_bytes.get() // max(row, 1), MIN_STRIP_ROWS)
     if rows >= height:
         return None
     return _strips(height, -(-height // rows), halo)

@@ -10,30 +10,96 @@ import json
 import math
 import os
 import os.path as osp
-from typing import Any, Dict, List, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import (Any, Dict, List, Mapping, Optional, Sequence, Type,
+                    TypeVar, Union, get_args, get_origin)
 
 from dksan_mm.utils.files import write_whole
+from .averages import Frames, Values
 
 SCHEMA = 1
+T = TypeVar('T')
 
-_KEYS = {
-    'schema': int,
-    'system': str,
-    'config': str,
-    'dataset': dict,
-    'scale': int,
-    'parameters': int,
-    'hardware': str,
-    'software': dict,
-    'metrics': dict,
-    'sequences': dict,
-    'frames': dict,
-}
 _NOT_FINITE = ('inf', '-inf', 'nan')
 _CURE = 'write it anew with tools/test.py --result-dir'
 
 
-def write_result(folder: str, result: Mapping[str, Any]) -> None:
+@dataclass
+class DataFacts:
+    """The data that a result is of.
+
+    Attributes:
+        name (str): Name of the data set.
+        gt_folder, lr_folder, annotation (str): Where it was.
+        metadata (dict, optional): What its converter wrote down; None if
+            there is nothing.
+        gt_crc (str): Checksum of the ground truth's pixels.
+    """
+
+    name: str
+    gt_folder: str
+    lr_folder: str
+    annotation: str
+    metadata: Optional[Dict[str, Any]]
+    gt_crc: str
+
+
+@dataclass
+class Result:
+    """The result of a system on a data set. Its fields are the keys of the
+    JSON file, which also has its ``schema``.
+
+    Attributes:
+        system (str): Display name.
+        named (bool): Whether ``system`` was given at test time.
+        config (str): Path of the config.
+        checkpoint, checkpoint_sha256 (str, optional): Name and hash of the
+            checkpoint's file; None if there is none.
+        iterations (int, optional): How long it was trained, if known.
+        dataset (DataFacts): The data.
+        scale (int): Scaling factor.
+        parameters (int): Number of parameters.
+        seconds_per_frame (float, optional): Median time of the forward pass.
+        hardware (str): Where it ran.
+        software (dict): Versions of packages.
+        self_ensemble (dict, optional): ``spatial`` (int), the number of flips
+            and transpositions, and ``temporal`` (bool); None for single runs.
+        metrics (dict): ``{metric: average}``.
+        sequences (dict): ``{sequence: {metric: mean}}``.
+        frames (dict): ``{sequence: [{'frame': name, metric: value}]}``.
+        file (str): The JSON file that it was read from; '' if none.
+    """
+
+    system: str
+    named: bool
+    config: str
+    checkpoint: Optional[str]
+    checkpoint_sha256: Optional[str]
+    iterations: Optional[int]
+    dataset: DataFacts
+    scale: int
+    parameters: int
+    seconds_per_frame: Optional[float]
+    hardware: str
+    software: Dict[str, str]
+    self_ensemble: Optional[Dict[str, Any]]
+    metrics: Values
+    sequences: Dict[str, Values]
+    frames: Frames
+    file: str = ''
+
+    @property
+    def place(self) -> str:
+        """Its file, or else its system, for messages."""
+        return self.file or f'a result of {self.system}'
+
+    @property
+    def folder(self) -> str:
+        """The folder of its file."""
+        return osp.dirname(self.file)
+
+
+def write_result(folder: str, result: Result) -> None:
     """Write ``result`` as NAME.csv and NAME.json, where NAME is the data
     set's.
 
@@ -45,9 +111,11 @@ def write_result(folder: str, result: Mapping[str, Any]) -> None:
     Raises:
         OutputError: The disk is full, the folder read-only, ...
     """
-    path = osp.join(folder, result['dataset']['name'])
+    path = osp.join(folder, result.dataset.name)
     table = _to_csv(result).encode()
-    text = json.dumps(_encode(result), indent=1, allow_nan=False)
+    values = dict(schema=SCHEMA, **_encode(asdict(result)))
+    del values['file']
+    text = json.dumps(values, indent=1, allow_nan=False)
     before = f'{path}.json'
     if osp.isfile(before):
         os.remove(before)
@@ -77,32 +145,31 @@ def _decode(value: Any) -> Any:
     return float(value) if value in _NOT_FINITE else value
 
 
-def _to_csv(result: Mapping[str, Any]) -> str:
+def _to_csv(result: Result) -> str:
     """Return the metrics of frames, then of sequences, then the average."""
-    names = list(result['metrics'])
+    names = list(result.metrics)
     rows = [['sequence', 'frame', *names]]
 
     def add(sequence: str, frame: str, values: Mapping[str, Any]) -> None:
         cells = ['' if values[n] is None else repr(values[n]) for n in names]
         rows.append([sequence, frame, *cells])
 
-    for sequence, frames in result['frames'].items():
+    for sequence, frames in result.frames.items():
         for values in frames:
             add(sequence, values['frame'], values)
-    for sequence, values in result['sequences'].items():
+    for sequence, values in result.sequences.items():
         add(sequence, 'mean', values)
-    add('average', 'mean', result['metrics'])
+    add('average', 'mean', result.metrics)
     text = io.StringIO()
     csv.writer(text, lineterminator='\n').writerows(rows)
     return text.getvalue()
 
 
-def read_result(path: str) -> Dict[str, Any]:
+def read_result(path: str) -> Result:
     """Read a NAME.json.
 
     Returns:
-        dict: The result as written, with infinities as floats, and ``file``,
-            its path.
+        Result: The result as written, and ``file``, its path.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -112,62 +179,84 @@ def read_result(path: str) -> Dict[str, Any]:
         raise FileNotFoundError(f'the result {path} does not exist; {_CURE}')
     try:
         with open(path, encoding='utf-8') as file:
-            result = json.load(file, parse_constant=_refuse_constant)
+            values = json.load(file, parse_constant=_refuse_constant)
     except ValueError as error:
         raise ValueError(f'{path} must be a JSON file of results, found: '
                          f'{error}; {_CURE}') from error
-    fault = _find_fault(result)
-    if fault:
+    try:
+        if not isinstance(values, dict) or 'schema' not in values:
+            raise ValueError("no 'schema'")
+        if values['schema'] != SCHEMA:
+            raise ValueError(f'schema {values["schema"]!r}')
+        # files of earlier versions do not have 'named'
+        result = _make(Result, {'named': False, **values, 'file': path})
+        _check_frames(result)
+    except ValueError as error:
         raise ValueError(f'{path} must be a result of schema {SCHEMA}, found '
-                         f'{fault}; {_CURE}')
-    for key in ('metrics', 'sequences', 'frames'):
-        result[key] = _decode(result[key])
-    result['file'] = path
+                         f'{error}; {_CURE}') from error
+    result.metrics = _decode(result.metrics)
+    result.sequences = _decode(result.sequences)
+    result.frames = _decode(result.frames)
     return result
 
 
-def _find_fault(result: Any) -> str:
-    """Return what is wrong with a result, '' if nothing is."""
-    if not isinstance(result, dict) or 'schema' not in result:
-        return "no 'schema'"
-    if result['schema'] != SCHEMA:
-        return f"schema {result['schema']!r}"
-    for key, kind in _KEYS.items():
-        value = result.get(key)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            return f'{result.get(key)!r} as {key!r}'
-    for key in ('name', 'gt_crc'):
-        if not isinstance(result['dataset'].get(key), str):
-            return f'no {key!r} of the data set'
-    frames, names = result['frames'], set(result['metrics'])
-    if not frames or frames.keys() != result['sequences'].keys():
-        return 'frames of other sequences than their means'
+def _make(kind: Type[T], values: Dict[str, Any]) -> T:
+    """Return a dataclass's object from the values of a file; those that it
+    has no field for are left out.
+
+    Raises:
+        ValueError: A value is missing or of another type; the message says
+            which.
+    """
+    made = {}
+    for f in fields(kind):
+        value = values.get(f.name)
+        if is_dataclass(f.type) and isinstance(value, dict):
+            value = _make(f.type, value)
+        elif not _fits(value, f.type):
+            raise ValueError(f'{value!r} as {f.name!r}')
+        made[f.name] = value
+    return kind(**made)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value has a type, such as ``Optional[int]``; the elements of
+    a dict are not looked at."""
+    kinds = get_args(kind) if get_origin(kind) is Union else (kind, )
+    kinds = tuple(get_origin(one) or one for one in kinds)
+    return isinstance(value, kinds) and (bool in kinds
+                                         or not isinstance(value, bool))
+
+
+def _check_frames(result: Result) -> None:
+    """Raise ValueError unless all frames and means have all metrics."""
+    frames, names = result.frames, set(result.metrics)
+    if not frames or frames.keys() != result.sequences.keys():
+        raise ValueError('frames of other sequences than their means')
     for sequence, members in frames.items():
+        means = result.sequences[sequence]
         if not members or not all(
                 isinstance(frame, dict) and set(frame) == {'frame', *names}
                 for frame in members):
-            return f'frames of {sequence!r} without some of {sorted(names)}'
-        if not isinstance(result['sequences'][sequence], dict) or set(
-                result['sequences'][sequence]) != names:
-            return f'a mean of {sequence!r} without some of {sorted(names)}'
-        for values in (*members, result['sequences'][sequence]):
-            fault = _find_value_fault(values, sequence)
-            if fault:
-                return fault
-    return _find_value_fault(result['metrics'], 'the average')
+            raise ValueError(
+                f'frames of {sequence!r} without some of {sorted(names)}')
+        if not isinstance(means, dict) or set(means) != names:
+            raise ValueError(
+                f'a mean of {sequence!r} without some of {sorted(names)}')
+        for values in (*members, means):
+            _check_values(values, sequence)
+    _check_values(result.metrics, 'the average')
 
 
-def _find_value_fault(values: Mapping[str, Any], where: str) -> str:
-    """Return the first metric that is not a number, '' if there is none."""
+def _check_values(values: Mapping[str, Any], where: str) -> None:
+    """Raise ValueError for the first metric that is not a number."""
     for name, value in values.items():
-        number = isinstance(value,
-                            (int, float)) and not isinstance(value, bool)
         if name == 'frame':
             if not isinstance(value, str):
-                return f'a frame {value!r} of {where!r}'
-        elif not (number or value is None or value in _NOT_FINITE):
-            return f'{value!r} as {name} of {where!r}'
-    return ''
+                raise ValueError(f'a frame {value!r} of {where!r}')
+        elif value not in _NOT_FINITE and not _fits(value, Union[int, float,
+                                                                 None]):
+            raise ValueError(f'{value!r} as {name} of {where!r}')
 
 
 def _refuse_constant(name: str) -> None:
@@ -175,12 +264,8 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f'{name} instead of the string {name.lower()!r}')
 
 
-def read_results(sources: Sequence[str]) -> List[Dict[str, Any]]:
+def read_results(sources: Sequence[str]) -> List[Result]:
     """Read result files, and all those in result folders.
-
-    Returns:
-        list[dict]: Results as from :func:`read_result`, each also with
-            ``folder``, the folder of its file.
 
     Raises:
         FileNotFoundError: A source does not exist.
@@ -195,14 +280,11 @@ def read_results(sources: Sequence[str]) -> List[Dict[str, Any]]:
                 raise ValueError(
                     f'{source} must be a folder with results, NAME.json, '
                     f'found none; {_CURE} {source}')
-        for path in paths:
-            result = read_result(path)
-            result['folder'] = osp.dirname(path)
-            results.append(result)
+        results += map(read_result, paths)
     return results
 
 
-def check_same_data(results: Sequence[Mapping[str, Any]]) -> None:
+def check_same_data(results: Sequence[Result]) -> None:
     """Check that all results of a data set have the same frames.
 
     Raises:
@@ -210,27 +292,23 @@ def check_same_data(results: Sequence[Mapping[str, Any]]) -> None:
             sequences, frames or pixels of the ground truth; the message names
             both files.
     """
-    firsts: Dict[str, Mapping[str, Any]] = {}
+    firsts: Dict[str, Result] = {}
     for result in results:
-        name = result['dataset']['name']
+        name = result.dataset.name
         first = firsts.setdefault(name, result)
         difference = _difference(first, result)
         if difference:
             raise ValueError(
                 f'results of {name!r} must be of the same data, found '
-                f'{_file(first)} and {_file(result)} with {difference}; test '
+                f'{first.place} and {result.place} with {difference}; test '
                 'both on one copy of the data, or compare them apart')
 
 
-def _file(result: Mapping[str, Any]) -> str:
-    return result.get('file', f"a result of {result['system']}")
-
-
-def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+def _difference(first: Result, second: Result) -> str:
     """Return how the data of two results differ, '' if they agree."""
-    if first['scale'] != second['scale']:
-        return f"scales {first['scale']} and {second['scale']}"
-    ours, theirs = first['frames'], second['frames']
+    if first.scale != second.scale:
+        return f"scales {first.scale} and {second.scale}"
+    ours, theirs = first.frames, second.frames
     if ours.keys() != theirs.keys():
         return (f'{len(ours)} and {len(theirs)} sequences, such as '
                 f'{min(ours.keys() ^ theirs.keys())} in one of them only')
@@ -241,7 +319,7 @@ def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
             return (f'{len(names)} and {len(others)} frames of {sequence}, '
                     f'{names[0]} to {names[-1]} and {others[0]} to '
                     f'{others[-1]}')
-    crcs = [result['dataset']['gt_crc'] for result in (first, second)]
+    crcs = [result.dataset.gt_crc for result in (first, second)]
     if crcs[0] != crcs[1]:
         return ('other pixels in the ground truth (gt_crc '
                 f'{" and ".join(crcs)})')

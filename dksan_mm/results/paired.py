@@ -1,10 +1,10 @@
 """Compares two results frame by frame: is a gain real?"""
 import math
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from .files import check_same_data
+from .files import Result, check_same_data
 from .tables import check_metric
 
 _CHUNK = 2**22  # numbers drawn at once
@@ -48,8 +48,8 @@ class Pairing(NamedTuple):
         return low > 0 or high < 0
 
 
-def compare_pair(first: Mapping[str, Any],
-                 second: Mapping[str, Any],
+def compare_pair(first: Result,
+                 second: Result,
                  metric: str = 'PSNR',
                  draws: int = 10_000,
                  level: float = 0.95,
@@ -61,8 +61,8 @@ def compare_pair(first: Mapping[str, Any],
     trust the interval over sequences.
 
     Args:
-        first (Mapping): A result, as :func:`read_result` returns it.
-        second (Mapping): A result of the same frames.
+        first (Result): A result, as :func:`read_result` returns it.
+        second (Result): A result of the same frames.
         metric (str): Metric to compare. Default: 'PSNR'.
         draws (int): Number of bootstrap samples. Default: 10,000.
         level (float): Confidence level, above 0 and below 1. Default: 0.95.
@@ -73,19 +73,18 @@ def compare_pair(first: Mapping[str, Any],
         ValueError: The results are of different data, one of them lacks the
             metric, or no frame has a finite value in both.
     """
-    if first['dataset']['name'] != second['dataset']['name']:
-        raise ValueError(
-            'a pair must be of one data set, found '
-            f'{first["dataset"]["name"]} and {second["dataset"]["name"]}')
+    if first.dataset.name != second.dataset.name:
+        raise ValueError('a pair must be of one data set, found '
+                         f'{first.dataset.name} and {second.dataset.name}')
     check_same_data([first, second])
     for result in (first, second):
         check_metric([result], metric)
     sequences: Dict[str, Tuple[int, float, float]] = {}
     differences: List[np.ndarray] = []
     left_out = 0
-    for name, frames in first['frames'].items():
+    for name, frames in first.frames.items():
         pairs = [(a[metric], b[metric])
-                 for a, b in zip(frames, second['frames'][name])]
+                 for a, b in zip(frames, second.frames[name])]
         kept = np.array([
             pair for pair in pairs if all(
                 v is not None and math.isfinite(v) for v in pair)
@@ -95,7 +94,7 @@ def compare_pair(first: Mapping[str, Any],
             sequences[name] = (len(kept), *kept.mean(0).tolist())
             differences.append(kept[:, 1] - kept[:, 0])
     if not differences:
-        raise ValueError(f'{metric} of {first["dataset"]["name"]} must be '
+        raise ValueError(f'{metric} of {first.dataset.name} must be '
                          'finite in both results for one frame at least, '
                          'found none; compare by another --metric')
     means = np.array([d.mean() for d in differences])
@@ -105,10 +104,10 @@ def compare_pair(first: Mapping[str, Any],
         over_sequences = _interval(_bootstrap(means, draws, rng), level)
     # frames are drawn within each sequence, then averaged as above
     frames_drawn = sum(_bootstrap(d, draws, rng) for d in differences)
-    systems = first['system'], second['system']
+    systems = first.system, second.system
     if systems[0] == systems[1]:
         systems = f'{systems[0]} (1)', f'{systems[1]} (2)'
-    return Pairing(first['dataset']['name'], metric, systems, sequences,
+    return Pairing(first.dataset.name, metric, systems, sequences,
                    float(means.mean()), over_sequences,
                    _interval(frames_drawn / len(means), level), left_out,
                    level)
@@ -130,20 +129,18 @@ def _interval(means: np.ndarray, level: float) -> Tuple[float, float]:
     return float(low), float(high)
 
 
-def pair_results(
-    firsts: List[Dict[str, Any]],
-    seconds: List[Dict[str,
-                       Any]]) -> List[Tuple[Dict[str, Any], Dict[str, Any]]]:
+def pair_results(firsts: Sequence[Result],
+                 seconds: Sequence[Result]) -> List[Tuple[Result, Result]]:
     """Return pairs of results, one from each list, on the same data set.
 
     Raises:
         ValueError: The lists have no data set in common.
     """
-    by_name = {result['dataset']['name']: result for result in seconds}
-    pairs = [(result, by_name[result['dataset']['name']]) for result in firsts
-             if result['dataset']['name'] in by_name]
+    by_name = {result.dataset.name: result for result in seconds}
+    pairs = [(result, by_name[result.dataset.name]) for result in firsts
+             if result.dataset.name in by_name]
     if not pairs:
-        found = [{r['dataset']['name']
+        found = [{r.dataset.name
                   for r in results} for results in (firsts, seconds)]
         raise ValueError(
             'the two must have a data set in common, found '

@@ -9,7 +9,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Set
 
 from dksan_mm.utils.faults import is_write_error
 from dksan_mm.utils.files import output_error
-from .files import check_same_data
+from .files import Result, check_same_data
 from .report_data import View, make_group
 from .report_figures import figure
 
@@ -19,7 +19,7 @@ SCRIPTS = ('elements.js', 'plot.js', 'slider.js', 'page.js')
 MARK = '.dksan_mm_report'
 
 
-def write_report(results: Sequence[dict],
+def write_report(results: Sequence[Result],
                  out: str,
                  ground_truth: Optional[Mapping[str, str]] = None,
                  max_frames: int = 1,
@@ -30,7 +30,7 @@ def write_report(results: Sequence[dict],
     ``out.partial``; an earlier report at ``out`` is then replaced.
 
     Args:
-        results (Sequence[dict]): Results, as :func:`read_results` returns
+        results (Sequence[Result]): Results, as :func:`read_results` returns
             them, in the order to show; the first is the baseline.
         out (str): The folder.
         ground_truth (Mapping[str, str], optional): Maps a data set's name to
@@ -53,10 +53,10 @@ def write_report(results: Sequence[dict],
     out = osp.normpath(out)
     check_same_data(results)
     for result in results:
-        if result['metrics'].get('PSNR') is None:
+        if result.metrics.get('PSNR') is None:
             raise ValueError(
-                f'{result["file"]} must hold PSNR for the report, found '
-                f'{sorted(result["metrics"])}; test with a config of this '
+                f'{result.file} must hold PSNR for the report, found '
+                f'{sorted(result.metrics)}; test with a config of this '
                 'repository')
     check_replaceable(out)
     partial = f'{out}.partial'
@@ -110,12 +110,13 @@ def _replace(partial: str, out: str) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _build(results: Sequence[dict], folder: str, ground_truth: Dict[str, str],
+def _build(results: Sequence[Result], folder: str, ground_truth: Dict[str,
+                                                                      str],
            max_frames: int, title: str) -> List[str]:
     """Write the page and figures into a folder; return the notes."""
-    groups: Dict[str, List[dict]] = {}
+    groups: Dict[str, List[Result]] = {}
     for result in results:
-        groups.setdefault(result['dataset']['name'], []).append(result)
+        groups.setdefault(result.dataset.name, []).append(result)
     written: Set[str] = set()
     parts = []
     for name, group in groups.items():
@@ -128,7 +129,7 @@ def _build(results: Sequence[dict], folder: str, ground_truth: Dict[str, str],
                 figure(view).save(path)
 
         gt_folder = ground_truth.get(
-            name, ground_truth.get('', group[0]['dataset']['gt_folder']))
+            name, ground_truth.get('', group[0].dataset.gt_folder))
         parts.append(make_group(group, gt_folder, max_frames, save_figure))
     page = render({'title': title, 'groups': parts})
     with open(osp.join(folder, 'index.html'), 'w', encoding='utf-8') as file:

@@ -3,6 +3,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from .files import Result
 from .report_frames import (LOSSLESS_PIXELS, Box, choose_frames, crop_psnr,
                             crop_side, data_uri, find_places, frames_folder,
                             read_restored, read_truth, saved_frames)
@@ -34,7 +35,7 @@ class View(NamedTuple):
     places: List[Box]
 
 
-def make_view(results: Sequence[dict], names: Sequence[str], sequence: str,
+def make_view(results: Sequence[Result], names: Sequence[str], sequence: str,
               frame: str, gt_folder: str) -> View:
     """Return one frame of several systems, with the places to zoom in.
 
@@ -47,7 +48,7 @@ def make_view(results: Sequence[dict], names: Sequence[str], sequence: str,
     images = [read_restored(r, sequence, frame) for r in results]
     labels = list(names)
     values = [
-        next(row['PSNR'] for row in r['frames'][sequence]
+        next(row['PSNR'] for row in r.frames[sequence]
              if row['frame'] == frame) for r in results
     ]
     truth = read_truth(gt_folder, sequence, frame)
@@ -68,15 +69,13 @@ def make_view(results: Sequence[dict], names: Sequence[str], sequence: str,
     return View(sequence, frame, labels, images, values, places)
 
 
-def compared(results: Sequence[dict]) -> int:
+def compared(results: Sequence[Result]) -> int:
     """Return the index of the picture to compare the first with: the best of
     the other systems or, if there is none, the ground truth, which comes last.
     """
     others = range(1, len(results))
     return max(
-        others,
-        key=lambda i: results[i]['metrics']['PSNR'],
-        default=len(results))
+        others, key=lambda i: results[i].metrics['PSNR'], default=len(results))
 
 
 def embed(view: View) -> dict:
@@ -112,7 +111,7 @@ def embed(view: View) -> dict:
     }
 
 
-def shared_frames(results: Sequence[dict], sequence: str) -> List[str]:
+def shared_frames(results: Sequence[Result], sequence: str) -> List[str]:
     """Return the frames that all of the results have pictures of.
 
     Raises:
@@ -130,12 +129,12 @@ def shared_frames(results: Sequence[dict], sequence: str) -> List[str]:
     return frames
 
 
-def make_group(results: Sequence[dict], gt_folder: str, max_frames: int,
+def make_group(results: Sequence[Result], gt_folder: str, max_frames: int,
                on_view: Callable[[View], None]) -> dict:
     """Return one data set's part of the page.
 
     Args:
-        results (Sequence[dict]): Results on this data set, one per system.
+        results (Sequence[Result]): Results on this data set, one per system.
         gt_folder (str): Folder of the ground truth, as for :func:`read_truth`.
         max_frames (int): Frames to show of each sequence; 0 for none.
         on_view (Callable): Called with each view, for the figures.
@@ -146,7 +145,7 @@ def make_group(results: Sequence[dict], gt_folder: str, max_frames: int,
     names = system_names(results)
     notes: Dict[str, None] = {}
     sequences = []
-    for sequence, rows in results[0]['frames'].items():
+    for sequence, rows in results[0].frames.items():
         frames = [row['frame'] for row in rows]
         with_frames = [
             i for i, r in enumerate(results) if saved_frames(r, sequence)
@@ -177,14 +176,14 @@ def make_group(results: Sequence[dict], gt_folder: str, max_frames: int,
             frames,
             'series': [series(r, sequence) for r in results],
             'means': [
-                show_value(r['sequences'][sequence]['PSNR'], 'PSNR')
+                show_value(r.sequences[sequence]['PSNR'], 'PSNR')
                 for r in results
             ],
             'views':
             views
         })
     return {
-        'name': results[0]['dataset']['name'],
+        'name': results[0].dataset.name,
         'data': describe_amount(results[0]),
         'about': about_data(results[0]),
         'systems': names,

@@ -10,6 +10,7 @@ import numpy as np
 from dksan_mm.utils.quality import psnr
 from dksan_mm.video.folders import read_image
 from dksan_mm.video.storage import frame_file, memmap_path, read_frame
+from .files import Result
 
 #: Frames of at most this many pixels are embedded losslessly.
 LOSSLESS_PIXELS = 320 * 240
@@ -29,23 +30,22 @@ class Box(NamedTuple):
                      self.left:self.left + self.side]
 
 
-def frames_folder(result: dict, sequence: str) -> str:
+def frames_folder(result: Result, sequence: str) -> str:
     """Return where tools/test.py --save-frames writes a sequence."""
-    return osp.join(result['folder'], 'frames', result['dataset']['name'],
-                    sequence)
+    return osp.join(result.folder, 'frames', result.dataset.name, sequence)
 
 
-def saved_frames(result: dict, sequence: str) -> List[str]:
+def saved_frames(result: Result, sequence: str) -> List[str]:
     """Return the frames of a result that have pictures."""
     files = glob(osp.join(escape(frames_folder(result, sequence)), '*.png'))
     stems = {osp.splitext(osp.basename(path))[0] for path in files}
     return [
-        row['frame'] for row in result['frames'][sequence]
+        row['frame'] for row in result.frames[sequence]
         if row['frame'] in stems
     ]
 
 
-def read_restored(result: dict, sequence: str, frame: str) -> np.ndarray:
+def read_restored(result: Result, sequence: str, frame: str) -> np.ndarray:
     """Return a restored frame, (H, W, 3) uint8 RGB.
 
     Raises:

@@ -2,14 +2,16 @@
 import math
 from typing import List, Optional, Sequence
 
-from .tables_columns import column_of, config_stem, show_count, show_seconds
+from .files import Result
+from .tables_columns import (column_of, config_stem, describe_weights,
+                             show_count, show_seconds)
 from .tables_formats import best_of, show_value
 
 #: Metrics that the summary shows; others fold away.
 SHOWN = ('PSNR', 'SSIM', 'LPIPS', 'tOF')
 
 
-def system_names(results: Sequence[dict]) -> List[str]:
+def system_names(results: Sequence[Result]) -> List[str]:
     """Return a distinct display name for each result.
 
     This is the result's system name or, if that is only the config's name, its
@@ -17,30 +19,30 @@ def system_names(results: Sequence[dict]) -> List[str]:
     ambiguous.
     """
     names = [
-        column_of(r) if r['system'] == config_stem(r) else r['system']
+        column_of(r) if r.system == config_stem(r) else r.system
         for r in results
     ]
-    for extra in ('system', 'folder'):
+    for extras in ([r.system for r in results], [r.folder for r in results]):
         names = [
-            f'{name} ({result[extra]})'
-            if names.count(name) > 1 and result[extra] != name else name
-            for name, result in zip(names, results)
+            f'{name} ({extra})'
+            if names.count(name) > 1 and extra != name else name
+            for name, extra in zip(names, extras)
         ]
     return names
 
 
-def summary(results: Sequence[dict], names: Sequence[str]) -> dict:
+def summary(results: Sequence[Result], names: Sequence[str]) -> dict:
     """Return the report's first table, of all systems: the measured metrics of
     :data:`SHOWN`, with the best in bold, parameters and time."""
     metrics = [metric for metric in SHOWN if metric in _measured(results)]
     others = [[
-        show_count(result['parameters']),
-        show_seconds(result['seconds_per_frame'])
+        show_count(result.parameters),
+        show_seconds(result.seconds_per_frame)
     ] for result in results]
     return _table(results, names, metrics, ['Parameters', 's/frame'], others)
 
 
-def folded(results: Sequence[dict], names: Sequence[str]) -> dict:
+def folded(results: Sequence[Result], names: Sequence[str]) -> dict:
     """Return tables, by title, of what the summary leaves out: further metrics
     (luma, border crops), if there are any; hardware and weights."""
     metrics = [m for m in _measured(results) if m not in SHOWN]
@@ -49,16 +51,16 @@ def folded(results: Sequence[dict], names: Sequence[str]) -> dict:
         tables['Other measures'] = _table(results, names, metrics)
     tables['Hardware and weights'] = _table(
         results, names, [], ['Hardware', 'Weights'],
-        [[result['hardware'], _training(result)] for result in results])
+        [[result.hardware, describe_weights(result)] for result in results])
     return tables
 
 
-def _measured(results: Sequence[dict]) -> List[str]:
+def _measured(results: Sequence[Result]) -> List[str]:
     """Return the metrics that any of the results has."""
-    return list(dict.fromkeys(key for r in results for key in r['metrics']))
+    return list(dict.fromkeys(key for r in results for key in r.metrics))
 
 
-def _table(results: Sequence[dict],
+def _table(results: Sequence[Result],
            names: Sequence[str],
            metrics: Sequence[str],
            head: Sequence[str] = (),
@@ -66,7 +68,7 @@ def _table(results: Sequence[dict],
     """Return a table of metrics, with the best in bold, and of other texts."""
     columns = []
     for metric in metrics:
-        texts = [show_value(r['metrics'].get(metric), metric) for r in results]
+        texts = [show_value(r.metrics.get(metric), metric) for r in results]
         columns.append(list(zip(texts, best_of(texts, metric))))
     rows = []
     for i, name in enumerate(names):
@@ -81,32 +83,19 @@ def _table(results: Sequence[dict],
     return {'head': ['System', *shown, *head], 'rows': rows}
 
 
-def _training(result: dict) -> str:
-    """Return a result's checkpoint, iterations and ensemble in words."""
-    parts = [result['checkpoint'] or 'none']
-    if result['iterations'] is not None:
-        parts.append(f'{result["iterations"]} iterations')
-    ensemble = result.get('self_ensemble')
-    if ensemble:
-        parts.append(f'self-ensemble x{ensemble["spatial"]}' +
-                     (', temporal' if ensemble.get('temporal') else ''))
-    return ', '.join(parts)
-
-
-def about_data(result: dict) -> List[List[str]]:
+def about_data(result: Result) -> List[List[str]]:
     """Return a data set's facts and metadata, as names and texts."""
-    dataset = result['dataset']
-    facts = [['ground truth', dataset['gt_folder']],
-             ['low resolution', dataset['lr_folder']],
-             ['annotation', dataset['annotation']],
-             ['checksum of the ground truth', dataset['gt_crc']]]
-    metadata = dataset['metadata']
-    if metadata is None:
+    data = result.dataset
+    facts = [['ground truth', data.gt_folder],
+             ['low resolution', data.lr_folder],
+             ['annotation', data.annotation],
+             ['checksum of the ground truth', data.gt_crc]]
+    if data.metadata is None:
         return facts + [['metadata', 'none beside the data']]
-    return facts + [[str(key), str(value)] for key, value in metadata.items()]
+    return facts + [[str(k), str(value)] for k, value in data.metadata.items()]
 
 
-def series(result: dict, sequence: str) -> List[object]:
+def series(result: Result, sequence: str) -> List[object]:
     """Return the PSNR of each frame in dB for JSON; 'inf' where equal."""
-    values = [row['PSNR'] for row in result['frames'][sequence]]
+    values = [row['PSNR'] for row in result.frames[sequence]]
     return ['inf' if math.isinf(value) else value for value in values]

@@ -3,10 +3,11 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from .averages import rows_of
-from .files import check_same_data
+from .files import Result, check_same_data
 from .paper import ABLATION, COMPARISON, HARDWARE, TABLES, PaperTable
 from .tables_columns import (CONFIGS, Column, column_of, config_stem,
-                             describe_data, our_column, paper_column, unit)
+                             describe_data, describe_weights, our_column,
+                             paper_column, unit)
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Table:
 
 
 def make_tables(
-        results: Sequence[dict],
+        results: Sequence[Result],
         metric: str = 'PSNR',
         names: Optional[Dict[str,
                              str]] = None) -> Tuple[List[Table], List[str]]:
@@ -41,7 +42,7 @@ def make_tables(
     frames) give tables that say so in their title, without its numbers.
 
     Args:
-        results (Sequence[dict]): Results, as :func:`read_results` returns
+        results (Sequence[Result]): Results, as :func:`read_results` returns
             them.
         metric (str): Metric to show. Default: 'PSNR'.
         names (dict, optional): Maps a system name or config stem to a column.
@@ -57,9 +58,9 @@ def make_tables(
     """
     check_same_data(results)
     check_metric(results, metric)
-    groups: Dict[str, List[dict]] = {}
+    groups: Dict[str, List[Result]] = {}
     for result in results:
-        name = result['dataset']['name']
+        name = result.dataset.name
         groups.setdefault(name.casefold(), []).append(result)
     tables, left_out = [], []
     on_papers_data = not groups.keys().isdisjoint(t.dataset for t in TABLES)
@@ -84,19 +85,19 @@ def make_tables(
     return tables, left_out
 
 
-def check_metric(results: Sequence[dict], metric: str) -> None:
+def check_metric(results: Sequence[Result], metric: str) -> None:
     """Raise ValueError for a metric that no result has."""
-    known = sorted({key for result in results for key in result['metrics']})
+    known = sorted({key for result in results for key in result.metrics})
     if metric not in known:
         raise ValueError(f'metric must be one of {known}, the keys of the '
                          f'results, found {metric!r}')
 
 
-def assign(group: Sequence[dict], layout: Sequence[str],
-           names: Optional[Dict[str, str]]) -> Dict[str, dict]:
+def assign(group: Sequence[Result], layout: Sequence[str],
+           names: Optional[Dict[str, str]]) -> Dict[str, Result]:
     """Return a dict from column to result for one layout; systems in neither
     layout are further columns of the comparison."""
-    columns: Dict[str, dict] = {}
+    columns: Dict[str, Result] = {}
     others = set(ABLATION) - set(COMPARISON)
     for result in group:
         column = column_of(result, names)
@@ -104,18 +105,18 @@ def assign(group: Sequence[dict], layout: Sequence[str],
         if column not in layout and not further:
             continue
         if column in columns:
-            first, second = (f'{r["system"]} ({config_stem(r)})'
+            first, second = (f'{r.system} ({config_stem(r)})'
                              for r in (columns[column], result))
             raise ValueError(
                 f'one result must go in the column {column!r} of '
-                f'{result["dataset"]["name"]}, found {first} and {second}; '
+                f'{result.dataset.name}, found {first} and {second}; '
                 'leave one out or rename it with --system NAME=COLUMN')
         columns[column] = result
     ordered = [*layout, *(c for c in columns if c not in layout)]
     return {c: columns[c] for c in ordered if c in columns}
 
 
-def _table(columns: Dict[str, dict], layout: Sequence[str],
+def _table(columns: Dict[str, Result], layout: Sequence[str],
            paper: Optional[PaperTable], metric: str) -> Table:
     """Return one table; ``paper`` is the paper's table that it repeats, if
     any."""
@@ -138,34 +139,26 @@ def _table(columns: Dict[str, dict], layout: Sequence[str],
         shown.append(our_column(columns.get(name), name, metric))
     if theirs:
         notes += _paper_notes(paper, columns, metric)
-    return Table(f'{title} ({metric}{unit(metric)})',
-                 metric, any_result['scale'],
-                 sorted(rows_of(any_result['sequences'])), shown, notes)
+    return Table(f'{title} ({metric}{unit(metric)})', metric, any_result.scale,
+                 sorted(rows_of(any_result.sequences)), shown, notes)
 
 
-def _is_papers(result: dict, paper: PaperTable) -> bool:
+def _is_papers(result: Result, paper: PaperTable) -> bool:
     """Return whether sequences, their lengths and scale are the paper's."""
-    lengths = {name: len(f) for name, f in result['frames'].items()}
-    return (result['scale'] == paper.scale and lengths == {
+    lengths = {name: len(f) for name, f in result.frames.items()}
+    return (result.scale == paper.scale and lengths == {
         name: paper.frames
         for name in paper.psnr
     })
 
 
-def provenance(column: str, result: dict) -> str:
+def provenance(column: str, result: Result) -> str:
     """Return the note that says where a column of ours comes from."""
-    parts = [config_stem(result)]
-    parts.append(result['checkpoint'] or 'no checkpoint')
-    if result['iterations'] is not None:
-        parts.append(f'{result["iterations"]} iterations')
-    if result.get('self_ensemble'):
-        reversal = result['self_ensemble'].get('temporal')
-        parts.append(f'self-ensemble x{result["self_ensemble"]["spatial"]}' +
-                     (' and temporal reversal' if reversal else ''))
-    return f'{column}, ours: {", ".join(parts)}.'
+    return (f'{column}, ours: {config_stem(result)}, '
+            f'{describe_weights(result)}.')
 
 
-def _missing(columns: Dict[str, dict], layout: Sequence[str],
+def _missing(columns: Dict[str, Result], layout: Sequence[str],
              dataset: str) -> List[str]:
     """Return a note for each result that a table lacks."""
     return [
@@ -175,7 +168,7 @@ def _missing(columns: Dict[str, dict], layout: Sequence[str],
     ]
 
 
-def _paper_notes(paper: PaperTable, columns: Dict[str, dict],
+def _paper_notes(paper: PaperTable, columns: Dict[str, Result],
                  metric: str) -> List[str]:
     """Return notes that a reader needs to compare with the paper."""
     if not metric.startswith('PSNR'):
@@ -190,7 +183,7 @@ def _paper_notes(paper: PaperTable, columns: Dict[str, dict],
     bicubic = columns.get('Bicubic')
     if bicubic and 'Bicubic' in paper.columns:
         index = paper.columns.index('Bicubic')
-        gap = bicubic['metrics'][metric] - paper.average[index]
+        gap = bicubic.metrics[metric] - paper.average[index]
         notes.append(
             'Sequences, their lengths and scale are the paper\'s; whether '
             'the frames are, bicubic shows, which needs no training: ours '

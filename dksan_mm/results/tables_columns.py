@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Dict, Optional
 
+from .files import Result
 from .paper import HARDWARE, PaperTable
 
 #: Metrics for which lower is better; for all others higher is.
@@ -57,12 +58,12 @@ class Column:
     hardware: str = '-'
 
 
-def config_stem(result: dict) -> str:
+def config_stem(result: Result) -> str:
     """Return the name of a result's config, without folder and ending."""
-    return osp.splitext(osp.basename(result['config']))[0]
+    return osp.splitext(osp.basename(result.config))[0]
 
 
-def column_of(result: dict, names: Optional[Dict[str, str]] = None) -> str:
+def column_of(result: Result, names: Optional[Dict[str, str]] = None) -> str:
     """Return the column that a result belongs in.
 
     It is the first of these that applies:
@@ -79,27 +80,27 @@ def column_of(result: dict, names: Optional[Dict[str, str]] = None) -> str:
     never stands beside the paper's single-run numbers.
 
     Args:
-        result (dict): A result, as :func:`read_result` returns it.
+        result (Result): A result, as :func:`read_result` returns it.
         names (dict, optional): Maps a system name or config stem to a column.
 
     Returns:
         str: The column's heading.
     """
-    names, system, stem = names or {}, result['system'], config_stem(result)
+    names, system, stem = names or {}, result.system, config_stem(result)
     for name in (system, stem):
         if name in names:
             return names[name]
     columns = {c.casefold(): c for c in [*CONFIGS, *SYSTEMS.values()]}
     column = columns.get(system.casefold())
     match = _STEM.match(stem)
-    if column is None and match and not result.get('named'):
+    if column is None and match and not result.named:
         base, variant = (part and part.lower() for part in match.groups())
         column = SYSTEMS[base]
         if column == 'DKSAN' and variant:
             column = VARIANTS[variant]
     if column is None:
         return system
-    return f'{column}+' if result.get('self_ensemble') else column
+    return f'{column}+' if result.self_ensemble else column
 
 
 def paper_column(paper: PaperTable, name: str) -> Column:
@@ -112,19 +113,18 @@ def paper_column(paper: PaperTable, name: str) -> Column:
                   paper.seconds.get(name, '-'), hardware)
 
 
-def our_column(result: Optional[dict], name: str, metric: str) -> Column:
+def our_column(result: Optional[Result], name: str, metric: str) -> Column:
     """Return a result's numbers, or a column of dashes."""
     if result is None:
         return Column(name, 'ours')
     values = {
         s: m[metric]
-        for s, m in result['sequences'].items() if m.get(metric) is not None
+        for s, m in result.sequences.items() if m.get(metric) is not None
     }
-    if result['metrics'].get(metric) is not None:
-        values['Average'] = result['metrics'][metric]
-    return Column(name, 'ours', values, show_count(result['parameters']),
-                  show_seconds(result['seconds_per_frame']),
-                  result['hardware'])
+    if result.metrics.get(metric) is not None:
+        values['Average'] = result.metrics[metric]
+    return Column(name, 'ours', values, show_count(result.parameters),
+                  show_seconds(result.seconds_per_frame), result.hardware)
 
 
 def show_count(number: int) -> str:
@@ -150,16 +150,28 @@ def unit(metric: str) -> str:
     return ', lower is better' if metric in LOWER_IS_BETTER else ''
 
 
-def describe_data(result: dict) -> str:
+def describe_weights(result: Result) -> str:
+    """Return a result's checkpoint, iterations and ensemble in words."""
+    parts = [result.checkpoint or 'no checkpoint']
+    if result.iterations is not None:
+        parts.append(f'{result.iterations} iterations')
+    ensemble = result.self_ensemble
+    if ensemble:
+        parts.append(f'self-ensemble x{ensemble["spatial"]}' + (
+            ' and temporal reversal' if ensemble.get('temporal') else ''))
+    return ', '.join(parts)
+
+
+def describe_data(result: Result) -> str:
     """Return a result's data in words: name, amount and scale."""
-    return f'{result["dataset"]["name"]}, {describe_amount(result)}'
+    return f'{result.dataset.name}, {describe_amount(result)}'
 
 
-def describe_amount(result: dict) -> str:
+def describe_amount(result: Result) -> str:
     """Return a result's numbers of sequences and frames, and its scale."""
-    lengths = sorted({len(frames) for frames in result['frames'].values()})
-    number = len(result['sequences'])
+    lengths = sorted({len(frames) for frames in result.frames.values()})
+    number = len(result.sequences)
     span = ' to '.join(
         str(n) for n in dict.fromkeys((lengths[0], lengths[-1])))
     return (f'{number} sequence{"s" * (number != 1)} of {span} '
-            f'frame{"s" * (lengths[-1] != 1)}, x{result["scale"]}')
+            f'frame{"s" * (lengths[-1] != 1)}, x{result.scale}')

@@ -164,8 +164,10 @@ def _paired_notes(pairing: Pairing) -> List[str]:
         f'{low:+.4f} to {high:+.4f} over {what}'
         for what, (low, high) in intervals
     ]
-    verdict = ('the difference is told from zero' if pairing.is_told else
-               'the interval holds zero: the two cannot be told apart')
+    verdict = (
+        'the interval does not contain zero: the difference is significant'
+        if pairing.is_told else
+        'the interval contains zero: the difference is not significant')
     if not pairing.over_sequences:
         verdict += ('; this is a single sequence, which says nothing about '
                     'others')

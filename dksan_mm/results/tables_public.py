@@ -2,7 +2,7 @@
 from typing import Dict, Optional, Sequence
 
 from .averages import rows_of
-from .files import check_same_data
+from .files import Result, check_same_data
 from .paper import COMPARISON
 from .public import (PUBLIC_SETS, SCALE, PublicSet, Published, describe_suffix,
                      protocol_metric)
@@ -10,7 +10,7 @@ from .tables import Table, assign, check_metric, provenance
 from .tables_columns import Column, describe_amount, our_column, unit
 
 
-def make_public_table(results: Sequence[dict],
+def make_public_table(results: Sequence[Result],
                       name: str,
                       metric: Optional[str] = None,
                       names: Optional[Dict[str, str]] = None) -> Table:
@@ -18,7 +18,7 @@ def make_public_table(results: Sequence[dict],
     labelled as published.
 
     Args:
-        results (Sequence[dict]): Results, as :func:`read_results` returns
+        results (Sequence[Result]): Results, as :func:`read_results` returns
             them, of any data sets; those of this set are used.
         name (str): A key of :data:`dksan_mm.results.public.PUBLIC_SETS`.
         metric (str, optional): The protocol's PSNR or SSIM. Default: None,
@@ -32,9 +32,9 @@ def make_public_table(results: Sequence[dict],
     """
     metric = protocol_metric(name, metric)
     public = PUBLIC_SETS[name]
-    ours = [r for r in results if r['dataset']['name'] == name]
+    ours = [r for r in results if r.dataset.name == name]
     if not ours:
-        found = sorted({result['dataset']['name'] for result in results})
+        found = sorted({result.dataset.name for result in results})
         raise ValueError(
             f'one result must be of {name}, found those of '
             f'{", ".join(found)}; write it with tools/test.py CONFIG '
@@ -57,21 +57,21 @@ def make_public_table(results: Sequence[dict],
     notes += [provenance(c, result) for c, result in columns.items()]
     return Table(
         f'{public.title}: {describe_amount(first)} ({metric}{unit(metric)})',
-        metric, SCALE, sorted(rows_of(first['sequences'])), shown, notes)
+        metric, SCALE, sorted(rows_of(first.sequences)), shown, notes)
 
 
-def _check_amount(result: dict, name: str, public: PublicSet) -> None:
+def _check_amount(result: Result, name: str, public: PublicSet) -> None:
     """Raise ValueError if a result is not of the published data."""
-    sequences = len(result['sequences'])
-    frames = sum(map(len, result['frames'].values()))
+    sequences = len(result.sequences)
+    frames = sum(map(len, result.frames.values()))
     wanted = '' if public.frames is None else f' and {public.frames} frames'
-    if (result['scale'] != SCALE or sequences != public.sequences
+    if (result.scale != SCALE or sequences != public.sequences
             or public.frames not in (None, frames)):
         raise ValueError(
             f'a result of {name} must be of {public.sequences} sequences'
             f'{wanted}, x{SCALE}, to stand beside published numbers, found '
-            f'{sequences} sequences and {frames} frames, x{result["scale"]}, '
-            f'in {result.get("file", result["system"])}; test on the whole '
+            f'{sequences} sequences and {frames} frames, x{result.scale}, '
+            f'in {result.place}; test on the whole '
             'set, or print the table without --paper')
 
 

@@ -43,15 +43,18 @@ def pick_device(name: Optional[str]) -> torch.device:
 
 def add_arguments(parser: argparse.ArgumentParser, repeat: int) -> None:
     """Add the arguments that all benchmarks have."""
-    parser.add_argument('--device', help='cpu or cuda; default: cuda if there')
+    parser.add_argument(
+        '--device', help='cpu, cuda or cuda:N; default: cuda if available')
     parser.add_argument(
         '--repeat',
         type=int,
         default=repeat,
-        help=f'rounds; default: {repeat}')
+        help=f'number of rounds; default: {repeat}')
     parser.add_argument(
-        '--threads', type=int, help="default: PyTorch's choice")
-    parser.add_argument('--out', help='file for the results, .json')
+        '--threads',
+        type=int,
+        help="number of CPU threads; default: PyTorch's choice")
+    parser.add_argument('--out', help='JSON file to write the results to')
 
 
 def check_arguments(args: argparse.Namespace) -> None:

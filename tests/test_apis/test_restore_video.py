@@ -190,7 +190,8 @@ def test_source_that_ends_early(tmp_path, model, source, monkeypatch):
     monkeypatch.setattr(
         pipeline, 'read_frames',
         lambda info, first, end, _: list(read_frames(info, first, end))[:9])
-    with pytest.raises(ValueError, match='must hold the 23 frames .* found 9'):
+    with pytest.raises(
+            ValueError, match='must have 23 frames.* but ends after 9; copy'):
         restore(model, source, tmp_path / 'out.mkv')
     assert listing(tmp_path) == ['out.mkv.partial']
 

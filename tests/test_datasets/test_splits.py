@@ -168,9 +168,3 @@ def test_split_file_of_another_encoding(tmp_path):
     (tmp_path / 'a.txt').write_bytes('0\xe9'.encode('latin-1'))
     with pytest.raises(ValueError, match='a.txt must be text in UTF-8'):
         read_split(str(tmp_path / 'a.txt'))
-
-
-@pytest.mark.parametrize('frames', [0, -3])
-def test_most_frames_that_are_none(frames):
-    with pytest.raises(ValueError, match=f'--max-val-frames .*got {frames}'):
-        limit({}, dict(train=None, val=frames))

@@ -36,6 +36,21 @@ def test_accepts_what_mmengine_saves(tmp_path):
     assert loaded['message_hub']['log_scalars']['loss'].current() == 1.5
 
 
+def test_weights_alone_cannot_be_resumed(tmp_path):
+    path = str(tmp_path / 'a.pth')
+    tensors = dict(a=torch.ones(2))
+    state = dict(state_dict=tensors, message_hub={})
+    for content in (tensors, dict(state_dict=tensors), dict(state, meta={}),
+                    dict(state_dict=tensors, meta=dict(epoch=0, iter=2))):
+        torch.save(content, path)
+        check_checkpoint(path)
+        with pytest.raises(
+                ValueError, match='a.pth must hold the state.*leave --resume'):
+            check_checkpoint(path, resume=True)
+    torch.save(dict(state, meta=dict(epoch=0, iter=2)), path)
+    check_checkpoint(path, resume=True)
+
+
 class RunsCode:
 
     def __reduce__(self):

@@ -1,4 +1,6 @@
 """Large features in strips: same results, less memory, any layers."""
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -121,6 +123,18 @@ def test_size_of_strips():
         with pytest.raises(RuntimeError), strip_bytes(1):
             raise RuntimeError
         assert row_strips(x, 1) is None  # as before
+
+
+def test_each_thread_has_its_own_size():
+    x = torch.rand(1, 2, 50, 3)
+
+    @torch.no_grad()
+    def is_divided():
+        return row_strips(x, 2) is not None
+
+    with ThreadPoolExecutor(1) as pool, strip_bytes(1):
+        assert is_divided()
+        assert not pool.submit(is_divided).result()
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])

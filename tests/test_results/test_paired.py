@@ -88,9 +88,9 @@ def test_frames_that_have_no_number():
 def test_what_it_prints():
     text = paired_markdown([compare_pair(*pair([.1, .1, .1]))])
     assert '| Sequence | Frames | A | B | B - A |' in text
-    assert '+0.100 |' in text and 'the difference is told from zero' in text
+    assert '+0.100 |' in text and 'the difference is significant' in text
     text = paired_markdown([compare_pair(*pair([1., -1.]))])
-    assert 'the interval holds zero: the two cannot be told apart' in text
+    assert 'contains zero: the difference is not significant' in text
     frames = {'a': {'tOF': [.5, .4]}, 'b': {'tOF': [.4, .4]}}
     text = paired_markdown(
         [compare_pair(make_result(frames), make_result(frames), 'tOF')])

@@ -3,6 +3,7 @@ import base64
 import errno
 import json
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -34,7 +35,7 @@ def saved_result(folder, frames, size=(20, 30), **others):
     result = make_result({'a': {'PSNR': [20.] * 5}}, **others)
     for t in frames:
         save(folder / f'frames/clips/a/{t:08d}.png', picture(*size, seed=t))
-    return dict(result, folder=str(folder))
+    return replace(result, file=f'{folder}/clips.json')
 
 
 # Frames
@@ -181,8 +182,8 @@ def test_names_are_distinct():
     frames = {'a': {'PSNR': [1.]}}
 
     def result(system, config, folder):
-        return dict(
-            make_result(frames, system=system, config=config), folder=folder)
+        return make_result(
+            frames, system=system, config=config, file=f'{folder}/a.json')
 
     results = [
         result('bicubic_x16', 'bicubic_x16.py', 'r/a'),

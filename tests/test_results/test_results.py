@@ -1,18 +1,18 @@
 """Files of results: written, read, compared."""
-import copy
 import json
 import math
 import os
+from dataclasses import replace
 
 import pytest
 
 from dksan_mm.results.averages import average_frames
-from dksan_mm.results.files import (check_same_data, read_result, read_results,
-                                    write_result)
+from dksan_mm.results.files import (DataFacts, Result, check_same_data,
+                                    read_result, read_results, write_result)
 from dksan_mm.utils.files import OutputError
 
 
-def make_result(name='vid3oc', **others):
+def make_result(name='vid3oc'):
     """Return a result of two sequences, of two frames and one."""
     frames = {
         '050': [
@@ -22,11 +22,14 @@ def make_result(name='vid3oc', **others):
         '051': [dict(frame='00000007', PSNR=30.1, tOF=None)]
     }
     overall, sequences = average_frames(frames)
-    result = dict(
-        schema=1,
+    return Result(
         system='DKSAN',
+        named=False,
         config='configs/dksan_vid3oc_x16.py',
-        dataset=dict(name=name, metadata=None, gt_crc='0123abcd'),
+        checkpoint=None,
+        checkpoint_sha256=None,
+        iterations=None,
+        dataset=DataFacts(name, 'gt', 'lr', 'ann.txt', None, '0123abcd'),
         scale=16,
         parameters=7,
         seconds_per_frame=0.5,
@@ -36,11 +39,10 @@ def make_result(name='vid3oc', **others):
         metrics=overall,
         sequences=sequences,
         frames=frames)
-    return {**result, **others}
 
 
 def test_averages():
-    frames = make_result()['frames']
+    frames = make_result().frames
     frames['050'][1]['PSNR'] = 21.5
     overall, sequences = average_frames(frames)
     assert sequences == {
@@ -62,8 +64,8 @@ def test_what_is_written_is_read(tmp_path):
     result = make_result()
     write_result(str(tmp_path / 'new' / 'folder'), result)
     path = tmp_path / 'new' / 'folder' / 'vid3oc.json'
-    assert read_result(str(path)) == dict(result, file=str(path))
-    assert math.isinf(result['metrics']['PSNR'])
+    assert read_result(str(path)) == replace(result, file=str(path))
+    assert math.isinf(result.metrics['PSNR'])
 
     def refuse(constant):
         raise AssertionError(f'{constant} is not JSON')
@@ -72,6 +74,41 @@ def test_what_is_written_is_read(tmp_path):
     assert json.loads(text, parse_constant=refuse)['metrics']['PSNR'] == 'inf'
     assert {p.name
             for p in path.parent.iterdir()} == {'vid3oc.json', 'vid3oc.csv'}
+
+
+def test_a_file_of_an_earlier_version_is_read(tmp_path):
+    """As version 0.1.0 wrote it, before some of today's keys; those that are
+    not known are left out."""
+    path = tmp_path / 'a.json'
+    path.write_text('''{
+ "schema": 1, "system": "EDVR", "config": "configs/edvr_vid3oc_x16.py",
+ "checkpoint": "iter_5.pth", "checkpoint_sha256": "00ff", "iterations": 5,
+ "dataset": {"name": "a", "gt_folder": "gt", "lr_folder": "lr",
+  "annotation": "ann.txt", "metadata": {"scale": 16}, "gt_crc": "0123abcd"},
+ "scale": 16, "parameters": 7, "seconds_per_frame": null,
+ "hardware": "a CPU", "software": {"torch": "2.6.0"}, "folder": "elsewhere",
+ "metrics": {"PSNR": "inf"}, "sequences": {"050": {"PSNR": "inf"}},
+ "frames": {"050": [{"frame": "inf", "PSNR": "inf"}]}}''')
+    values = dict(PSNR=math.inf)
+    assert read_result(str(path)) == Result(
+        system='EDVR',
+        named=False,
+        config='configs/edvr_vid3oc_x16.py',
+        checkpoint='iter_5.pth',
+        checkpoint_sha256='00ff',
+        iterations=5,
+        dataset=DataFacts('a', 'gt', 'lr', 'ann.txt', dict(scale=16),
+                          '0123abcd'),
+        scale=16,
+        parameters=7,
+        seconds_per_frame=None,
+        hardware='a CPU',
+        software=dict(torch='2.6.0'),
+        self_ensemble=None,
+        metrics=values,
+        sequences={'050': values},
+        frames={'050': [dict(frame='inf', **values)]},
+        file=str(path))
 
 
 def test_csv(tmp_path):
@@ -89,15 +126,15 @@ average,mean,inf,0.125
 
 def test_what_is_not_a_number_is_written(tmp_path):
     result = make_result()
-    result['frames']['051'][0]['PSNR'] = math.nan
-    overall, sequences = average_frames(result['frames'])
-    result.update(metrics=overall, sequences=sequences)
+    result.frames['051'][0]['PSNR'] = math.nan
+    overall, sequences = average_frames(result.frames)
+    result.metrics, result.sequences = overall, sequences
     write_result(str(tmp_path), result)
     assert json.loads(
         (tmp_path / 'vid3oc.json').read_text())['metrics']['PSNR'] == 'nan'
     found = read_result(str(tmp_path / 'vid3oc.json'))
-    assert math.isnan(found['frames']['051'][0]['PSNR'])
-    assert found['frames']['050'][0]['PSNR'] == 20.5
+    assert math.isnan(found.frames['051'][0]['PSNR'])
+    assert found.frames['050'][0]['PSNR'] == 20.5
     assert 'average,mean,nan,' in (tmp_path / 'vid3oc.csv').read_text()
 
 
@@ -121,9 +158,9 @@ def test_files_of_two_tests_never_stand_together(tmp_path, monkeypatch, call):
     for name in ('remove', 'replace', 'makedirs'):
         stopped(name)
     result = make_result()
-    result['frames']['051'][0]['PSNR'] = 99.
-    overall, sequences = average_frames(result['frames'])
-    result.update(metrics=overall, sequences=sequences)
+    result.frames['051'][0]['PSNR'] = 99.
+    overall, sequences = average_frames(result.frames)
+    result.metrics, result.sequences = overall, sequences
     try:
         write_result(str(tmp_path), result)
     except KeyboardInterrupt:
@@ -132,7 +169,7 @@ def test_files_of_two_tests_never_stand_together(tmp_path, monkeypatch, call):
         assert call == 6  # there are five
     if (tmp_path / 'vid3oc.json').exists():
         found = read_result(str(tmp_path / 'vid3oc.json'))
-        value = found['frames']['051'][0]['PSNR']
+        value = found.frames['051'][0]['PSNR']
         assert f'051,00000007,{value},' in (tmp_path /
                                             'vid3oc.csv').read_text()
 
@@ -143,7 +180,7 @@ def test_folders_and_files_are_read(tmp_path):
     found = read_results(
         [str(tmp_path / 'a'),
          str(tmp_path / 'b' / 'vid3oc.json')])
-    assert [(r['dataset']['name'], r['folder'])
+    assert [(r.dataset.name, r.folder)
             for r in found] == [('intvid', str(tmp_path / 'a')),
                                 ('vid3oc', str(tmp_path / 'a')),
                                 ('vid3oc', str(tmp_path / 'b'))]
@@ -175,7 +212,9 @@ def test_sources_that_have_no_results(tmp_path):
         '050': {},
         '051': {}
     }), "a mean of '050'"),
-    (dict(dataset=dict(name='vid3oc')), "no 'gt_crc'"),
+    (dict(dataset=dict(name='vid3oc')), "found None as 'gt_folder'"),
+    (dict(dataset=3), 'found 3 as .dataset'),
+    (dict(iterations='many'), "found 'many' as 'iterations'"),
     (dict(metrics=dict(PSNR=True, tOF=1)), 'found True as PSNR of .the aver'),
     (dict(metrics=dict(PSNR='20', tOF=1)), "found '20' as PSNR"),
     (dict(parameters=True), "found True as 'parameters'"),
@@ -207,19 +246,19 @@ def test_damaged_files_are_refused(tmp_path, text):
 
 
 def other_crc(result):
-    result['dataset']['gt_crc'] = 'ffffffff'
+    result.dataset.gt_crc = 'ffffffff'
 
 
 def other_scale(result):
-    result['scale'] = 8
+    result.scale = 8
 
 
 def other_frames(result):
-    del result['frames']['050'][0]
+    del result.frames['050'][0]
 
 
 def other_sequences(result):
-    result['frames']['052'] = result['frames'].pop('051')
+    result.frames['052'] = result.frames.pop('051')
 
 
 @pytest.mark.parametrize('change, message', [
@@ -229,14 +268,14 @@ def other_sequences(result):
     (other_sequences, 'such as 051 in one of them only'),
 ])
 def test_results_of_different_data_are_refused(change, message):
-    first = dict(make_result(), file='a/vid3oc.json')
-    second = dict(copy.deepcopy(make_result()), file='b/vid3oc.json')
+    first = replace(make_result(), file='a/vid3oc.json')
+    second = replace(make_result(), file='b/vid3oc.json')
     change(second)
     with pytest.raises(ValueError, match=message) as error:
         check_same_data([first, make_result('intvid'), second])
     for file in ('a/vid3oc.json', 'b/vid3oc.json'):
         assert file in str(error.value)
-    second['dataset']['name'] = 'other'  # then they may differ
+    second.dataset.name = 'other'  # then they may differ
     check_same_data([first, second])
 
 

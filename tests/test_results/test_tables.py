@@ -1,6 +1,7 @@
 """Tables from results made by hand: numbers, bold, notes and refusals."""
 import math
 import re
+from dataclasses import replace
 from statistics import fmean
 
 import pytest
@@ -79,7 +80,7 @@ def test_column_from_names():
     assert column_of(result) == 'EDVR'
     assert column_of(result, {'edvr': 'Mine'}) == 'Mine'
     assert column_of(result, {'dksan_vid3oc_x16': 'Mine'}) == 'Mine'
-    result['self_ensemble'] = {'spatial': 8, 'temporal': False}
+    result.self_ensemble = {'spatial': 8, 'temporal': False}
     assert column_of(result) == 'EDVR+'
 
 
@@ -175,7 +176,7 @@ def test_other_metrics():
     assert row(text, 'Average')[2:] == ['**0.2500**', '0.5000']
     assert '(tOF, lower is better)' in text
     ssim = papers_result(paper.TABLE_1)
-    for values in (ssim['metrics'], *ssim['sequences'].values()):
+    for values in (ssim.metrics, *ssim.sequences.values()):
         values['SSIM'] = 0.5
     tables, _ = make_tables([ssim], 'SSIM')
     assert {c.source for c in tables[0].columns} == {'ours'}
@@ -192,13 +193,13 @@ def test_other_data_say_so(change):
     """No number of the paper stands beside data that are not its own."""
     result = papers_result(paper.TABLE_1)
     if change == 'frames':
-        result['frames']['050'].pop()
+        result.frames['050'].pop()
     elif change == 'scale':
-        result['scale'] = 8
+        result.scale = 8
     elif change == 'sequence':
-        del result['frames']['065'], result['sequences']['065']
+        del result.frames['065'], result.sequences['065']
     else:
-        result['dataset']['name'] = 'mine'
+        result.dataset.name = 'mine'
     tables, left_out = make_tables([result])
     assert len(tables) == 1
     assert 'not the paper\'s data: ' in tables[0].title
@@ -260,9 +261,9 @@ def test_different_data_are_refused():
 def test_one_result_a_column():
     result = make_result({'a': {'PSNR': [20., 21.]}})
     with pytest.raises(ValueError, match="column 'DKSAN'.*--system"):
-        make_tables([result, dict(result, config='dksan-small_x16.py')])
+        make_tables([result, replace(result, config='dksan-small_x16.py')])
     names = {'dksan-small_x16': 'DKSAN small'}
-    small = dict(result, config='dksan-small_x16.py', system='small')
+    small = replace(result, config='dksan-small_x16.py', system='small')
     tables, _ = make_tables([result, small], names=names)
     assert [c.system for c in tables[0].columns] == ['DKSAN', 'DKSAN small']
 

@@ -218,7 +218,8 @@ def test_op_refuses_wrong_backend():
                        ], r"--baseline must be one of \['a'\], got 'c'"),
     (benchmark_model, ['a.py', '--checkpoint', 'x', 'y'
                        ], '--checkpoint must be one .* got 2 for 1'),
-    (benchmark_model, ['a.py', '--frames', '-1'], '--frames must .* got -1'),
+    (benchmark_model, ['a.py', '--frames', '-1'
+                       ], "--frames: must .* least 0, got '-1'"),
     (benchmark_model, ['a.py', '--train', '--convs'], '--convs times forward'),
 ])
 def test_refuses_arguments(tool, arguments, message, monkeypatch, capsys):

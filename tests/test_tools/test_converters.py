@@ -177,17 +177,20 @@ def test_any_folder_of_videos(tmp_path):
     assert ': 1 faults' in result.stdout
 
 
-@pytest.mark.parametrize('args, message', [
-    (['OUT'], 'give --videos, or --train and --val'),
-    (['OUT', '--videos', 'a', '--val', 'b'], 'give --videos, or --train'),
-    (['OUT', '--videos', 'none.mp4'], 'preprocess_videos.py: none.mp4 must'),
-    (['OUT', '--check'], 'OUT must be a finished data set, found no meta'),
-    (['OUT', '--train', 'a', '--workers', '0'], '--workers must be at least'),
+@pytest.mark.parametrize('args, code, message', [
+    (['OUT'], 2, 'give --videos, or --train and --val'),
+    (['OUT', '--videos', 'a', '--val', 'b'], 2, 'give --videos, or --train'),
+    (['OUT', '--videos', 'none.mp4'], 1, 'videos.py: none.mp4 must'),
+    (['OUT', '--check'], 1, 'OUT must be a finished data set, found no meta'),
+    (['OUT', '--workers', '0'], 2, "--workers: must be a whole number of at "
+     "least 1, got '0'"),
+    (['OUT', '--max-frames', '0'], 2, '--max-frames: must be a whole number'),
+    (['OUT', '--max-val-frames', '-3'], 2, "least 1, got '-3'"),
 ])
-def test_arguments_that_are_refused(tmp_path, args, message):
+def test_arguments_that_are_refused(tmp_path, args, code, message):
     args = [arg.replace('OUT', str(tmp_path / 'OUT')) for arg in args]
     result = convert(VIDEOS, *args, check=False)
-    assert result.returncode != 0
+    assert result.returncode == code
     assert message in result.stderr.replace(f'{tmp_path}/', '')
 
 

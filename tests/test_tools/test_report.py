@@ -3,6 +3,7 @@ import os
 import os.path as osp
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 from commands import ROOT
@@ -137,10 +138,11 @@ def test_bad_input(folders, tmp_path):
     results = read_results(folders)
     with pytest.raises(ValueError, match='max_frames.*found -1'):
         write_report(results, str(tmp_path / 'x'), max_frames=-1)
-    other = dict(results[0], dataset=dict(results[0]['dataset'], gt_crc='1'))
+    other = replace(
+        results[0], dataset=replace(results[0].dataset, gt_crc='1'))
     with pytest.raises(ValueError, match='gt_crc'):
         write_report([results[1], other], str(tmp_path / 'x'))
-    other = dict(results[0], metrics={'SSIM': 1.})
+    other = replace(results[0], metrics={'SSIM': 1.})
     with pytest.raises(ValueError, match='must hold PSNR'):
         write_report([other], str(tmp_path / 'x'))
     assert not list(tmp_path.iterdir())

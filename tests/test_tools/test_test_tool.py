@@ -16,7 +16,8 @@ from raw_material import write_dataset
 
 from dksan_mm.cli import test as test_command
 from dksan_mm.models import BicubicUpsampler
-from dksan_mm.results.files import check_same_data, read_result, read_results
+from dksan_mm.results.files import (DataFacts, check_same_data, read_result,
+                                    read_results)
 
 # two data sets, the second of which calls itself "clips"
 SETS = '''
@@ -115,7 +116,7 @@ def test_numbers_are_those_of_the_files(folder, bicubic):
     are clipped, not rounded."""
     result = read_result(str(folder / 'a' / 'first.json'))
     data = folder / 'first' / 'val'
-    for sequence, frames in result['frames'].items():
+    for sequence, frames in result.frames.items():
         assert len(frames) == dict(zip(('050', '051', '052'),
                                        (5, 7, 6)))[sequence]
         for values in frames:
@@ -141,36 +142,36 @@ def test_result_says_what_it_is_of(folder, bicubic):
     first, clips = (
         read_result(str(folder / 'a' / f'{name}.json'))
         for name in ('first', 'clips'))
-    assert first['system'] == 'bicubic_vid3oc_x16' and not first['named']
-    assert first['config'] == str(folder / 'bicubic.py')
-    assert first['checkpoint'] is first['self_ensemble'] is None
-    assert (first['scale'], first['parameters']) == (2, 0)
-    assert 0 < first['seconds_per_frame'] < 1
-    assert first['hardware'].endswith(', 1 thread')
-    data = clips['dataset']
-    assert data.pop('gt_crc') != first['dataset'].pop('gt_crc')
-    assert first['dataset']['metadata'] is None
+    assert first.system == 'bicubic_vid3oc_x16' and not first.named
+    assert first.config == str(folder / 'bicubic.py')
+    assert first.checkpoint is first.self_ensemble is None
+    assert (first.scale, first.parameters) == (2, 0)
+    assert 0 < first.seconds_per_frame < 1
+    assert first.hardware.endswith(', 1 thread')
+    assert clips.dataset.gt_crc != first.dataset.gt_crc
+    assert first.dataset.metadata is None
     root = folder / 'second'
-    assert data == dict(
+    assert clips.dataset == DataFacts(
         name='clips',
         gt_folder=str(root / 'val/GT'),
         lr_folder=str(root / 'val/BIx2'),
         annotation=str(root / 'meta_info_val.txt'),
-        metadata=METADATA)
+        metadata=METADATA,
+        gt_crc=clips.dataset.gt_crc)
 
 
 def test_averages_are_the_metrics_of_the_log(folder, bicubic):
     with open(folder / 'a.json') as file:
         logged = json.load(file)
     for result in read_results([str(folder / 'a')]):
-        name = result['dataset']['name']
-        for metric, value in result['metrics'].items():
+        name = result.dataset.name
+        for metric, value in result.metrics.items():
             assert logged[f'{name}/{metric}'] == value
-            for sequence, means in result['sequences'].items():
+            for sequence, means in result.sequences.items():
                 assert logged[f'{name}/{metric}/{sequence}'] == means[metric]
     # no frame before the first
-    assert result['frames']['050'][0]['tOF'] is None
-    assert result['frames']['050'][1]['tOF'] > 0
+    assert result.frames['050'][0]['tOF'] is None
+    assert result.frames['050'][1]['tOF'] > 0
 
 
 def test_tables_are_printed(folder, bicubic):
@@ -178,8 +179,8 @@ def test_tables_are_printed(folder, bicubic):
     result = read_result(str(folder / 'a' / 'first.json'))
     row = next(line for line in lines if line.startswith('| 051 '))
     assert [cell.strip() for cell in row.strip('|').split('|')][:4] == [
-        '051', '7', f'{result["sequences"]["051"]["PSNR"]:.2f}',
-        f'{result["sequences"]["051"]["SSIM"]:.4f}'
+        '051', '7', f'{result.sequences["051"]["PSNR"]:.2f}',
+        f'{result.sequences["051"]["SSIM"]:.4f}'
     ]
     assert any(line.startswith('| Average ') for line in lines)
     assert 'data: no metadata.json' in bicubic
@@ -217,19 +218,19 @@ def test_same_bits_from_two_processes(ensembles):
 
 def test_self_ensemble_is_what_is_tested(folder, ensembles, bicubic):
     result = read_result(str(ensembles[1] / 'first.json'))
-    assert result['self_ensemble'] == dict(spatial=8, temporal=True)
-    assert result['named']
-    assert (result['system'], result['checkpoint'],
-            result['iterations']) == ('DKSAN+', 'iter_115.pth', 115)
-    assert len(result['checkpoint_sha256']) == 64
+    assert result.self_ensemble == dict(spatial=8, temporal=True)
+    assert result.named
+    assert (result.system, result.checkpoint,
+            result.iterations) == ('DKSAN+', 'iter_115.pth', 115)
+    assert len(result.checkpoint_sha256) == 64
     test(folder, 'tiny.py', folder / 'iter_115.pth', '--dataset', 'first',
          '--no-temporal', '--result-dir', folder / 'single')
     assert sorted(os.listdir(folder / 'single')) == ['first.csv', 'first.json']
     single = read_result(str(folder / 'single' / 'first.json'))
-    assert single['self_ensemble'] is None
-    assert single['parameters'] == result['parameters'] > 0
-    assert 'tOF' not in single['metrics']
-    assert single['metrics']['PSNR'] != result['metrics']['PSNR']
+    assert single.self_ensemble is None
+    assert single.parameters == result.parameters > 0
+    assert 'tOF' not in single.metrics
+    assert single.metrics['PSNR'] != result.metrics['PSNR']
     # other systems, one data set
     check_same_data(
         read_results([str(folder / name) for name in ('a', 'two', 'single')]))
@@ -246,7 +247,8 @@ def test_mmagics_own_tool_tests_on_several_sets(folder):
 
 @pytest.mark.parametrize('args, message', [
     (['--save-frames'], '--save-frames needs --result-dir'),
-    (['--save-frames', '0', '--result-dir', 'b'], 'must be at least 1'),
+    (['--save-frames', '0', '--result-dir', 'b'
+      ], "--save-frames: must be a whole number of at least 1, got '0'"),
     (['--out', 'a.txt'], '--out must end in .json'),
 ])
 def test_arguments_that_do_not_fit(monkeypatch, capsys, args, message):

@@ -386,6 +386,10 @@ def test_mmagics_own_tools_run_the_configs(folder):
     ], 'iter_60.pth: the checkpoint must fit'),
     (['train.py', 'bicubic.py'], 'must have a train_dataloader'),
     (['test.py', 'tiny.py'], 'checkpoint must be given'),
+    ([
+        'train.py', 'tiny.py', '--resume', '--cfg-options',
+        'load_from=dksan-lite_x4'
+    ], 'dksan-lite_x4 must hold the state of a training'),
     (['test.py', 'bicubic.py', '{trained}'], "checkpoint must be 'none'"),
     (['train.py', 'tiny.py', '--cfg-options', 'train_cfg.max_iters=abc'
       ], 'train_cfg.max_iters of'),

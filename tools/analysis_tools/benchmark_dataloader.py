@@ -10,7 +10,7 @@ from memory if it suffices: the times are those of decoding, cropping and
 flipping.
 """
 # First: it hides the warnings of what is imported next.
-from dksan_mm.cli import DictAction, add_debug_argument, run_tool
+from dksan_mm.cli import DictAction, add_debug_argument, run_tool, whole_number
 
 # isort: split
 import argparse
@@ -34,35 +34,37 @@ from dksan_mm.utils.benchmark import (alternate, hardware, make_table, number,
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Measure how fast training data are loaded')
-    parser.add_argument('config', help='training config')
+    parser.add_argument('config', help='train config file path')
     parser.add_argument(
         '--data-root',
         nargs='+',
         default=[None],
-        help="data sets of a converter. Default: the config's")
+        help='folders of data sets that a converter made, which are compared. '
+        "Default: the config's")
     parser.add_argument(
         '--workers',
-        type=int,
+        type=whole_number(0),
         default=0,
         help='processes of the data loader; 0 loads in this process, without '
         'a data loader. Default: 0')
     parser.add_argument(
-        '--samples', type=int, default=64, help='in a round. Default: 64')
+        '--samples',
+        type=whole_number(),
+        default=64,
+        help='samples that are loaded in a round. Default: 64')
     parser.add_argument(
-        '--repeat', type=int, default=5, help='rounds. Default: 5')
-    parser.add_argument('--out', help='file for the results, .json')
+        '--repeat',
+        type=whole_number(),
+        default=5,
+        help='number of rounds. Default: 5')
+    parser.add_argument('--out', help='JSON file to write the results to')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         help='override settings of the config')
     add_debug_argument(parser)
-    args = parser.parse_args()
-    for name, least in (('workers', 0), ('samples', 1), ('repeat', 1)):
-        if getattr(args, name) < least:
-            parser.error(f'--{name} must be at least {least}, got '
-                         f'{getattr(args, name)}')
-    return args
+    return parser.parse_args()
 
 
 class Contestant:

@@ -22,8 +22,8 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         choices=NETS,
         default=NETS[0],
-        help='backbone; default: %(default)s, which tools/test.py measures '
-        'with')
+        help='network whose weights to fetch; default: %(default)s, which '
+        'tools/test.py --lpips uses')
     add_debug_argument(parser)
     return parser.parse_args()
 

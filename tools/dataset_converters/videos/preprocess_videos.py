@@ -9,7 +9,7 @@ layout that configs/dksan_vid3oc_x16.py reads, at any scale.
 import argparse
 import os.path as osp
 
-from dksan_mm.cli import run_tool
+from dksan_mm.cli import run_tool, whole_number
 from dksan_mm.cli.convert import add_arguments, convert_or_check
 from dksan_mm.datasets.splits import (Splits, expand, limit, named_splits,
                                       split_by_file, split_by_ratio)
@@ -32,34 +32,38 @@ def parse_args() -> argparse.Namespace:
         '--val-ratio',
         type=float,
         default=0.25,
-        help='part of --videos to validate on: the last ones, or the end of '
-        'a single one. Default: 0.25')
+        help='fraction of --videos to validate on: the last videos, or the '
+        'end of a single one. Default: 0.25')
     split.add_argument(
         '--val-count',
         type=int,
-        help='number of --videos to validate on, the last ones; a single '
-        'one is split in time')
+        help='number of --videos to validate on, from the last one back; a '
+        'single video is split in time')
     split.add_argument(
         '--val-file',
-        help='split file that names those of --videos to validate on')
+        help='split file with the names of the videos, among --videos, to '
+        'validate on')
     parser.add_argument(
         '--train',
         nargs='+',
         default=[],
-        help='instead of --videos: those to train on')
+        help='videos to train on, given with --val instead of --videos')
     parser.add_argument(
         '--val',
         nargs='+',
         default=[],
-        help='instead of --videos: those to validate and test on')
+        help='videos to validate and test on, given with --train instead of '
+        '--videos')
     parser.add_argument(
         '--max-frames',
-        type=int,
-        help='train on the first so many frames of each. Default: all')
+        type=whole_number(),
+        help='train on this many frames of each video, from its first on. '
+        'Default: all')
     parser.add_argument(
         '--max-val-frames',
-        type=int,
-        help='validate and test on the first so many. Default: all')
+        type=whole_number(),
+        help='validate and test on this many frames of each video, from its '
+        'first on. Default: all')
     add_arguments(parser)
     args = parser.parse_args()
     if bool(args.videos) == bool(args.train or args.val) and not args.check:
