@@ -4,7 +4,6 @@ import os.path as osp
 
 import av
 import cv2
-import mmcv
 import numpy as np
 import skimage
 from PIL import Image
@@ -112,15 +111,15 @@ def write_dataset(folder, splits, scale=2, size=(16, 24), gain=1., seed=0):
         lines = []
         for sequence, frames in sequences.items():
             coarse = rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)
-            scene = mmcv.imresize(coarse, (width + frames, height))
+            scene = cv2.resize(coarse, (width + frames, height))
             for t in range(frames):
                 hr = np.ascontiguousarray(scene[:, t:t + width])
                 lr = hr.reshape(size[0], scale, size[1], scale, 3)
                 lr = (lr.mean((1, 3)) * gain).round().astype(np.uint8)
                 for kind, image in (('GT', hr), (f'BIx{scale}', lr)):
-                    mmcv.imwrite(
-                        image,
-                        str(folder / split / kind / sequence / f'{t:08d}.png'))
+                    write_image(
+                        folder / split / kind / sequence / f'{t:08d}.png',
+                        image)
             lines.append(f'{sequence} {frames}\n')
         (folder / f'meta_info_{split}.txt').write_text(''.join(lines))
 

@@ -493,6 +493,9 @@ def backward(grad_out: Tensor, x: Tensor, weight: Tensor,
     :func:`torch.use_deterministic_algorithms` the gradient of x is, too; then
     a NaN or an infinity in ``grad_out`` or ``weight`` makes all of it NaN.
 
+    A NaN or an infinity in ``x`` or ``grad_out`` makes the gradient of all
+    cells of its channel's scope NaN, not only that of the cells it meets.
+
     Raises:
         RuntimeError: As for :func:`forward`.
     """

@@ -80,7 +80,7 @@ class TestShortCopy:
         assert not torch.equal(out, out.bfloat16().float())
 
     def test_of_a_self_ensemble(self):
-        net = SelfEnsemble(make_model('backbone').generator)
+        net = SelfEnsemble(make_model('dksan-plain').generator)
         assert has_short_copy(net)
         short = short_copy(net, torch.bfloat16)
         assert short.generator.fuse.weight.dtype == torch.bfloat16

@@ -17,12 +17,6 @@ def test_equals_matlab(size, scale):
     np.testing.assert_allclose(out, expected, rtol=0, atol=1e-3)
 
 
-def test_takes_the_middle_frame():
-    x = torch.rand(2, 5, 3, 4, 3)
-    upsample = BicubicUpsampler(4)
-    torch.testing.assert_close(upsample(x), upsample(x[:, 2]))
-
-
 def test_restorer_has_no_parameters():
     assert not list(Bicubic().parameters())
 

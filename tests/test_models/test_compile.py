@@ -2,19 +2,10 @@
 import pytest
 import torch
 import torch._inductor.config
+from tiny_networks import make_network, randomise
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from dksan_mm.models import DKSANNet
 from dksan_mm.ops import DeformKernelConv2dPack
-
-
-def randomise(module):
-    """Give zero-initialised convolutions something to do."""
-    torch.manual_seed(0)
-    for parameter in module.parameters():
-        if parameter.eq(0).all():
-            torch.nn.init.normal_(parameter, std=.1)
-    return module
 
 
 @pytest.fixture(autouse=True)
@@ -55,23 +46,14 @@ def assert_compiles(module, shapes, dynamic, backend='inductor'):
 
 
 def tiny_network(num_blocks):
-    return randomise(
-        DKSANNet(
-            mid_channels=4,
-            num_frames=3,
-            num_blocks=num_blocks,
-            num_extraction_blocks=1,
-            num_align_layers=1,
-            num_dksa_layers=1,
-            deform_groups=2,
-            reduction=2))
+    return make_network('dksan', num_blocks=num_blocks).train()
 
 
 @pytest.mark.parametrize('dynamic, backend', [(False, 'inductor'),
                                               (True, 'inductor'),
                                               (True, 'aot_eager')])
 def test_layer(dynamic, backend):
-    layer = randomise(DeformKernelConv2dPack(8, 8, 3, padding=1))
+    layer = randomise(DeformKernelConv2dPack(8, 8, 3, padding=1)).train()
     layer.conv_offset.to(memory_format=torch.channels_last)
     shapes = [(2, 8, 9, 7), (2, 8, 11, 12)]
     assert_compiles(layer, shapes[:1 + dynamic], dynamic, backend)

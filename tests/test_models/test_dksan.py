@@ -5,7 +5,7 @@ from mmagic.datasets.transforms import MATLABLikeResize
 from mmagic.registry import MODELS
 from mmagic.structures import DataSample
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
-from test_models.test_dksan_net import TINY
+from tiny_networks import DKSAN as TINY
 
 from dksan_mm.models import DKSAN
 from dksan_mm.models.dksan import restore_clip

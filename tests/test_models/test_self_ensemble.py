@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_networks import make_network
 from torch import nn
 
 from dksan_mm.evaluation import SelfEnsembleHook
-from dksan_mm.models import BicubicUpsampler, DKSANNet, SelfEnsemble
+from dksan_mm.models import BicubicUpsampler, SelfEnsemble
 from dksan_mm.utils.benchmark import peak_allocation
 
 SYMMETRIES = [
@@ -152,15 +153,7 @@ def test_memory_is_a_sum_and_a_result():
 
 def test_hook_wraps_for_the_test_alone():
     """Before and after it a checkpoint fits, and weights are the same ones."""
-    net = DKSANNet(
-        mid_channels=8,
-        num_frames=3,
-        num_blocks=(1, ),
-        num_extraction_blocks=1,
-        num_align_layers=1,
-        deform_groups=2,
-        num_dksa_layers=1,
-        reduction=2)
+    net = make_network('dksan')
     restorer = nn.Module()
     restorer.generator = net
     runner = SimpleNamespace(model=restorer)

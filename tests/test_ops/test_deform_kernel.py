@@ -1,26 +1,18 @@
-"""The operator: values, gradients, types, layouts and errors, on each of the
-CPU's backends. What is particular to one has a file of its own."""
+"""The operator's contract: values, gradients, types, layouts and errors, on
+each backend. What is particular to one has a file of its own."""
 import itertools
 import math
-import shutil
 
 import pytest
 import torch
-from cases import (CASES, TOLERANCE, channels_last, golden_case, gradients,
-                   random_inputs, strided, transposed)
+from cases import (CASES, TOLERANCE, assert_close, backward, channels_last,
+                   exact_gradients, golden_case, gradients, random_inputs,
+                   run_on, strided, transposed)
 from torch.autograd import forward_ad
 
-from dksan_mm.ops import backends, deform_kernel_conv2d, use_backend
+from dksan_mm.ops import deform_kernel_conv2d
 
-
-@pytest.fixture(params=['portable', 'cpp'], autouse=True)
-def backend(request):
-    """Run each test on the portable backend and on the C++ one."""
-    if request.param not in backends():
-        assert shutil.which('c++') is None, 'there is a compiler: build it'
-        pytest.skip('no C++ compiler')
-    with use_backend(request.param):
-        yield request.param
+pytestmark = run_on('portable', 'cpp', 'triton')
 
 
 def bilinear(plane, y, x):
@@ -61,28 +53,37 @@ def nested_loops(x, weight, kernel_offset, offset, bias, kernel_size, stride,
     return out + bias[:, None, None]
 
 
-def test_smoke():
-    inputs, kwargs = random_inputs(dtype=torch.float32)
-    assert deform_kernel_conv2d(**inputs, **kwargs).shape == (2, 6, 4, 7)
-
-
 @pytest.mark.parametrize('name', CASES)
 def test_golden(name):
     assert len(CASES) == 12
     inputs, kwargs, case = golden_case(name)
-    out, grads = gradients(inputs, kwargs, case['grad_out'])
-    torch.testing.assert_close(out, case['out'], rtol=0, atol=1e-10)
-    for key, grad in grads.items():
-        torch.testing.assert_close(
-            grad, case[f'grad_{key}'], rtol=0, atol=1e-10)
+    assert_close(
+        gradients(inputs, kwargs, case['grad_out']), (case['out'], {
+            key: case[f'grad_{key}']
+            for key in inputs
+        }))
 
 
 @pytest.mark.parametrize('with_offset', [True, False])
-def test_matches_oracle(with_offset):
-    inputs, kwargs = random_inputs(with_offset=with_offset)
+def test_matches_oracle(with_offset, make_inputs):
+    inputs, kwargs = make_inputs(with_offset=with_offset)
     torch.testing.assert_close(
         deform_kernel_conv2d(**inputs, **kwargs),
         nested_loops(**inputs, **kwargs))
+
+
+def test_without_offset_and_bias(make_inputs):
+    inputs, kwargs = make_inputs(with_offset=False)
+    zeros = torch.zeros_like(make_inputs()[0]['offset'])
+    expected, expected_grads = gradients(
+        dict(inputs, offset=zeros, bias=torch.zeros(6, dtype=torch.float64)),
+        kwargs)
+    inputs['bias'] = None
+    out, grads = gradients(inputs, kwargs)
+    torch.testing.assert_close(out, expected)
+    for key in ('x', 'weight', 'kernel_offset'):
+        torch.testing.assert_close(grads[key], expected_grads[key])
+    assert backward(torch.ones_like(out), inputs, kwargs)[3].shape == (0, )
 
 
 def test_zero_offsets_equal_conv2d():
@@ -103,7 +104,7 @@ def test_zero_offsets_equal_conv2d():
 
 
 @pytest.mark.parametrize('with_offset', [True, False])
-def test_gradcheck(with_offset):
+def test_gradcheck(with_offset, backend):
     inputs, kwargs = random_inputs(
         n=1,
         c=2,
@@ -120,11 +121,13 @@ def test_gradcheck(with_offset):
         for value in inputs.values()
     ]
     assert torch.autograd.gradcheck(
-        lambda *args: deform_kernel_conv2d(*args, **kwargs), tensors)
+        lambda *args: deform_kernel_conv2d(*args, **kwargs),
+        tensors,
+        fast_mode=backend == 'triton')
 
 
-def test_gradients_where_asked():
-    inputs, kwargs = random_inputs()
+def test_gradients_where_asked(make_inputs):
+    inputs, kwargs = make_inputs()
     inputs['weight'].requires_grad_()
     deform_kernel_conv2d(**inputs, **kwargs).sum().backward()
     assert inputs['weight'].grad is not None and inputs['x'].grad is None
@@ -141,73 +144,126 @@ def test_slope_at_whole_positions_is_towards_larger_ones():
     assert kernel_offset.grad[0, 1, 0].tolist() == [90., 180., 360., 720.]
 
 
+@pytest.mark.parametrize('key, axis', [('offset', 0), ('kernel_offset', 1)])
 @pytest.mark.parametrize(
     'value',
     [float('nan'), float('inf'), -float('inf'), 1e30, -1., -7.5])
-def test_positions_outside_read_zero_and_send_no_gradient(value):
-    inputs, kwargs = random_inputs(n=1, padding=(0, 0), stride=(1, 1))
+def test_positions_outside_read_zero_and_send_no_gradient(value, key, axis):
+    inputs, kwargs = random_inputs(
+        n=1,
+        h=3,
+        w=4,
+        scope=(2, 2),
+        groups=1,
+        kernel_size=(1, 2),
+        padding=(0, 0),
+        stride=(1, 1))
     inputs['offset'].zero_()
-    inputs['offset'][0, 0, 0, 0] = value  # tap 0, dy, first pixel
-    grad_out = torch.zeros(1, 6, *inputs['offset'].shape[-2:])
+    # tap 0, first pixel, one axis: at 0 there, whether image or scope
+    inputs[key][0, axis, 0, 0] = value
+    grad_out = torch.zeros(1, 6, 3, 2, dtype=torch.float64)
     grad_out[..., 0, 0] = 1
-    out, grads = gradients(inputs, kwargs, grad_out.double())
+    out, grads = gradients(inputs, kwargs, grad_out)
     assert out.isfinite().all()
     assert all(grad.isfinite().all() for grad in grads.values())
     assert grads['offset'][0, :2, 0, 0].eq(0).all()
+    assert grads['kernel_offset'][0, :2, 0, 0].eq(0).all()
     assert grads['x'][0, :, 0, 0].eq(0).all()
+    assert grads['x'][0, :, 0, 2].ne(0).any()  # tap 1 does
     # the same without tap 0
-    inputs['kernel_offset'].unflatten(1, (2, 6, 2))[0, :, 0, :, 0, 0] = 99
-    expected = deform_kernel_conv2d(**inputs, **kwargs)
-    torch.testing.assert_close(out[..., 0, 0], expected[..., 0, 0])
+    inputs['kernel_offset'][0, :2, 0, 0] = 99
+    inputs['offset'][0, :2, 0, 0] = 0
+    torch.testing.assert_close(out, exact_gradients(inputs, kwargs)[0])
 
 
 @pytest.mark.parametrize('dtype', TOLERANCE)
-def test_dtypes(dtype):
-    inputs, kwargs = random_inputs(dtype=dtype, seed=1)
-    out, grads = gradients(inputs, kwargs, torch.ones(2, 6, 4, 7, dtype=dtype))
-    exact = {key: value.double() for key, value in inputs.items()}
-    expected, expected_grads = gradients(
-        exact, kwargs, torch.ones(2, 6, 4, 7, dtype=torch.float64))
+def test_dtypes(dtype, make_inputs):
+    inputs, kwargs = make_inputs(dtype=dtype, seed=1)
+    out, grads = gradients(inputs, kwargs)
     assert out.dtype == dtype
-    torch.testing.assert_close(out.double(), expected, **TOLERANCE[dtype])
+    assert all(grad.dtype == dtype for grad in grads.values())
+    assert_close((out, grads), exact_gradients(inputs, kwargs),
+                 TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize('dtypes', [
+    dict(x=torch.bfloat16, kernel_offset=torch.bfloat16),
+    dict(weight=torch.bfloat16, offset=torch.float16),
+    dict(x=torch.float16, bias=torch.float64),
+    dict(weight=torch.float64),
+])
+def test_mixed_dtypes(dtypes, make_inputs):
+    """Computed in the widest type given, at least float32."""
+    inputs, kwargs = make_inputs(dtype=torch.float32, seed=2)
+    for key, dtype in dtypes.items():
+        inputs[key] = inputs[key].to(dtype)
+    out, grads = gradients(inputs, kwargs)
+    expected, expected_grads = exact_gradients(inputs, kwargs)
+    torch.testing.assert_close(out.double(), expected, **TOLERANCE[out.dtype])
+    assert out.dtype == inputs['x'].dtype
     for key, grad in grads.items():
+        dtype = inputs[key].dtype
         assert grad.dtype == dtype
-        torch.testing.assert_close(grad.double(), expected_grads[key],
-                                   **TOLERANCE[dtype])
-
-
-def test_mixed_dtypes():
-    inputs, kwargs = random_inputs(dtype=torch.float32)
-    inputs['x'] = inputs['x'].bfloat16()
-    _, grads = gradients(inputs, kwargs,
-                         torch.ones(2, 6, 4, 7, dtype=torch.bfloat16))
-    assert {
-        key: grad.dtype
-        for key, grad in grads.items()
-    } == {
-        key: value.dtype
-        for key, value in inputs.items()
-    }
+        # as well as its own type can tell, and no worse
+        torch.testing.assert_close(
+            grad.double(), expected_grads[key],
+            **TOLERANCE.get(dtype, dict(rtol=0, atol=1e-10)))
 
 
 @pytest.mark.parametrize('layout', [channels_last, strided, transposed])
-def test_noncontiguous(layout):
-    inputs, kwargs = random_inputs()
-    expected, expected_grads = gradients(inputs, kwargs,
-                                         torch.ones(2, 6, 4, 7).double())
+def test_noncontiguous(layout, make_inputs):
+    inputs, kwargs = make_inputs()
+    expected, expected_grads = exact_gradients(inputs, kwargs)
     inputs = {key: value.requires_grad_() for key, value in inputs.items()}
     images = {
         key: layout(value) if value.dim() == 4 else value
         for key, value in inputs.items()
     }
     out = deform_kernel_conv2d(**images, **kwargs)
-    is_channels_last = out.is_contiguous(memory_format=torch.channels_last)
-    assert is_channels_last == (layout is channels_last)
+    memory_format = torch.contiguous_format
+    if layout is channels_last:
+        memory_format = torch.channels_last
+    assert out.is_contiguous(memory_format=memory_format)
     torch.testing.assert_close(out, expected)
     # a gradient in another layout, and the output changed in place
     torch.nn.functional.leaky_relu_(out, 1.).sum().backward()
     for key, grad in expected_grads.items():
         torch.testing.assert_close(inputs[key].grad, grad)
+    grads = backward(layout(torch.ones_like(out)), images, kwargs)
+    for key, grad in zip(('x', 'weight', 'kernel_offset', 'offset'), grads):
+        torch.testing.assert_close(grad, expected_grads[key])
+        assert grad.is_contiguous(memory_format=memory_format)
+
+
+def test_layouts_of_offsets(make_inputs):
+    """Offsets as halves of one channels-last tensor, as a layer makes them."""
+    inputs, kwargs = make_inputs(h=9, w=11)
+    expected = exact_gradients(inputs, kwargs)
+    joint = channels_last(
+        torch.cat((inputs['offset'], inputs['kernel_offset']), 1))
+    inputs['offset'], inputs['kernel_offset'] = joint.tensor_split(
+        [inputs['offset'].shape[1]], 1)
+    # clone() in gradients() would make them contiguous again
+    leaves = {key: value.requires_grad_() for key, value in inputs.items()}
+    out = deform_kernel_conv2d(**leaves, **kwargs)
+    grads = torch.autograd.grad(out.sum(), list(leaves.values()))
+    assert_close((out, dict(zip(leaves, grads))), expected)
+    assert grads[2].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize('size', [(5, 1), (1, 5), (1, 1)])
+def test_offsets_one_pixel_wide(size):
+    """A dimension of one has any stride, also in a contiguous tensor."""
+    x = torch.randn(2, 3, *size)
+    weight = torch.randn(3, 1, 4, 4)
+    offsets = torch.randn(2, 36, *size[::-1]).transpose(2, 3).chunk(2, 1)
+    expected = deform_kernel_conv2d(
+        x,
+        weight,
+        *(torch.empty(tensor.shape).copy_(tensor) for tensor in offsets),
+        padding=1)
+    out = deform_kernel_conv2d(x, weight, *offsets, padding=1)
+    torch.testing.assert_close(out, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 5)])
@@ -221,38 +277,33 @@ def test_output_can_be_changed_in_place(size):
     assert kernel_offset.grad.isfinite().all()
 
 
-def test_autocast(backend):
+def test_autocast(make_inputs):
     """Computed in float32 all the same, and returned as x is."""
-    inputs, kwargs = random_inputs(dtype=torch.float32)
-    expected, expected_grads = gradients(inputs, kwargs,
-                                         torch.ones(2, 6, 4, 7))
-    with torch.autocast('cpu', dtype=torch.bfloat16):
-        out, grads = gradients(inputs, kwargs, torch.ones(2, 6, 4, 7))
+    inputs, kwargs = make_inputs(dtype=torch.float32)
+    expected, expected_grads = gradients(inputs, kwargs)
+    with torch.autocast(inputs['x'].device.type, dtype=torch.bfloat16):
+        out, grads = gradients(inputs, kwargs)
     torch.testing.assert_close(out, expected, rtol=0, atol=0)
     torch.testing.assert_close(grads, expected_grads, rtol=1e-6, atol=1e-6)
 
 
-def op_arguments(requires_grad=False, **kwargs):
-    """Return the positional arguments of the op."""
-    inputs, geometry = random_inputs(**kwargs)
+@pytest.mark.parametrize('change, layout', [
+    (dict(), torch.clone),
+    (dict(), channels_last),
+    (dict(with_offset=False), torch.clone),
+    (dict(dtype=torch.float32, groups=1, stride=(1, 1)), torch.clone),
+    (dict(dtype=torch.bfloat16, n=1), torch.clone),
+])
+def test_opcheck(change, layout, make_inputs):
+    inputs, kwargs = make_inputs(**change)
+    inputs['x'] = layout(inputs['x'])
     tensors = [
-        None if value is None else value.requires_grad_(requires_grad)
+        None if value is None else value.requires_grad_()
         for value in inputs.values()
     ]
-    return [*tensors, *geometry.values()]
-
-
-@pytest.mark.parametrize('change', [
-    dict(),
-    dict(with_offset=False),
-    dict(dtype=torch.float32, groups=1, stride=(1, 1)),
-    dict(dtype=torch.bfloat16, n=1),
-])
-def test_opcheck(change):
-    args = op_arguments(requires_grad=True, **change)
     torch.library.opcheck(torch.ops.dksan_mm.deform_kernel_conv2d.default,
-                          args)
-    x, weight, kernel_offset, offset, _, *geometry = args
+                          (*tensors, *kwargs.values()))
+    x, weight, kernel_offset, offset, _ = tensors
     grad_out = torch.randn(*x.shape[:2], *kernel_offset.shape[-2:])
     tensors = [
         None if tensor is None else tensor.detach()
@@ -261,26 +312,28 @@ def test_opcheck(change):
     for mask in ([True] * 4, [False, True, True, offset is not None]):
         torch.library.opcheck(
             torch.ops.dksan_mm.deform_kernel_conv2d_backward.default,
-            [*tensors, *geometry, mask])
+            (*tensors, *kwargs.values(), mask))
 
 
-def test_gradients_left_out_are_empty():
-    x, weight, kernel_offset, offset, _, *geometry = op_arguments()
-    args = torch.ones(2, 6, 4, 7).to(x), x, weight, kernel_offset, offset
-    backward = torch.ops.dksan_mm.deform_kernel_conv2d_backward
-    whole = backward(*args, *geometry, [True] * 4)
-    for left_out in range(4):
-        mask = [i != left_out for i in range(4)]
-        grads = backward(*args, *geometry, mask)
-        for grad, expected, wanted in zip(grads, whole, mask):
-            if wanted:
-                torch.testing.assert_close(grad, expected)
-            else:
-                assert grad.shape == (0, )
+@pytest.mark.parametrize(
+    'mask', [tuple(i != left_out for i in range(4))
+             for left_out in range(4)] + [(True, False, False, False),
+                                          (False, ) * 4])
+def test_gradients_left_out_are_empty(mask, make_inputs):
+    inputs, kwargs = make_inputs()
+    out, expected = exact_gradients(inputs, kwargs)
+    grads = backward(torch.ones_like(out), inputs, kwargs, mask)
+    for grad, key, wanted in zip(grads,
+                                 ('x', 'weight', 'kernel_offset', 'offset'),
+                                 mask):
+        if wanted:
+            torch.testing.assert_close(grad, expected[key])
+        else:
+            assert grad.shape == (0, ) and grad.dtype == torch.float64
 
 
-def test_no_gradient_of_second_order():
-    inputs, kwargs = random_inputs()
+def test_no_gradient_of_second_order(make_inputs):
+    inputs, kwargs = make_inputs()
     x = inputs.pop('x').requires_grad_()
     out = deform_kernel_conv2d(x, **inputs, **kwargs)
     grad, = torch.autograd.grad(out.square().sum(), x, create_graph=True)
@@ -288,16 +341,17 @@ def test_no_gradient_of_second_order():
         grad.sum().backward()
 
 
-def test_empty():
-    inputs, kwargs = random_inputs(n=0)
-    out, grads = gradients(inputs, kwargs, torch.ones(0, 6, 4, 7).double())
-    assert out.shape == (0, 6, 4, 7)
-    assert grads['weight'].eq(0).all()
-    assert grads['x'].shape == inputs['x'].shape
+def test_empty(make_inputs):
+    inputs, kwargs = make_inputs(n=0)
+    out, grads = gradients(inputs, kwargs)
+    assert out.shape == (0, 6, *inputs['offset'].shape[-2:])
+    for key, grad in grads.items():
+        assert grad.shape == inputs[key].shape
+        assert grad.eq(0).all()
 
 
-def test_batch_equals_its_parts():
-    inputs, kwargs = random_inputs(n=3)
+def test_batch_equals_its_parts(make_inputs):
+    inputs, kwargs = make_inputs(n=3)
     whole = deform_kernel_conv2d(**inputs, **kwargs)
     for i in range(3):
         part = {
@@ -315,23 +369,24 @@ def test_blocks_join(monkeypatch, backend):
     if backend != 'portable':
         pytest.skip('only the portable backend has blocks of any size')
     inputs, kwargs = random_inputs()
-    expected = gradients(inputs, kwargs, torch.ones(2, 6, 4, 7).double())
+    expected = gradients(inputs, kwargs)
     monkeypatch.setattr('dksan_mm.ops._reference._BLOCK_BYTES_CPU', 5 * 6 * 8)
-    torch.testing.assert_close(
-        gradients(inputs, kwargs,
-                  torch.ones(2, 6, 4, 7).double()), expected)
+    torch.testing.assert_close(gradients(inputs, kwargs), expected)
 
 
-def test_nan_in_the_image_stays_local():
-    inputs, kwargs = random_inputs(padding=(0, 0), stride=(1, 1))
+@pytest.mark.parametrize('layout', [torch.clone, channels_last])
+@pytest.mark.parametrize('stride', [(1, 1), (2, 1)])
+def test_nan_in_the_image_stays_local(layout, stride, make_inputs):
+    inputs, kwargs = make_inputs(padding=(0, 0), stride=stride)
     for key in ('kernel_offset', 'offset'):
         inputs[key].zero_()
     clean = deform_kernel_conv2d(**inputs, **kwargs)
     inputs['x'][0, :, 0, 0] = float('nan')
+    inputs['x'] = layout(inputs['x'])
     out = deform_kernel_conv2d(**inputs, **kwargs)
     assert out[0, :, 0, 0].isnan().all()
-    torch.testing.assert_close(out[0, :, 1:], clean[0, :, 1:])
-    torch.testing.assert_close(out[1], clean[1])
+    out[0, :, 0, 0] = clean[0, :, 0, 0]
+    torch.testing.assert_close(out, clean, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
@@ -341,7 +396,7 @@ def test_inference_memory(backend, layout, dtype):
     """Beside the input, for C = 128 and K = 9: with the C++ kernels the
     output, and a copy of an input that is not channels-last; with the
     portable backend four times a float32 input."""
-    if backend == 'portable' and dtype != torch.float32:
+    if backend == 'triton' or backend != 'cpp' and dtype != torch.float32:
         pytest.skip('no bound is claimed')
     inputs, kwargs = random_inputs(
         n=1,
@@ -395,10 +450,16 @@ def test_inference_memory(backend, layout, dtype):
     (dict(dilation=1.5), r'dilation must be an integer.* got 1.5'),
     (dict(kernel_size=(3, 2, 1)), r'kernel_size must .* got \(3, 2, 1\)'),
     (dict(offset=torch.zeros(2, 12, 4, 7, device='meta')),
-     r'offset must be on the device of x, cpu, got meta'),
+     r'offset must be on the device of x, .*, got meta'),
 ])
 def test_exception(change, message):
     inputs, kwargs = random_inputs(dtype=torch.float32)
+    change = {
+        key:
+        value.to(inputs['x'].device)
+        if isinstance(value, torch.Tensor) and not value.is_meta else value
+        for key, value in change.items()
+    }
     with pytest.raises(ValueError, match=message):
         deform_kernel_conv2d(**{**inputs, **kwargs, **change})
 
@@ -417,9 +478,9 @@ def test_type_exception(change, message):
 
 
 @pytest.mark.parametrize('name', ['x', 'weight', 'kernel_offset', 'offset'])
-def test_forward_mode_is_refused(name):
+def test_forward_mode_is_refused(name, make_inputs):
     """Tangents must not be lost silently: zeros would be the result."""
-    inputs, kwargs = random_inputs()
+    inputs, kwargs = make_inputs()
 
     def function(value):
         return deform_kernel_conv2d(**{**inputs, name: value}, **kwargs)
@@ -441,8 +502,14 @@ def test_forward_mode_is_refused(name):
             torch.autograd.grad(out, leaf, dual)
 
 
-def test_bias_gradient_is_summed_in_the_widest_type():
-    inputs, kwargs = random_inputs()
+def test_gradient_of_another_shape(make_inputs):
+    inputs, kwargs = make_inputs(dtype=torch.float32)
+    with pytest.raises(ValueError, match='grad_out must have shape'):
+        backward(torch.zeros(2, 6, 4, 6), inputs, kwargs)
+
+
+def test_bias_gradient_is_summed_in_the_widest_type(make_inputs):
+    inputs, kwargs = make_inputs()
     bias = torch.zeros(6, dtype=torch.float32, requires_grad=True)
     out = deform_kernel_conv2d(**dict(inputs, bias=bias), **kwargs)
     assert out.dtype == torch.float64
@@ -470,7 +537,7 @@ def test_kink_of_the_scope():
 
 
 @pytest.mark.parametrize('value', [math.nan, math.inf])
-def test_what_is_not_finite_stays_where_it_is_read(value):
+def test_what_is_not_finite_stays_where_it_is_read(value, backend):
     """A scope cell that no tap reads, and its gradient."""
     x = torch.rand(1, 2, 3, 4, requires_grad=True)
     weight = torch.rand(2, 1, 4, 4)
@@ -489,5 +556,7 @@ def test_what_is_not_finite_stays_where_it_is_read(value):
     # four pixels read it, three of them with a weight of zero
     assert (~out.isfinite()).sum() == 4
     grad, = torch.autograd.grad(out.sum(), weight)
-    assert (~grad.isfinite()).sum() == 4
     assert (~grad[1, 0, 1:3, 1:3].isfinite()).all()
+    # Triton's sum over the cells is a product of matrices
+    cells = 16 if backend == 'triton' else 4
+    assert (~grad.isfinite()).sum() == cells and grad[0].isfinite().all()

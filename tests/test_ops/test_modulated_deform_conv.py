@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 import torchvision
+from cases import TOLERANCE, channels_last, run_on, transposed
 from mmagic.models.editors.basicvsr_plusplus_net.basicvsr_plusplus_net import \
     SecondOrderDeformableAlignment
 from mmagic.models.editors.edvr.edvr_net import ModulatedDCNPack
@@ -14,19 +15,13 @@ from mmcv.ops import ModulatedDeformConv2d
 from mmcv.ops import modulated_deform_conv2d as mmcv_function
 
 from dksan_mm.models.dkc_align import GuidedDeformConv
-from dksan_mm.ops import (accelerate, backends, modulated_deform_conv2d,
-                          use_backend)
+from dksan_mm.ops import accelerate, modulated_deform_conv2d, use_backend
 
+pytestmark = run_on('cpp', 'mmcv')
 TENSORS = ('x', 'offset', 'mask', 'weight', 'bias')
 # every size unequal; the output is (5, 4)
 GEOMETRY = dict(
     stride=(2, 1), padding=(2, 0), dilation=(1, 2), groups=2, deform_groups=3)
-# of a result computed in float32 from inputs rounded to the type
-TOLERANCE = {
-    torch.float32: dict(rtol=1e-5, atol=1e-5),
-    torch.bfloat16: dict(rtol=2**-7, atol=2**-7),
-    torch.float16: dict(rtol=2**-10, atol=2**-10),
-}
 
 
 def random_inputs(dtype=torch.float32, n=2, seed=0):
@@ -55,15 +50,6 @@ def expected_of(inputs):
         name: value.double()
         for name, value in inputs.items()
     })
-
-
-@pytest.fixture(params=['cpp', 'mmcv'], autouse=True)
-def backend(request):
-    """Run on each backend, tests of none in particular included."""
-    if request.param not in backends('modulated_deform_conv2d'):
-        pytest.skip(f'no backend {request.param} here')
-    with use_backend(request.param):
-        yield request.param
 
 
 def calls_of(event, function):
@@ -281,14 +267,6 @@ def test_equals_torchvision():
             deform_groups=3),
         torchvision.ops.deform_conv2d(
             x, offset, weight, None, (2, 1), (2, 0), (1, 2), mask=mask))
-
-
-def channels_last(x):
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def transposed(x):
-    return x.mT.contiguous().mT
 
 
 @pytest.mark.parametrize('layout', [channels_last, transposed])

@@ -1,58 +1,20 @@
-"""The Triton backend, on a GPU if there is one, else by the interpreter."""
+"""What is particular to the Triton kernels, on a GPU if there is one, else by
+the interpreter."""
 import os
 import subprocess
 import sys
 
 import pytest
 import torch
-from cases import (CASES, TOLERANCE, channels_last, golden_case, gradients,
-                   random_inputs, strided, transposed)
+from cases import (SMALL, TOLERANCE, assert_close, backward, channels_last,
+                   exact_gradients, gradients, random_inputs, run_on)
 
-from dksan_mm.ops import _triton, deform_kernel_conv2d, use_backend
+from dksan_mm.ops import _triton, deform_kernel_conv2d
 
+pytestmark = run_on('triton')
 needs_cuda = pytest.mark.skipif(
     not torch.cuda.is_available(), reason='needs a GPU')
-# few taps: the interpreter is slow
-SMALL = dict(h=6, kernel_size=(1, 2), padding=(0, 2))
 OUT = (2, 6, 3, 7)
-OTHERS = ('x', 'weight', 'kernel_offset', 'offset')
-
-
-@pytest.fixture(autouse=True)
-def backend():
-    with use_backend('triton'):
-        yield
-
-
-@pytest.fixture
-def device():
-    return 'cuda' if torch.cuda.is_available() else 'cpu'
-
-
-def to(inputs, *args):
-    return {
-        key: None if value is None else value.to(*args)
-        for key, value in inputs.items()
-    }
-
-
-def exact_gradients(inputs, kwargs, grad_out):
-    """Return those of the portable backend in float64."""
-    with use_backend('portable'):
-        return gradients(
-            {
-                key: value.double()
-                for key, value in inputs.items() if value is not None
-            }, kwargs, grad_out.double())
-
-
-def assert_close(result, expected, tolerance=dict(rtol=0, atol=1e-10)):
-    (out, grads), (expected_out, expected_grads) = result, expected
-    torch.testing.assert_close(out.double(), expected_out, **tolerance)
-    assert grads.keys() == expected_grads.keys()
-    for key, grad in grads.items():
-        torch.testing.assert_close(grad.double(), expected_grads[key],
-                                   **tolerance)
 
 
 def tiny_tiles(monkeypatch):
@@ -67,186 +29,17 @@ def tiny_tiles(monkeypatch):
     monkeypatch.setattr(_triton, '_MOST_PARTS', 2)
 
 
-@pytest.mark.parametrize('name', CASES)
-def test_golden(name, device):
-    inputs, kwargs, case = golden_case(name)
-    case = to(case, device)
-    result = gradients(to(inputs, device), kwargs, case['grad_out'])
-    assert_close(result, (case['out'], {
-        key: case[f'grad_{key}']
-        for key in inputs
-    }))
-
-
-@pytest.mark.parametrize('dtype', TOLERANCE)
-def test_dtypes(dtype, device):
-    inputs, kwargs = random_inputs(dtype=dtype, seed=1, **SMALL)
-    inputs = to(inputs, device)
-    grad_out = torch.ones(OUT, dtype=dtype, device=device)
-    out, grads = gradients(inputs, kwargs, grad_out)
-    assert out.dtype == dtype
-    assert all(grad.dtype == dtype for grad in grads.values())
-    assert_close((out, grads), exact_gradients(inputs, kwargs, grad_out),
-                 TOLERANCE[dtype])
-
-
-@pytest.mark.parametrize('dtypes', [
-    dict(x=torch.bfloat16, kernel_offset=torch.bfloat16),
-    dict(weight=torch.bfloat16, offset=torch.float16),
-    dict(x=torch.float16, bias=torch.float64),
-])
-def test_mixed_dtypes(dtypes, device):
-    inputs, kwargs = random_inputs(dtype=torch.float32, seed=2, **SMALL)
-    inputs = to(inputs, device)
-    for key, dtype in dtypes.items():
-        inputs[key] = inputs[key].to(dtype)
-    grad_out = torch.ones(OUT, dtype=inputs['x'].dtype, device=device)
-    out, grads = gradients(inputs, kwargs, grad_out)
-    expected, expected_grads = exact_gradients(inputs, kwargs, grad_out)
-    torch.testing.assert_close(out.double(), expected, **TOLERANCE[out.dtype])
-    assert out.dtype == inputs['x'].dtype
-    for key, grad in grads.items():
-        dtype = inputs[key].dtype
-        assert grad.dtype == dtype
-        # as well as its own type can tell, and no worse
-        torch.testing.assert_close(
-            grad.double(), expected_grads[key],
-            **TOLERANCE.get(dtype, TOLERANCE[torch.float32]))
-
-
 @pytest.mark.parametrize('groups', [1, 2, 6])
 @pytest.mark.parametrize('layout', [torch.clone, channels_last])
-def test_tiles_join(layout, groups, device, monkeypatch):
+def test_tiles_join(layout, groups, monkeypatch):
     """The channels of a group are no multiple of a tile's: 6, 3 and 1."""
     inputs, kwargs = random_inputs(groups=groups, **SMALL)
-    inputs = to(inputs, device)
     inputs['x'] = layout(inputs['x'])
-    grad_out = torch.randn(OUT, dtype=torch.float64, device=device)
+    grad_out = torch.randn(OUT, dtype=torch.float64)
     tiny_tiles(monkeypatch)
     assert_close(
         gradients(inputs, kwargs, grad_out),
         exact_gradients(inputs, kwargs, grad_out))
-
-
-@pytest.mark.parametrize('layout', [channels_last, strided, transposed])
-def test_noncontiguous(layout, device):
-    inputs, kwargs = random_inputs(**SMALL)
-    inputs = to(inputs, device)
-    grad_out = torch.randn(OUT, dtype=torch.float64, device=device)
-    expected, expected_grads = exact_gradients(inputs, kwargs, grad_out)
-    images = {
-        key: layout(value) if value.dim() == 4 else value
-        for key, value in inputs.items()
-    }
-    out = deform_kernel_conv2d(**images, **kwargs)
-    memory_format = torch.contiguous_format
-    if layout is channels_last:
-        memory_format = torch.channels_last
-    assert out.is_contiguous(memory_format=memory_format)
-    torch.testing.assert_close(out, expected)
-
-    grads = backward(layout(grad_out), images, kwargs)
-    for key, grad in zip(OTHERS, grads):
-        torch.testing.assert_close(grad, expected_grads[key])
-        assert grad.is_contiguous(memory_format=memory_format)
-
-
-def backward(grad_out, inputs, kwargs, output_mask=(True, ) * 4):
-    """Call the op itself: autograd may change what it returns."""
-    return torch.ops.dksan_mm.deform_kernel_conv2d_backward(
-        grad_out, *(inputs[key] for key in OTHERS), *kwargs.values(),
-        output_mask)
-
-
-def test_without_offset_and_bias(device):
-    inputs, kwargs = random_inputs(with_offset=False, **SMALL)
-    inputs = to(inputs, device)
-    inputs['bias'] = None
-    grad_out = torch.randn(OUT, dtype=torch.float64, device=device)
-    assert_close(
-        gradients(inputs, kwargs, grad_out),
-        exact_gradients(inputs, kwargs, grad_out))
-    assert backward(grad_out, inputs, kwargs)[3].shape == (0, )
-
-
-@pytest.mark.parametrize(
-    'mask', [tuple(i != left_out for i in range(4))
-             for left_out in range(4)] + [(True, False, False, False),
-                                          (False, ) * 4])
-def test_output_mask(mask, device):
-    inputs, kwargs = random_inputs(**SMALL)
-    inputs = to(inputs, device)
-    grad_out = torch.randn(OUT, dtype=torch.float64, device=device)
-    _, expected = exact_gradients(inputs, kwargs, grad_out)
-    grads = backward(grad_out, inputs, kwargs, mask)
-    for key, grad, wanted in zip(OTHERS, grads, mask):
-        if wanted:
-            torch.testing.assert_close(grad, expected[key])
-        else:
-            assert grad.shape == (0, ) and grad.dtype == torch.float64
-
-
-@pytest.mark.parametrize('key, axis', [('offset', 0), ('kernel_offset', 1)])
-@pytest.mark.parametrize(
-    'value',
-    [float('nan'), float('inf'), -float('inf'), 1e30, -1., -7.5])
-def test_positions_outside_read_zero_and_send_no_gradient(
-        value, key, axis, device):
-    inputs, kwargs = random_inputs(
-        n=1,
-        h=3,
-        w=4,
-        scope=(2, 2),
-        groups=1,
-        kernel_size=(1, 2),
-        padding=(0, 0),
-        stride=(1, 1))
-    inputs = to(inputs, device)
-    inputs['offset'].zero_()
-    # tap 0, first pixel, one axis: at 0 there, whether image or scope
-    inputs[key][0, axis, 0, 0] = value
-    grad_out = torch.zeros(1, 6, 3, 2, dtype=torch.float64, device=device)
-    grad_out[..., 0, 0] = 1
-    out, grads = gradients(inputs, kwargs, grad_out)
-    assert out.isfinite().all()
-    assert all(grad.isfinite().all() for grad in grads.values())
-    assert grads['offset'][0, :2, 0, 0].eq(0).all()
-    assert grads['kernel_offset'][0, :2, 0, 0].eq(0).all()
-    assert grads['x'][0, :, 0, 0].eq(0).all()
-    assert grads['x'][0, :, 0, 2].ne(0).any()  # tap 1 does
-    # the same without tap 0
-    inputs['kernel_offset'][0, :2, 0, 0] = 99
-    inputs['offset'][0, :2, 0, 0] = 0
-    with use_backend('portable'):
-        expected = deform_kernel_conv2d(**inputs, **kwargs)
-    torch.testing.assert_close(out, expected)
-
-
-@pytest.mark.parametrize('layout', [torch.clone, channels_last])
-def test_nan_in_the_image_stays_local(layout, device):
-    inputs, kwargs = random_inputs(padding=(0, 0), kernel_size=(1, 2))
-    inputs = to(inputs, device)
-    for key in ('kernel_offset', 'offset'):
-        inputs[key].zero_()
-    clean = deform_kernel_conv2d(**inputs, **kwargs)
-    inputs['x'][0, :, 0, 0] = float('nan')
-    inputs['x'] = layout(inputs['x'])
-    out = deform_kernel_conv2d(**inputs, **kwargs)
-    assert out[0, :, 0, 0].isnan().all()
-    out[0, :, 0, 0] = clean[0, :, 0, 0]
-    torch.testing.assert_close(out, clean, rtol=0, atol=0)
-
-
-def test_empty(device):
-    inputs, kwargs = random_inputs(n=0, **SMALL)
-    inputs = to(inputs, device)
-    out, grads = gradients(
-        inputs, kwargs,
-        torch.ones(0, *OUT[1:], dtype=torch.float64, device=device))
-    assert out.shape == (0, *OUT[1:])
-    assert grads['weight'].shape == inputs['weight'].shape
-    assert grads['weight'].eq(0).all()
-    assert grads['x'].shape == inputs['x'].shape
 
 
 class Spy:
@@ -265,12 +58,11 @@ class Spy:
 
 
 @pytest.mark.parametrize('layout', [torch.clone, channels_last])
-def test_64_bit_offsets(layout, device, monkeypatch):
+def test_64_bit_offsets(layout, monkeypatch):
     """They give what 32 bits give, where both serve."""
     inputs, kwargs = random_inputs(**SMALL)
-    inputs = to(inputs, device)
     inputs['x'] = layout(inputs['x'])
-    grad_out = torch.randn(OUT, dtype=torch.float64, device=device)
+    grad_out = torch.randn(OUT, dtype=torch.float64)
     seen = []
     for name in ('_forward_kernel', '_backward_kernel', '_weight_kernel'):
         monkeypatch.setattr(_triton, name, Spy(getattr(_triton, name), seen))
@@ -296,12 +88,11 @@ def test_what_needs_64_bits():
 def test_beyond_32_bits():
     """An image of which the second sample lies 2**31 elements behind."""
     inputs, kwargs = random_inputs(dtype=torch.float16, **SMALL)
-    inputs = to(inputs, 'cuda')
     near = inputs['x']
     inputs['x'] = near.new_empty(2**31 + near[0].numel()).as_strided(
         near.shape, (2**31, *near.stride()[1:]))
     inputs['x'].copy_(near)
-    grad_out = torch.ones(OUT, dtype=torch.float16, device='cuda')
+    grad_out = torch.ones(OUT, dtype=torch.float16)
     out = deform_kernel_conv2d(**inputs, **kwargs)
     grads = backward(grad_out, inputs, kwargs)
     inputs['x'] = near
@@ -318,11 +109,10 @@ def deterministic():
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
-def test_deterministic(dtype, device, deterministic, monkeypatch):
+def test_deterministic(dtype, deterministic, monkeypatch):
     """The order in which the image's gradient is added up does not matter."""
     inputs, kwargs = random_inputs(dtype=dtype, **SMALL)
-    inputs = to(inputs, device)
-    grad_out = torch.randn(OUT, dtype=dtype, device=device)
+    grad_out = torch.randn(OUT, dtype=dtype)
     result = gradients(inputs, kwargs, grad_out)
     tolerance = TOLERANCE.get(dtype, dict(rtol=0, atol=1e-10))
     assert_close(result, exact_gradients(inputs, kwargs, grad_out), tolerance)
@@ -337,26 +127,13 @@ def test_deterministic(dtype, device, deterministic, monkeypatch):
 
 
 @pytest.mark.parametrize('value', [0., float('nan'), float('inf')])
-def test_deterministic_extremes(value, device, deterministic):
+def test_deterministic_extremes(value, deterministic):
     """No gradient is none; one that is not finite cannot go unnoticed."""
     inputs, kwargs = random_inputs(dtype=torch.float32, **SMALL)
-    inputs = to(inputs, device)
-    grad_out = torch.zeros(OUT, device=device)
+    grad_out = torch.zeros(OUT)
     grad_out[0, 0, 0, 0] = value
     grad, *_ = backward(grad_out, inputs, kwargs, (True, *[False] * 3))
     assert grad.eq(0).all() if value == 0. else grad.isnan().all()
-
-
-def test_opcheck(device):
-    inputs, kwargs = random_inputs(**SMALL)
-    inputs = to(inputs, device)
-    inputs['x'] = channels_last(inputs['x'])
-    args = [
-        None if value is None else value.requires_grad_()
-        for value in inputs.values()
-    ]
-    torch.library.opcheck(torch.ops.dksan_mm.deform_kernel_conv2d.default,
-                          (*args, *kwargs.values()))
 
 
 def run_python(code, tmp_path, **environment):
