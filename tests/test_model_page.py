@@ -15,6 +15,7 @@ from mmagic.registry import MODELS
 from mmengine.config import Config
 
 from dksan_mm import weights
+from dksan_mm.models import DKSANGAN
 from dksan_mm.results.paper import TABLE_1, TABLE_2, TABLE_3
 
 MODEL_PAGE = 'configs/README.md'
@@ -56,8 +57,11 @@ def configs_of_the_metafile():
 
 @lru_cache(maxsize=None)
 def count_parameters(config):
+    """Return those of the network; of a GAN, all that it is trained with."""
     with torch.device('meta'):
         model = MODELS.build(Config.fromfile(osp.join(ROOT, config)).model)
+    if not isinstance(model, DKSANGAN):
+        model = getattr(model, 'generator', model)
     return sum(p.numel() for p in model.parameters())
 
 
