@@ -28,7 +28,6 @@ optim_wrapper = dict(optimizer=dict(lr=3e-4))
 max_iters = 3_000
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(
-    end=max_iters, T_max=max_iters - _base_.warmup_iters)
+param_scheduler[1].update(end=max_iters, T_max=max_iters - _base_.warmup_iters)
 default_hooks = dict(
     logger=dict(interval=50), checkpoint=dict(interval=250, max_keep_ckpts=2))
