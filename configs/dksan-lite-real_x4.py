@@ -22,7 +22,7 @@ model = dict(
             '7': 0.1,
             '14': 1.0
         },
-        perceptual_weight=8e-3))
+        perceptual_weight=4e-3))
 # from trained weights: a lower rate
 optim_wrapper = dict(optimizer=dict(lr=3e-4))
 max_iters = 3_000
