@@ -15,6 +15,8 @@ from dksan_mm.utils.files import file_sha256
 FOLDER = osp.dirname(osp.abspath(__file__))
 # hashes of the released files, as tools/publish_model.py prints them
 SHA256: Dict[str, str] = {
+    'dksan-lite-real_x4':
+    'afdeb4e26bb38e986d585d4ec33947c362fc673e090816768df9bb915b245f4a',
     'dksan-lite_x16':
     '6a8a648ce6f48832cecf8689c745f434179f2076a0eee0ab35e2508cdff10504',
     'dksan-lite_x4':
