@@ -1,9 +1,13 @@
 """What a room must not load: the rooms of CONTRIBUTING.md."""
+import importlib
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 from commands import ROOT
+
+import dksan_mm.video
 
 HEAVY = ('torch', 'mmengine', 'mmcv', 'mmagic')
 LIGHT = ('results.report', 'results.tables_public', 'results.tables_formats',
@@ -29,6 +33,14 @@ def test_results_and_videos_need_no_pytorch():
     assert result.returncode == 0, result.stderr
     # the same says no of one that does
     assert 'torch' in load(('utils.precision', ), HEAVY).stderr
+
+
+def test_a_pyav_that_is_too_new_is_refused(monkeypatch):
+    monkeypatch.setattr(metadata, 'version', lambda name: '19.0.2')
+    with pytest.raises(ImportError, match=r"found 19.0.2: .* 'av<19'"):
+        importlib.reload(dksan_mm.video)
+    monkeypatch.undo()
+    importlib.reload(dksan_mm.video)
 
 
 @pytest.mark.parametrize('tool', ['report.py', 'benchmark_tables.py'])
