@@ -140,7 +140,7 @@ class TestNames:
     def test_settings(self):
         settings = MMagicInferencer.inference_supported_models_cfg['dksan']
         assert [s['Name'] for s in settings['settings']
-                ] == ['dksan-lite_x4', 'dksan-lite_x16']
+                ] == ['dksan-lite_x4', 'dksan-lite_x16', 'dksan-lite-real_x4']
         mmagics = MMagicInferencer('dksan', 1, device='cpu').inferencer
         assert mmagics.inferencer.model.generator.scale == 16
 

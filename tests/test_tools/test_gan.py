@@ -92,7 +92,6 @@ def test_two_processes(folder):
                '--work-dir', pair, '--resume', '--cfg-options')
     run(*command, 'train_cfg.max_iters=2')
     run(*command, 'train_cfg.max_iters=3')
-    assert len(logged(pair, 'loss_pix')) == 2
     for count in (2, 3):
         one, two = (
             load_checkpoint_file(str(folder / name / f'iter_{count}.pth'))

@@ -89,7 +89,8 @@ def reload(driver):
     driver.execute_script('window.isOld = true')
     driver.refresh()
     WebDriverWait(driver, 60).until(lambda driver: driver.execute_script(
-        'return !window.isOld && document.readyState === "complete"'))
+        'return !window.isOld && document.readyState === "complete" && '
+        'document.querySelector("#theme") !== null'))
 
 
 def find(driver, selector):
