@@ -55,7 +55,7 @@ def _try_encoder(info: SourceInfo, width: int, height: int,
     try:
         with told_reasons(), create(BytesIO(), 'matroska') as container:
             stream = add_video_stream(container, info, width, height, options)
-            _open_encoder(container, stream)
+            _open_encoder(container)
     except (av.error.FFmpegError, ValueError) as error:
         return error
     # the encoder removes the options that it knows
@@ -122,8 +122,7 @@ def add_video_stream(container: av.container.OutputContainer, info: SourceInfo,
     return stream
 
 
-def _open_encoder(container: av.container.OutputContainer,
-                  stream: av.video.stream.VideoStream) -> None:
+def _open_encoder(container: av.container.OutputContainer) -> None:
     """Open the encoder, and leave all threads at the usual priority.
 
     Where the user is root, SVT-AV1 gives the thread that opens it, and its
@@ -131,7 +130,7 @@ def _open_encoder(container: av.container.OutputContainer,
     would then take the cores from everything else on the machine, and so
     would every process that is started later.
     """
-    if stream.codec_context.name != 'libsvtav1' or not osp.isdir(_THREADS):
+    if not osp.isdir(_THREADS):
         container.start_encoding()
         return
     before = set(os.listdir(_THREADS)) - {str(threading.get_native_id())}
@@ -186,7 +185,7 @@ class SegmentWriter:
             self._container = create(self.partial, 'matroska')
             self._stream = add_video_stream(self._container, info, *self._size,
                                             options)
-            _open_encoder(self._container, self._stream)
+            _open_encoder(self._container)
 
     def write(self, frame: np.ndarray) -> None:
         """Encode the next frame, (scale * H, scale * W, 3) RGB, uint8, or
