@@ -27,7 +27,7 @@ setup_run() { # STEP CURE COMMAND...
 setup_check_python() { # INTERPRETER
     "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' ||
         setup_fail 'check the version of Python' \
-            "use Python 3.11 (3.12 should work), found $1, $("$1" -V 2>&1): install it with venv (Debian, Ubuntu: apt-get install python3.11-venv), name it by PYTHON=..., and leave the active environment if there is one"
+            "use Python 3.11 or 3.12, found $1, $("$1" -V 2>&1): install it with venv (Debian, Ubuntu: apt-get install python3.11-venv), name it by PYTHON=..., and leave the active environment if there is one"
 }
 
 setup_activate() {

@@ -2,6 +2,7 @@
 import logging
 from typing import Any, Dict, List, Optional
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -15,6 +16,7 @@ from .checkpoint_hook import (DivergenceError, find_checkpoint,
 
 _MOST_ROLLBACKS = 5
 _MOST_OFFSET = 50
+_LEAST_MASK = 0.1
 # images are in [0, 1]: a larger loss means divergence, finite or not
 _MOST_LOSS = 1e6
 
@@ -22,7 +24,7 @@ _MOST_LOSS = 1e6
 @HOOKS.register_module()
 class HealthHook(Hook):
     """Acts if a loss is not finite or above 1e6, and monitors the alignment's
-    offsets.
+    offsets and masks.
 
     It runs before checkpoints are saved, so that none holds such weights:
     losses are checked in every iteration, weights before each save.
@@ -32,9 +34,10 @@ class HealthHook(Hook):
             the weights of the last whole checkpoint, halves the learning
             rate and trains on, at most five times. Default: 'stop'.
         offset_interval (int): Number of iterations between measurements of the
-            mean absolute alignment offset, which is logged as
-            ``alignment_offset``, in LR pixels, with a warning above 50.
-            Default: 100.
+            alignment, which are logged: the mean absolute offset as
+            ``alignment_offset``, in LR pixels, with a warning above 50; the
+            mean mask as ``alignment_mask``, 0 to 1, with a warning below 0.1,
+            once. Default: 100.
 
     Raises:
         ValueError: ``on_nan`` has another value.
@@ -53,7 +56,8 @@ class HealthHook(Hook):
         self.on_nan = on_nan
         self.offset_interval = offset_interval
         self._rollbacks = 0
-        self._offsets: List[Tensor] = []
+        self._found: List[Tensor] = []
+        self._is_told = False
         self._watch = False
 
     def before_train(self, runner: Runner) -> None:
@@ -61,10 +65,11 @@ class HealthHook(Hook):
 
         def note(module: Any, inputs: Any, output: Tensor) -> None:
             if self._watch:
-                # the output holds offsets and masks; the first two thirds are
-                # offsets
-                count = output.shape[1] * 2 // 3
-                self._offsets.append(output.detach()[:, :count].abs().mean())
+                # two thirds are offsets, the others masks before the sigmoid
+                offset, mask = output.detach().tensor_split(
+                    [output.shape[1] * 2 // 3], 1)
+                self._found.append(
+                    torch.stack((offset.abs().mean(), mask.sigmoid().mean())))
 
         model = runner.model.module if is_model_wrapper(
             runner.model) else runner.model
@@ -82,7 +87,7 @@ class HealthHook(Hook):
                           runner: Runner,
                           batch_idx: int,
                           data_batch: Any = None) -> None:
-        """Choose whether to measure offsets in this iteration."""
+        """Choose whether to measure the alignment in this iteration."""
         self._watch = (batch_idx + 1) % self.offset_interval == 0
 
     def after_train_iter(self,
@@ -91,7 +96,8 @@ class HealthHook(Hook):
                          data_batch: Any = None,
                          outputs: Optional[Dict[str, Any]] = None) -> None:
         """Check the losses and, before a save, the weights."""
-        self._tell_offset(runner)
+        self._watch = False  # a validation may follow
+        self._tell_alignment(runner)
         loss = sum(
             float(value.detach().sum())
             for key, value in (outputs or {}).items() if 'loss' in key)
@@ -119,18 +125,27 @@ class HealthHook(Hook):
             hook.interval > 0 and (runner.iter + 1) % hook.interval == 0
             for hook in hooks)
 
-    def _tell_offset(self, runner: Runner) -> None:
-        if not self._offsets:
+    def _tell_alignment(self, runner: Runner) -> None:
+        if not self._found:
             return
-        offset = float(sum(self._offsets) / len(self._offsets))
-        self._offsets.clear()
+        offset, mask = torch.stack(self._found).float().mean(0).tolist()
+        self._found.clear()
         runner.message_hub.update_scalar('train/alignment_offset', offset)
+        runner.message_hub.update_scalar('train/alignment_mask', mask)
         if offset > _MOST_OFFSET:
             print_log(
                 f'The mean absolute alignment offset is {offset:.0f} pixels, '
                 f'above {_MOST_OFFSET}: the alignment has probably failed. Go '
                 'back to an earlier checkpoint, with a smaller learning rate.',
                 'current', logging.WARNING)
+        if mask < _LEAST_MASK and not self._is_told:
+            self._is_told = True
+            print_log(
+                f"The alignment's mean mask is {mask:.2f}, below "
+                f'{_LEAST_MASK}: the network has learnt to ignore the '
+                'neighbouring frames, and restores the middle one by itself. '
+                'Begin with slower motion or more, larger windows.', 'current',
+                logging.WARNING)
 
     def _roll_back(self, runner: Runner, found: str) -> None:
         """Load the last checkpoint's weights, and halve the learning rate."""

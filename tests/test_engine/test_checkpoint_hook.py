@@ -54,7 +54,13 @@ class Score(Evaluator):
         return dict(PSNR=SCORES.get(self.runner.iter, 0.))
 
 
-def train(folder, max_iters=8, lr=.1, hooks=(), trigger=None, **hook):
+def train(folder,
+          max_iters=8,
+          lr=.1,
+          hooks=(),
+          trigger=None,
+          model=Line,
+          **hook):
     torch.manual_seed(0)
     loader = dict(
         dataset=Numbers(),
@@ -63,7 +69,7 @@ def train(folder, max_iters=8, lr=.1, hooks=(), trigger=None, **hook):
         sampler=dict(type='InfiniteSampler', seed=0))
     evaluator = Score([])
     runner = Runner(
-        Line(),
+        model(),
         str(folder),
         train_dataloader=loader,
         val_dataloader=dict(
@@ -227,6 +233,42 @@ def test_a_loss_that_is_not_finite_rolls_back(tmp_path):
     assert all(p.isfinite().all() for p in runner.model.parameters())
     with pytest.raises(DivergenceError, match='no checkpoint to go back to'):
         train(tmp_path / 'none', hooks=[Spoil(1), HealthHook('rollback')])
+
+
+@pytest.mark.parametrize('offset,mask,words,times', [
+    (2., 0.5, '', 0),
+    (60., 0.5, 'mean absolute alignment offset is 60 pixels', 4),
+    (2., 0.05, "The alignment's mean mask is 0.05", 1),
+])  # yapf: disable
+def test_the_alignment_is_watched(tmp_path, monkeypatch, offset, mask, words,
+                                  times):
+    """Its offsets and masks are logged; what looks wrong is warned of."""
+
+    class Aligned(Line):
+
+        def __init__(self):
+            super().__init__()
+            self.align = nn.Module()
+            self.align.conv_offset = nn.Linear(1, 3)
+            self.align.conv_offset.weight.data.zero_()
+            self.align.conv_offset.bias.data = torch.tensor(
+                [offset, -offset, torch.tensor(mask).logit()])
+
+        def forward(self, x, mode='tensor'):
+            self.align.conv_offset(torch.stack(list(x)))
+            return super().forward(x, mode)
+
+    told = []
+    monkeypatch.setattr('dksan_mm.engine.health_hook.print_log',
+                        lambda text, *args: told.append(text))
+    runner = train(
+        tmp_path, model=Aligned, hooks=[HealthHook(offset_interval=2)])
+    for name, value in (('offset', offset), ('mask', mask)):
+        found = runner.message_hub.log_scalars[f'train/alignment_{name}']
+        assert len(found.data[0]) == 4
+        assert found.current() == pytest.approx(value)
+    assert len(told) == times
+    assert all(words in text for text in told)
 
 
 @pytest.mark.parametrize('change', [dict(max_iters=8), dict(lr=.3)])
