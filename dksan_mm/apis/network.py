@@ -207,14 +207,18 @@ class WindowNetwork:
             yield
 
 
+def is_deterministic() -> bool:
+    """Whether PyTorch is set to give the same bits in every run."""
+    return (torch.backends.cudnn.deterministic
+            or torch.are_deterministic_algorithms_enabled())
+
+
 @contextmanager
 def _timed_algorithms(device: torch.device) -> Iterator[None]:
     """Let cuDNN choose its algorithms by timing them."""
     cudnn = torch.backends.cudnn
     before = cudnn.benchmark
-    if device.type == 'cuda' and not (
-            cudnn.deterministic
-            or torch.are_deterministic_algorithms_enabled()):
+    if device.type == 'cuda' and not is_deterministic():
         cudnn.benchmark = True
     try:
         yield

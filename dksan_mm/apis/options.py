@@ -97,6 +97,10 @@ class RestoreOptions(EncoderOptions, NetworkOptions):
             one takes 'bf16' if a self-test of some tenths of a second finds it
             accurate and 1.3 times as fast as 'fp32', else 'fp32'. The log
             names the choice.
+        batch (int, optional): Windows restored at once. Default: None: a
+            resumed run keeps its batch; a new one takes 1 or, on a GPU, what
+            :meth:`WindowRestorer.choose_batch` finds. The log names the
+            choice.
         codec (str, optional): Default: libx264, but libvpx-vp9 for .webm.
         segment (int): Frames of a segment, at least 1. More frames make a
             slightly smaller file; with fewer, an interrupted run loses less.
@@ -136,6 +140,7 @@ class RestoreOptions(EncoderOptions, NetworkOptions):
             :meth:`network` and :meth:`encoding`.
     """
     dtype: str = 'auto'
+    batch: Optional[int] = None
     codec: Optional[str] = None
     segment: int = 48
     resume: bool = False
@@ -169,9 +174,10 @@ class RestoreOptions(EncoderOptions, NetworkOptions):
         return replace(self, **settings)
 
     def network(self) -> NetworkOptions:
-        """Return the options of the network; ``dtype`` must not be ``'auto'``.
-        """
-        return self._part(NetworkOptions)
+        """Return the options of the network, with batches of 1 unless
+        ``batch`` is given; ``dtype`` must not be ``'auto'``."""
+        batch = 1 if self.batch is None else self.batch
+        return self._part(NetworkOptions, batch=batch)
 
     def encoding(self, output: str) -> EncoderOptions:
         """Return the encoder options for an output of this name."""
