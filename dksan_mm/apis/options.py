@@ -23,6 +23,10 @@ class NetworkOptions:
             convolutions (:func:`dksan_mm.utils.precision.short_copy`;
             BasicVSR++ uses autocast). Images stay in float32. Default: 'fp32'.
         compile (bool): Whether to use ``torch.compile``. Default: False.
+        cuda_graph (bool): Whether to replay CUDA graphs, one for each size of
+            frames, tiles and batches (:class:`.cuda_graphs.CudaGraphs`). Only
+            on a GPU, and not with ``compile``, nor with ``max_memory``, as
+            graphs keep their memory. Default: False.
         batch (int): Windows restored at once. Default: 1.
         tile (int, optional): Longest side of a tile, in pixels of the source;
             tiles are made as small as their number and overlap allow. Default:
@@ -48,6 +52,7 @@ class NetworkOptions:
     """
     dtype: str = 'fp32'
     compile: bool = False
+    cuda_graph: bool = False
     batch: int = 1
     tile: Optional[int] = None
     tile_overlap: Optional[int] = None
@@ -77,6 +82,11 @@ class NetworkOptions:
             raise ValueError('tile (--tile) must not be given with max_memory '
                              f'(--max-memory), got {tile} and {limit}; leave '
                              'one out')
+        for name in ('compile', 'max_memory'):
+            if self.cuda_graph and getattr(self, name):
+                raise ValueError(
+                    f'cuda_graph (--cuda-graph) must not be given with {name} '
+                    f'(--{name.replace("_", "-")}); leave one out')
         overlap = self.tile_overlap or 0
         if overlap < 0 or tile is not None and 2 * overlap > tile:
             raise ValueError('tile_overlap must be from 0 to half of the '

@@ -83,6 +83,7 @@ class WindowRestorer:
             self._device,
             options.dtype,
             options.compile,
+            options.cuda_graph,
             max(strip, 1),
             time_algorithms=limit is None)
         self.scale = self._network.scale
@@ -91,6 +92,7 @@ class WindowRestorer:
         self.cuts: Set[int] = set()
         self.batch = options.batch
         self._compile = options.compile
+        self._cuda_graph = options.cuda_graph
         self._threshold = options.scene_threshold
         overlap = options.tile_overlap
         if overlap is None:
@@ -149,6 +151,7 @@ class WindowRestorer:
             self.batch = batch
             self._tiles.clear()
             self._memory = None
+            self._network.forget_graphs()
 
     def choose_batch(self, height: int, width: int,
                      frames: int) -> Optional[str]:
@@ -253,21 +256,29 @@ class WindowRestorer:
         return self._tiles[size]
 
     def _held(self, height: int, width: int) -> int:
-        """Return the bytes that are kept while tiles are run: the result in
+        """Return the bytes that are kept while tiles are run: the results in
         float, and whole frames."""
-        result = 3 * 4 * self.scale**2 * height * width * self.batch
-        return result + self._network.frame_bytes(height, width) * (
-            self.num_frames + self.batch)
+        frames = self.num_frames + self.batch
+        return (self._network.frame_bytes(height, width) * frames +
+                self._result_bytes(height, width))
+
+    def _result_bytes(self, height: int, width: int) -> int:
+        return 3 * 4 * self.scale**2 * height * width * self.batch
 
     def _needed(self, size: tiles.Size, tile: Optional[int]) -> int:
         """Return an upper bound of the bytes that frames of a size take in
         tiles, None for whole frames."""
-        if tile is None or tile >= max(size):
-            return self.estimate_memory(*size)
-        multiple = self._network.multiple
-        tile -= tile % multiple
-        largest = tiles.largest_size(size, tile, self._overlap, multiple)
-        return self._held(*size) + self.estimate_memory(*largest)
+        needed, part = 0, size
+        if tile is not None and tile < max(size):
+            multiple = self._network.multiple
+            part = tiles.largest_size(size, tile - tile % multiple,
+                                      self._overlap, multiple)
+            needed = self._held(*size)
+        if self._cuda_graph:  # the copies that it reads, and that of a result
+            frames = self.num_frames * self.batch
+            needed += self._network.frame_bytes(*part) * frames
+            needed += self._result_bytes(*part)
+        return needed + self.estimate_memory(*part)
 
     def estimate_memory(self, height: int, width: int) -> int:
         """Return an upper bound of the bytes that whole frames take, without

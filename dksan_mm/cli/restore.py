@@ -168,6 +168,11 @@ def add_restorer_arguments(group: argparse._ArgumentGroup) -> None:
         action='store_true',
         help='use torch.compile, which takes minutes to start; batches are of '
         '1 then unless --batch says otherwise')
+    add('--cuda-graph',
+        action='store_true',
+        help='replay CUDA graphs, which start all kernels of the network at '
+        'once and keep their memory; only on a GPU, not with --compile or '
+        '--max-memory')
     add('--batch',
         type=whole_number(),
         help='windows restored at once; default: 1; on a GPU, for videos of '
