@@ -8,6 +8,7 @@ A way is
 - ``bf16``, ``fp16``: the network in autocast;
 - ``batch=N``: N windows at once;
 - ``compile``: by torch.compile, inductor;
+- ``graph``: by CUDA graphs, on a GPU;
 - ``TILE/OVERLAP``: in tiles, sides in pixels of the source;
 - ``max-memory=GIB``: in tiles, or strips, that fit this memory.
 
@@ -83,6 +84,8 @@ def parse_way(way: str) -> Dict[str, Any]:
         return dict(dtype=way)
     if way == 'compile':
         return dict(compile=True)
+    if way == 'graph':
+        return dict(cuda_graph=True)
     found = re.fullmatch(r'(\d+)/(\d+)', way)
     if found:
         return dict(tile=int(found[1]), tile_overlap=int(found[2]))
@@ -95,7 +98,7 @@ def parse_way(way: str) -> Dict[str, Any]:
     except ValueError:
         pass
     raise ValueError('--ways must be alone, bf16, fp16, batch=N, compile, '
-                     f'TILE/OVERLAP or max-memory=GIB, got {way!r}')
+                     f'graph, TILE/OVERLAP or max-memory=GIB, got {way!r}')
 
 
 def make_restorer(way: str, model: nn.Module,
@@ -118,6 +121,12 @@ def run_through(restorer: WindowRestorer, frames: List[np.ndarray]) -> None:
     """Restore all frames without keeping them."""
     for _ in restore(restorer, frames):
         pass
+
+
+def run_anew(way: str, model: nn.Module, args: argparse.Namespace,
+             frames: List[np.ndarray]) -> None:
+    """Restore all frames by a restorer of their own."""
+    run_through(make_restorer(way, model, args), frames)
 
 
 def compare(restorer: WindowRestorer, reference: WindowRestorer,
@@ -171,12 +180,13 @@ def measure(args: argparse.Namespace, folder: str) -> Dict[str, Any]:
     times = bench.alternate(runs, args.device, args.repeat, warmup=1)
     rows = {}
     for way, run in runs.items():
-        compiled = parse_way(way).get('compile')
+        if way == 'graph':  # it has its memory since the first run
+            run = functools.partial(run_anew, way, model, args, frames)
         rows[way] = dict(
             ms_a_frame=statistics.median(times[way]) / len(frames),
             runs_ms=times[way],
-            # a compiled network's operators are not seen
-            multiply_adds_a_frame=None if compiled else
+            # a compiled or replayed network's operators are not seen
+            multiply_adds_a_frame=None if way in ('compile', 'graph') else
             complexity.count_multiply_adds(run, {})['rest'] / len(frames),
             peak_bytes=bench.peak_allocation(run, args.device),
             tile=restorers[way].tile_for(*frames[0].shape[:2]))
@@ -246,6 +256,8 @@ def parse_args() -> argparse.Namespace:
             args.size = parse_size(args.size)
         for way in args.ways:
             parse_way(way)
+        if 'graph' in args.ways and args.device.type != 'cuda':
+            raise ValueError(f'--ways graph needs a GPU, got {args.device}')
     except ValueError as error:
         parser.error(str(error))
     return args

@@ -16,7 +16,8 @@ torch.use_deterministic_algorithms;
   channels-last, against the CPU;
 - a trained network against the CPU, in float32 and in the short floats of
 restoration;
-- times of the operators and of networks;
+- the same network, replayed as a CUDA graph, against its calls;
+- times of the operators and of networks, also as CUDA graphs;
 - iterations per second of training, and their memory, by batch and dtype.
 
 ``--device cpu`` runs the same at small sizes; set TRITON_INTERPRET=1 to run
@@ -57,6 +58,8 @@ EXACT = 1e-9
 NEAR = {'float32': 1e-5, 'bfloat16': 2**-7, 'float16': 2**-10}
 # dB, of a network to itself on the CPU
 LEAST_PSNR = dict(fp32=80, bf16=50, fp16=50)
+# marks the rows of what is replayed
+GRAPH = ': CUDA graph'
 
 
 class LeftOut(Exception):
@@ -310,11 +313,45 @@ def check_network(name: str, dtype: str, size: Tuple[int, int],
         expected = network(x)
         network = in_dtype(network.to(device), dtype)
         out = network(x.to(device)).cpu()
+    return judge_images(out, expected, dtype)
+
+
+def judge_images(out: Tensor, expected: Tensor,
+                 dtype: str) -> Tuple[bool, str]:
+    """Return whether images are as near as a dtype allows, and the text."""
     decibels = bench.decibels(
         float((out.double() - expected.double()).square().mean()))
     if decibels is None:
         return True, 'equal'
     return decibels >= LEAST_PSNR[dtype], f'{decibels:.1f} dB'
+
+
+def graphed(network: nn.Module, device: torch.device) -> Callable:
+    """Return what calls a network by CUDA graphs, as restoration does."""
+    from dksan_mm.apis.cuda_graphs import CudaGraphs
+    return functools.partial(CudaGraphs(device).call, 'forward', network)
+
+
+def check_network_graph(name: str, dtype: str, size: Tuple[int, int],
+                        device: torch.device) -> Tuple[bool, str]:
+    """Compare a replayed network with its calls, on two windows: the result
+    for the first is looked at after the second one's."""
+    if device.type != 'cuda':
+        raise LeftOut('needs a GPU')
+    network = in_dtype(load_network(name, device), dtype)
+    found, expected = run_twice(network, graphed(network, device),
+                                make_clip(size).to(device))
+    return judge_images(found, expected, dtype)
+
+
+def run_twice(network: Callable, replay: Callable,
+              x: Tensor) -> Tuple[Tensor, Tensor]:
+    """Return what ``replay`` and the network make of two windows."""
+    windows = x, x.flip(1) / 2
+    with torch.inference_mode():
+        expected = [network(window) for window in windows]
+        found = [replay(window) for window in windows]
+    return torch.cat(found), torch.cat(expected)
 
 
 # The times
@@ -355,19 +392,21 @@ def time_networks(sizes: Sizes, device: torch.device) -> List[List[str]]:
         network = load_network(name, device)
         x = make_clip(size).to(device)
 
-        def run(network: nn.Module, x: Tensor = x) -> None:
+        def run(network: Callable, x: Tensor = x) -> None:
             with torch.inference_mode():
                 network(x)
 
-        runs = {
-            dtype: functools.partial(run, in_dtype(network, dtype))
-            for dtype in precision.DTYPES
-        }
+        runs, ways = {}, ('', GRAPH)[:1 + (device.type == 'cuda')]
+        for dtype in precision.DTYPES:
+            short = in_dtype(network, dtype)
+            for way in ways:
+                call = graphed(short, device) if way == GRAPH else short
+                runs[dtype + way] = functools.partial(run, call)
         times = bench.alternate(runs, device, sizes.repeat, 1.)
-        rows.append([name, 'x'.join(map(str, size))] + [
-            bench.number(bench.summary(times[dtype])['median_ms'])
-            for dtype in runs
-        ])
+        rows.extend([name + way, 'x'.join(map(str, size))] + [
+            bench.number(bench.summary(times[dtype + way])['median_ms'])
+            for dtype in precision.DTYPES
+        ] for way in ways)
     return rows
 
 
@@ -457,6 +496,9 @@ def find_checks(sizes: Sizes, device: torch.device,
     for dtype in precision.DTYPES:
         checks[f'{name}, {dtype}'] = part(check_network, name, dtype, size,
                                           device)
+    for dtype in precision.DTYPES:
+        checks[f'{name}, {dtype}{GRAPH}'] = part(check_network_graph, name,
+                                                 dtype, size, device)
     return checks
 
 

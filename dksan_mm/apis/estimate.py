@@ -9,14 +9,14 @@ import torch
 from mmagic.models import BaseEditModel
 
 from dksan_mm.utils.faults import told
-from dksan_mm.video.source import cut_source
-from .job import choose_dtype, probe_source
+from .job import Job, choose_dtype
 from .options import RestoreOptions
 from .outputs import is_video_path
 from .restore_video import restore_video
 
-# frames of two runs: their difference cancels the cost of starting
-_FEW, _MORE = 2, 8
+# least frames of a run, and how many times as many the next one restores:
+# their difference cancels the cost of starting
+_FEW, _TIMES = 2, 4
 
 
 @told('source')
@@ -47,10 +47,16 @@ def estimate(model: BaseEditModel,
     if options.dtype == 'auto':  # once for both runs
         options = options.updated(
             dtype=choose_dtype(model, output, device=options.device))
+    job = Job(model, source, output, options)
+    # for the whole video: a part of it would be too short for trials
+    whole, batch = job.info, job.choose_batch()
+    del job  # and its copy of the network
+    options = options.updated(batch=batch)
     start = Fraction(options.start)
-    whole = cut_source(probe_source(source, options), *options.part())
     total = whole.num_frames
-    first = max(total - _MORE, 0) // 2
+    few = -(-_FEW // batch) * batch  # whole batches
+    few, more = min(few, total), min(_TIMES * few, total)
+    first = max(total - more, 0) // 2
     times = [(time - whole.times[0]) * whole.time_base for time in whole.times]
     end = times[-1] + 1 / whole.rate
 
@@ -66,7 +72,6 @@ def estimate(model: BaseEditModel,
             return restore_video(model, source, osp.join(folder, name),
                                  part).seconds
 
-    few, more = min(_FEW, total), min(_MORE, total)
     once = run(few)
     each = max(
         (run(more) - once) / (more - few), 0) if more > few else (once / few)

@@ -63,21 +63,18 @@ class Job:
         if options.size() != (None, None):
             self._resizing = Resizing(self.info, self.restorer.scale,
                                       *options.size())
-        # batches begin where a segment does, wherever a run is resumed
-        segment = -(-options.segment // network.batch) * network.batch
-        self.segments = split_segments(self.info.num_frames, segment)
         self.finished = self.was_there = False
         self._partial = ResumeFolder(output)
         self._encoder = options.encoding(output)
         self._choices = {
             **vars(network),
-            'segment': segment,
             'compare': options.compare,
             'part': [str(value) for value in options.part()],
             'size': options.size(),
             'device': None,  # 'hardware' names its kind
             'tile': None  # the tile in use is stored separately, below
         }
+        self.use_batch(network.batch)
         self.outputs = [self._output(output)]
         if options.compare is not None:
             self.outputs.append(self._comparison(options.compare, output))
@@ -122,13 +119,40 @@ class Job:
         return self._video(f'{stem}_compare{suffix}', 'compare',
                            comparison.info, comparison.draw)
 
+    def use_batch(self, batch: int) -> None:
+        """Restore this many windows at once, in segments of whole batches."""
+        self.restorer.use_batch(batch)
+        # batches begin where a segment does, wherever a run is resumed
+        segment = -(-self.options.segment // batch) * batch
+        self.segments = split_segments(self.info.num_frames, segment)
+        self._choices.update(batch=batch, segment=segment)
+
+    def choose_batch(self) -> int:
+        """Choose how many windows to restore at once, unless the options name
+        a batch, and log it. A resumed run keeps its batch."""
+        if self.options.batch is None:
+            begun = self._partial.begun_with() if self.options.resume else {}
+            batch = begun.get('options', {}).get('batch')
+            if isinstance(batch, int) and batch > 0:
+                found = f'goes on with batch {batch}' if batch > 1 else None
+            else:
+                info = self.info
+                found = self.restorer.choose_batch(info.height, info.width,
+                                                   info.num_frames)
+                batch = self.restorer.batch
+            if found is not None:
+                print_log(f'{self.outputs[0].path}: {found}', 'current')
+            self.use_batch(batch)
+        return self.restorer.batch
+
     def begin(self) -> List[Segment]:
         """Prepare the folder of segments; return the segments to restore."""
         resume, overwrite = self.options.resume, self.options.overwrite
         for output in self.outputs:
             output.check()
         self._partial.lock()
-        if resume and self._partial.finish(self._settings):
+        if (resume and self._partial.has_work()
+                and self._partial.finish(self._settings)):
             self.finished = True
         elif not overwrite:
             self.finished = self._is_there(resume)
@@ -189,7 +213,9 @@ class Job:
 
     @cached_property
     def _settings(self) -> Dict[str, Any]:
-        """Return everything that the bits of the segments depend on."""
+        """Return everything that the bits of the segments depend on, after
+        choosing the batch."""
+        self.choose_batch()
         device = device_of(self.model)
         on_gpu = device.type == 'cuda'
         return dict(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dksan_mm.models.strips import strip_bytes
 from dksan_mm.utils.precision import DTYPES, has_short_copy, short_copy
 from . import scene_cuts, tiles
+from .cuda_graphs import CudaGraphs, each
 from .windows import Frame
 
 # most strips of features that exist at once
@@ -39,6 +40,7 @@ class WindowNetwork:
             (:func:`dksan_mm.utils.precision.short_copy`), or else autocast is
             used.
         compile (bool): Whether to use ``torch.compile``.
+        cuda_graph (bool): Whether to use CUDA graphs (:class:`CudaGraphs`).
         strip (int): Bytes that a strip of large features may have
             (:func:`dksan_mm.models.strips.strip_bytes`).
         time_algorithms (bool): Whether cuDNN first times its algorithms and
@@ -49,10 +51,14 @@ class WindowNetwork:
         scale (int): The result's size divided by the source's.
         num_frames (int): Frames of a window.
         multiple (int): Divides the positions of tiles.
+
+    Raises:
+        ValueError: CUDA graphs are requested without a GPU.
     """
 
     def __init__(self, generator: nn.Module, device: torch.device, dtype: str,
-                 compile: bool, strip: int, time_algorithms: bool) -> None:
+                 compile: bool, cuda_graph: bool, strip: int,
+                 time_algorithms: bool) -> None:
         inner = unwrap(generator)
         self.scale: int = inner.scale
         self.num_frames: int = getattr(inner, 'num_frames', 1)
@@ -66,6 +72,7 @@ class WindowNetwork:
         self._probes = _PROBES[not hasattr(inner, 'extract_features')]
         self._device = device
         self._compiled: Optional[Dict[str, Callable]] = {} if compile else None
+        self._graphs = CudaGraphs(device) if cuda_graph else None
         self._strip = strip
         self._time_algorithms = time_algorithms
 
@@ -117,10 +124,11 @@ class WindowNetwork:
             width (int): Width of a source frame.
         """
         side = self._probes[0][0]
-        frame = self.prepare(np.zeros((side, side, 3), np.uint8), 0)
+        with self._without_graphs():
+            frame = self.prepare(np.zeros((side, side, 3), np.uint8), 0)
         maps = [frame.image]
         if self._keeps_features:
-            _each(frame.features, maps.append)
+            each(frame.features, maps.append)
         held = sum(x.numel() * x.element_size() for x in maps)
         return -(-held * height * width // side**2)
 
@@ -136,13 +144,18 @@ class WindowNetwork:
 
         def run(*size: int) -> Tensor:
             grey = np.full((*size, 3), 128, np.uint8)
-            with self._settings(1):
+            with self._without_graphs(), self._settings(1):
                 frames = [self.prepare(grey, 0) for _ in range(count)]
                 return self._run([frames] * batch, None, 0)
 
         # the memory of larger strips is known, and added
         return tiles.MemoryModel(run, self._device, self._probes,
                                  STRIPS * self._strip)
+
+    def forget_graphs(self) -> None:
+        """Free the memory of all CUDA graphs."""
+        if self._graphs is not None:
+            self._graphs.clear()
 
     def _run(self, windows: List[List[Frame]], tile: Optional[int],
              overlap: int) -> Tensor:
@@ -167,7 +180,7 @@ class WindowNetwork:
             if features is None:
                 return self._run_part(cut, None)
             return self._run_part(cut, [
-                _each(maps, lambda x: tiles.crop(x, part, size, self.multiple))
+                each(maps, lambda x: tiles.crop(x, part, size, self.multiple))
                 for maps in features
             ])
 
@@ -182,11 +195,14 @@ class WindowNetwork:
                           images[self.num_frames // 2])
 
     def _call(self, name: str, *args: Any) -> Any:
-        """Call a method of the network, compiled if requested."""
+        """Call a method of the network, compiled or as a CUDA graph if
+        requested."""
         if name == 'forward':
             method = self._generator
         else:
             method = getattr(self._generator, name)
+        if self._graphs is not None:
+            return self._graphs.call(name, method, *args)
         if self._compiled is None:
             return method(*args)
         if name not in self._compiled:
@@ -203,8 +219,26 @@ class WindowNetwork:
                 stack.enter_context(_timed_algorithms(self._device))
             if self._autocast is not None:
                 stack.enter_context(
-                    torch.autocast(self._device.type, dtype=self._autocast))
+                    torch.autocast(
+                        self._device.type,
+                        dtype=self._autocast,
+                        cache_enabled=self._graphs is None))
             yield
+
+    @contextmanager
+    def _without_graphs(self) -> Iterator[None]:
+        """Capture nothing: for measurements."""
+        graphs, self._graphs = self._graphs, None
+        try:
+            yield
+        finally:
+            self._graphs = graphs
+
+
+def is_deterministic() -> bool:
+    """Whether PyTorch is set to give the same bits in every run."""
+    return (torch.backends.cudnn.deterministic
+            or torch.are_deterministic_algorithms_enabled())
 
 
 @contextmanager
@@ -212,21 +246,12 @@ def _timed_algorithms(device: torch.device) -> Iterator[None]:
     """Let cuDNN choose its algorithms by timing them."""
     cudnn = torch.backends.cudnn
     before = cudnn.benchmark
-    if device.type == 'cuda' and not (
-            cudnn.deterministic
-            or torch.are_deterministic_algorithms_enabled()):
+    if device.type == 'cuda' and not is_deterministic():
         cudnn.benchmark = True
     try:
         yield
     finally:
         cudnn.benchmark = before
-
-
-def _each(maps: Any, change: Any) -> Any:
-    """Apply a function to features, one tensor or several."""
-    if isinstance(maps, Tensor):
-        return change(maps)
-    return [change(x) for x in maps]
 
 
 def _join(features: List[Any]) -> Any:

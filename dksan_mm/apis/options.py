@@ -23,6 +23,10 @@ class NetworkOptions:
             convolutions (:func:`dksan_mm.utils.precision.short_copy`;
             BasicVSR++ uses autocast). Images stay in float32. Default: 'fp32'.
         compile (bool): Whether to use ``torch.compile``. Default: False.
+        cuda_graph (bool): Whether to replay CUDA graphs, one for each size of
+            frames, tiles and batches (:class:`.cuda_graphs.CudaGraphs`). Only
+            on a GPU, and not with ``compile``, nor with ``max_memory``, as
+            graphs keep their memory. Default: False.
         batch (int): Windows restored at once. Default: 1.
         tile (int, optional): Longest side of a tile, in pixels of the source;
             tiles are made as small as their number and overlap allow. Default:
@@ -48,6 +52,7 @@ class NetworkOptions:
     """
     dtype: str = 'fp32'
     compile: bool = False
+    cuda_graph: bool = False
     batch: int = 1
     tile: Optional[int] = None
     tile_overlap: Optional[int] = None
@@ -77,6 +82,11 @@ class NetworkOptions:
             raise ValueError('tile (--tile) must not be given with max_memory '
                              f'(--max-memory), got {tile} and {limit}; leave '
                              'one out')
+        for name in ('compile', 'max_memory'):
+            if self.cuda_graph and getattr(self, name):
+                raise ValueError(
+                    f'cuda_graph (--cuda-graph) must not be given with {name} '
+                    f'(--{name.replace("_", "-")}); leave one out')
         overlap = self.tile_overlap or 0
         if overlap < 0 or tile is not None and 2 * overlap > tile:
             raise ValueError('tile_overlap must be from 0 to half of the '
@@ -97,6 +107,10 @@ class RestoreOptions(EncoderOptions, NetworkOptions):
             one takes 'bf16' if a self-test of some tenths of a second finds it
             accurate and 1.3 times as fast as 'fp32', else 'fp32'. The log
             names the choice.
+        batch (int, optional): Windows restored at once. Default: None: a
+            resumed run keeps its batch; a new one takes 1 or, on a GPU, what
+            :meth:`WindowRestorer.choose_batch` finds. The log names the
+            choice.
         codec (str, optional): Default: libx264, but libvpx-vp9 for .webm.
         segment (int): Frames of a segment, at least 1. More frames make a
             slightly smaller file; with fewer, an interrupted run loses less.
@@ -136,6 +150,7 @@ class RestoreOptions(EncoderOptions, NetworkOptions):
             :meth:`network` and :meth:`encoding`.
     """
     dtype: str = 'auto'
+    batch: Optional[int] = None
     codec: Optional[str] = None
     segment: int = 48
     resume: bool = False
@@ -169,9 +184,10 @@ class RestoreOptions(EncoderOptions, NetworkOptions):
         return replace(self, **settings)
 
     def network(self) -> NetworkOptions:
-        """Return the options of the network; ``dtype`` must not be ``'auto'``.
-        """
-        return self._part(NetworkOptions)
+        """Return the options of the network, with batches of 1 unless
+        ``batch`` is given; ``dtype`` must not be ``'auto'``."""
+        batch = 1 if self.batch is None else self.batch
+        return self._part(NetworkOptions, batch=batch)
 
     def encoding(self, output: str) -> EncoderOptions:
         """Return the encoder options for an output of this name."""

@@ -99,6 +99,7 @@ def restore_video(model: BaseEditModel,
     try:
         # the first process finds out what there is to do, and tells the others
         todo = processes.done_first(job.begin)
+        job.use_batch(processes.from_first(job.restorer.batch))
         if todo:
             job.join()
         _check_tile(job)

@@ -77,6 +77,16 @@ def divide(length: int, tile: int, overlap: int, multiple: int) -> List[Span]:
     return spans[:-1] + [(starts[-1], length)]
 
 
+def largest_size(size: Size, tile: int, overlap: int, multiple: int) -> Size:
+    """Return the height and width of the largest tile of an image; arguments
+    as of :func:`divide`."""
+    height, width = (
+        max(stop - start
+            for start, stop in divide(side, tile, overlap, multiple))
+        for side in size)
+    return height, width
+
+
 def feather(spans: Sequence[Span], scale: int) -> List[Tensor]:
     """Return weights that fall linearly where neighbours overlap, and add up
     to one everywhere.
@@ -258,9 +268,8 @@ def choose_tile(size: Size, overlap: int, multiple: int, limit: int,
         return None
 
     def needs(tile: int) -> int:
-        spans = (divide(side, tile, overlap, multiple) for side in size)
-        return held_bytes + estimate(*(max(stop - start for start, stop in row)
-                                       for row in spans))
+        return held_bytes + estimate(
+            *largest_size(size, tile, overlap, multiple))
 
     least = least_tile(overlap, multiple)
     for tile in range((max(size) - 1) // multiple * multiple, least - 1,

@@ -5,6 +5,8 @@ import sys
 import pytest
 import torch
 from commands import ROOT
+from pretended_graphs import PretendedGraphs
+from tiny_networks import make_network
 
 from dksan_mm.cli import run_tool
 from dksan_mm.ops import _triton
@@ -46,7 +48,8 @@ def test_report(monkeypatch, tmp_path, capsys):
         cells = [cell.strip() for cell in line.strip('|').split('|')]
         if len(cells) == 3:
             verdicts[cells[0]] = cells[1]
-    assert verdicts.pop('triton: CUDA graph') == 'left out'
+    for name in ('triton', 'dksan-lite_x4, fp32', 'dksan-lite_x4, bf16'):
+        assert verdicts.pop(f'{name}: CUDA graph') == 'left out'
     names = ('triton: golden cases, float64',
              'portable: golden cases, float64', 'triton: bfloat16',
              'triton: deterministic', 'mmcv: modulated, float32',
@@ -121,6 +124,25 @@ def test_a_wrong_network_is_found(dtype, monkeypatch):
     monkeypatch.setattr(check_gpu, 'in_dtype', broken)
     right, _ = check_gpu.check_network('dksan-lite_x4', dtype, (12, 10), CPU)
     assert not right
+
+
+def test_a_graph_is_compared(monkeypatch):
+    """And found if its results do not stay; here it is pretended."""
+    pretended = PretendedGraphs().patch(monkeypatch)
+    network = make_network('dksan')
+    x = torch.rand(1, 3, 3, 12, 10)
+    device = torch.device('cuda')
+    found, expected = check_gpu.run_twice(network,
+                                          check_gpu.graphed(network, device),
+                                          x)
+    assert check_gpu.judge_images(found, expected, 'bf16') == (True, 'equal')
+    assert found.shape[0] == 2 and not torch.equal(found[0], found[1])
+    assert pretended.graphs[0].replays == 2
+    monkeypatch.setattr(torch, 'clone', lambda out: out)
+    found, expected = check_gpu.run_twice(network,
+                                          check_gpu.graphed(network, device),
+                                          x)
+    assert not check_gpu.judge_images(found, expected, 'bf16')[0]
 
 
 @pytest.mark.parametrize('dtype', [None, torch.bfloat16])

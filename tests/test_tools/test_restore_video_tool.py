@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 from commands import ROOT, free_port, run
+from pretended_graphs import PretendedGraphs
 from raw_material import make_frames, write_folder, write_video
 from tiny_model import data, write_tiny
 
-from dksan_mm.apis import probe
+from dksan_mm.apis import network, probe
+from dksan_mm.apis.cuda_graphs import CudaGraphs
 from dksan_mm.apis.options import RestoreOptions
 from dksan_mm.cli import restore as tool
 from dksan_mm.cli import run_tool
@@ -155,12 +157,13 @@ def test_what_is_left_out_is_left_to_the_function(monkeypatch):
 
 
 def test_every_option_of_the_command_is_one_of_the_function(monkeypatch):
-    found = parse(monkeypatch, '--dtype', 'bf16', '--compile', '--batch', '2',
-                  '--tile', '64', '--tile-overlap', '4', '--max-memory', '1',
-                  '--scene-threshold', '1', '--self-ensemble', '--codec',
-                  'libx264', '--crf', '12', '--preset', 'slow', '--pix-fmt',
-                  'yuv444p', '--lossless', '--leave-out', 'audio', 'subtitle',
-                  '--extra', 'bf=2', 'x264-params=a=1:b=2')
+    found = parse(monkeypatch, '--dtype', 'bf16', '--compile', '--cuda-graph',
+                  '--batch', '2', '--tile', '64', '--tile-overlap', '4',
+                  '--max-memory', '1', '--scene-threshold', '1',
+                  '--self-ensemble', '--codec', 'libx264', '--crf', '12',
+                  '--preset', 'slow', '--pix-fmt', 'yuv444p', '--lossless',
+                  '--leave-out', 'audio', 'subtitle', '--extra', 'bf=2',
+                  'x264-params=a=1:b=2')
     assert found['extra'] == [('bf', '2'), ('x264-params', 'a=1:b=2')]
     known = {field.name for field in fields(RestoreOptions)}
     # and the other way round: but for what is said by --quiet, or chosen
@@ -272,6 +275,25 @@ def test_benchmark_of_ways(monkeypatch, tmp_path, folder, capsys):
     assert '| 24/8 ' in capsys.readouterr().out
 
 
+def test_benchmark_of_graphs(monkeypatch, folder):
+    """Here they are pretended; their memory is that of a first run."""
+    PretendedGraphs().patch(monkeypatch)
+    monkeypatch.setattr(network, 'CudaGraphs',
+                        lambda device: CudaGraphs(torch.device('cuda')))
+    monkeypatch.setattr(sys, 'argv', [
+        'benchmark_restorer',
+        str(folder / 'tiny.py'),
+        str(folder / 'tiny.pth'), '--size', '24x18', '--frames', '3', '--ways',
+        'alone', '--repeat', '1', '--device', 'cpu', '--threads', '1'
+    ])
+    args = benchmark_restorer.parse_args()
+    args.ways = ['graph']
+    found = benchmark_restorer.measure(args, str(folder))['ways']
+    assert found['graph']['psnr'] is None  # equal bits
+    assert found['graph']['multiply_adds_a_frame'] is None
+    assert found['graph']['peak_bytes'] > found['whole']['peak_bytes']
+
+
 def test_benchmark_reads_the_middle(tmp_path):
     frames = make_frames(2, (21, 30))
     write_folder(tmp_path / 'in', frames)
@@ -284,6 +306,11 @@ def test_benchmark_reads_the_middle(tmp_path):
 @pytest.mark.parametrize('way, message', [
     ('tiles', "--ways must be .*got 'tiles'"),
     ('batch=x', "--ways must be .*got 'batch=x'"),
+    pytest.param(
+        'graph',
+        '--ways graph needs a GPU, got cpu',
+        marks=pytest.mark.skipif(
+            torch.cuda.is_available(), reason='there is a GPU')),
     ('30/16', 'tile_overlap must be from 0 to half of the tile, 30, got 16'),
 ])
 def test_benchmark_of_ways_exceptions(way, message, monkeypatch, folder,
