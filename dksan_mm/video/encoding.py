@@ -4,7 +4,6 @@ import os.path as osp
 import threading
 from contextlib import contextmanager
 from fractions import Fraction
-from io import BytesIO
 from typing import BinaryIO, Iterable, Iterator, Optional, Union
 
 import av
@@ -53,7 +52,7 @@ def _try_encoder(info: SourceInfo, width: int, height: int,
                  options: EncoderOptions) -> Optional[Exception]:
     """Return the reason why an encoder cannot be opened, None if it can."""
     try:
-        with told_reasons(), create(BytesIO(), 'matroska') as container:
+        with told_reasons(), create(os.devnull, 'matroska') as container:
             stream = add_video_stream(container, info, width, height, options)
             _open_encoder(container)
     except (av.error.FFmpegError, ValueError) as error:
@@ -81,7 +80,7 @@ def create(path: Union[str, BinaryIO],
            name: str,
            any_sound: bool = False) -> av.container.OutputContainer:
     """Open an output of a format; its bytes depend neither on the date nor on
-    FFmpeg's version.
+    FFmpeg's version. For a trial ``path`` is ``os.devnull``.
 
     ``any_sound`` is for Matroska, which can hold sound of any codec under the
     codec's WAV tag. PyAV refuses some of these codecs itself, so the output
@@ -89,7 +88,7 @@ def create(path: Union[str, BinaryIO],
     drops chapters.
     """
     if any_sound and name == 'matroska':
-        place = local_name(path) if isinstance(path, str) else os.devnull
+        place = local_name(path)
         for special in "\\'|":
             place = place.replace(special, f'\\{special}')
         path, name = f'[f=matroska]{place}', 'tee'

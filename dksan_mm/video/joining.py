@@ -4,7 +4,6 @@ import os
 import os.path as osp
 from contextlib import ExitStack
 from fractions import Fraction
-from io import BytesIO
 from typing import Iterator, List, Sequence, Tuple
 
 import av
@@ -53,7 +52,7 @@ def check_container(info: SourceInfo, output: str, scale: int,
     with ExitStack() as stack:
         stack.enter_context(told_reasons())
         # closing it without a frame may raise meaningless errors
-        container = create(BytesIO(), name)
+        container = create(os.devnull, name)
         stack.callback(close_quietly, container)
         _try_codec(container, output, info, scale, options)
         left_out = []

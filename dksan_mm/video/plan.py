@@ -1,5 +1,6 @@
 """Plans what to do with a source's other streams: copy each one, or re-encode
 sound that the container cannot hold. A trial with the container decides."""
+import os
 from contextlib import ExitStack
 from io import BytesIO
 from typing import Dict, List, NamedTuple, Optional, Tuple
@@ -27,28 +28,6 @@ class Plan(NamedTuple):
     encoders: Dict[int, str]
     lines: List[str]
     any_sound: bool
-
-
-class _Nowhere:
-    """A file that discards what is written to it, for trying a container."""
-
-    def __init__(self) -> None:
-        self.position = self.end = 0
-
-    def write(self, data: bytes) -> int:
-        """Count some bytes."""
-        self.position += len(data)
-        self.end = max(self.end, self.position)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a position; return it."""
-        self.position = offset + (0, self.position, self.end)[whence]
-        return self.position
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self.position
 
 
 def plan_streams(info: SourceInfo, name: str, options: EncoderOptions) -> Plan:
@@ -158,13 +137,13 @@ def _try_stream(stack: ExitStack, stream: av.stream.Stream,
     """Return a copy of a stream in a container of its own, and whether that
     container needed ``any_sound``."""
     special = False
-    container = create(_Nowhere(), name)
+    container = create(os.devnull, name)
     try:
         copy = copy_stream(container, name, stream)
     except ValueError:
         if name != 'matroska' or stream.type != 'audio':
             raise
-        special, container = True, create(_Nowhere(), name, True)
+        special, container = True, create(os.devnull, name, True)
         copy = copy_stream(container, name, stream)
     stack.callback(close_quietly, container)
     container.start_encoding()
