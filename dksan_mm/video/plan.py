@@ -7,7 +7,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import av
 
-from .encoding import create, told_reasons
+from .encoding import close_quietly, create, told_reasons
 from .options import EncoderOptions
 from .source import (TAG_ERRORS, SourceInfo, describe_stream, encrypted,
                      open_video)
@@ -167,14 +167,6 @@ def find_lost_tags(tags: Dict[str, str], name: str) -> List[str]:
         holders = (container, *container.streams)
         kept = {key.lower() for holder in holders for key in holder.metadata}
     return sorted(key for key in tags if key.lower() not in kept)
-
-
-def close_quietly(container: av.container.OutputContainer) -> None:
-    """Close an output that was only a trial."""
-    try:
-        container.close()
-    except (av.error.FFmpegError, ValueError):
-        pass  # it was reported already
 
 
 def short_reason(error: Exception) -> str:

@@ -226,10 +226,8 @@ def _is_gap(packet: av.Packet) -> bool:
 
 def _is_inside(packet: av.Packet, info: SourceInfo) -> bool:
     """Return whether a packet begins within the restored part of a source."""
-    if info.span is None or is_cover(packet.stream):
-        return True
     time = packet.dts if packet.pts is None else packet.pts
-    return info.span[0] <= time * packet.time_base < info.span[1]
+    return is_cover(packet.stream) or info.contains(time * packet.time_base)
 
 
 def copy_packets(source: av.container.InputContainer, info: SourceInfo,
@@ -272,7 +270,7 @@ def copy_packets(source: av.container.InputContainer, info: SourceInfo,
             shift = round(info.start / packet.time_base)
         packet.pts = None if packet.pts is None else packet.pts - shift
         packet.dts = None if packet.dts is None else packet.dts - shift
-        number, time = packet.stream_index, _seconds(packet)
+        number, time = packet.stream_index, float(decoding_time(packet))
         packet.stream = copies[number]
         if clocks[number].set(packet):
             count, first = mended.get(number, (0, time))
@@ -280,9 +278,10 @@ def copy_packets(source: av.container.InputContainer, info: SourceInfo,
         yield packet
 
 
-def _seconds(packet: av.Packet) -> float:
+def decoding_time(packet: av.Packet) -> Fraction:
+    """Return when a packet is decoded, or else shown, in seconds."""
     time = packet.pts if packet.dts is None else packet.dts
-    return float(time * packet.time_base)
+    return time * packet.time_base
 
 
 class _Clock:
