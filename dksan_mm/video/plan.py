@@ -57,7 +57,7 @@ def plan_streams(info: SourceInfo, name: str, options: EncoderOptions) -> Plan:
                     'moved a tick after the one before')
             reason = refused.get(stream.index)
             wanted = options.audio in _ENCODERS and stream.type == 'audio'
-            if not is_copied(source, stream, name, info, options):
+            if not is_copied(stream, name, info, options):
                 continue
             if reason is None and not wanted:
                 continue
@@ -104,8 +104,7 @@ def _try_streams(info: SourceInfo, name: str,
         source = stack.enter_context(open_video(info.path))
         pairs: Pairs = []
         for stream in source.streams:
-            if stream.type not in ('audio', 'subtitle', 'video') or (
-                    not is_copied(source, stream, name, info, options)):
+            if not is_copied(stream, name, info, options):
                 continue
             try:
                 copy, special = _try_stream(stack, stream, name)

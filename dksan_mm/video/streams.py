@@ -113,8 +113,8 @@ def list_left_out(source: av.container.InputContainer, name: str,
     return lines
 
 
-def is_copied(source: av.container.InputContainer, stream: av.stream.Stream,
-              name: str, info: SourceInfo, options: EncoderOptions) -> bool:
+def is_copied(stream: av.stream.Stream, name: str, info: SourceInfo,
+              options: EncoderOptions) -> bool:
     """Return whether a source's stream is copied to an output packet by
     packet."""
     return (stream.index != info.stream_index and stream.type != 'attachment'
@@ -135,15 +135,17 @@ def copy_streams(source: av.container.InputContainer,
     """
     pairs = []
     for stream in source.streams:
-        if is_copied(source, stream, name, info, options):
-            encoder = encoders.get(stream.index)
-            pairs.append((stream, add_sound(container, stream, encoder) if
-                          encoder else copy_stream(container, name, stream)))
-        elif is_cover(stream) and name == 'matroska' and (not _why_left_out(
-                stream, name, info, options)):
-            _attach_cover(container, info, stream)
-        elif stream.type == 'attachment' and not _why_left_out(
+        if stream.index == info.stream_index or _why_left_out(
                 stream, name, info, options):
+            continue
+        if stream.index in encoders:
+            pairs.append(
+                (stream, add_sound(container, stream, encoders[stream.index])))
+        elif is_copied(stream, name, info, options):
+            pairs.append((stream, copy_stream(container, name, stream)))
+        elif is_cover(stream):
+            _attach_cover(container, info, stream)
+        else:  # an attachment, which has no packets
             copy_stream(container, name, stream)
     container.set_chapters(_chapters(source, info))
     container.metadata.update(file_tags(source))
