@@ -50,10 +50,7 @@ class SequenceTOF(FrameMetric):
     """
 
     metric = 'tOF'
-
-    def __init__(self, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self._previous: Optional[_Frame] = None
+    _previous: Optional[_Frame] = None
 
     def measure(self, gt: Tensor, pred: Tensor,
                 sample: Mapping[str, Any]) -> Dict[str, Optional[float]]:
