@@ -63,7 +63,7 @@ class TestNetwork:
         assert 0 < error < 1e-5  # 50 dB
 
     def test_says_what_it_is(self, name):
-        card = weights.card(name)
+        card = weights.read_metadata(weights.path_of(name))
         assert {
             'config', 'commit', 'iterations', 'training', 'data', 'hardware',
             'licence'
@@ -107,7 +107,7 @@ class TestNames:
                     value, expected[key], rtol=1e-3, atol=1e-5)
 
     def test_card(self, shipped):
-        card = weights.card('tiny')
+        card = weights.read_metadata(weights.path_of('tiny'))
         assert card['data'] == 'noise'
         assert card['config']['model']['type'] == 'DKSAN'
 

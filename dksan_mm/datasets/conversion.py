@@ -17,7 +17,7 @@ from mmengine.utils import ProgressBar, track_progress
 
 import dksan_mm
 from dksan_mm.utils.faults import told
-from dksan_mm.utils.files import OutputError, output_error, write_whole
+from dksan_mm.utils.files import OutputError, output_error, remove, write_whole
 from dksan_mm.utils.locking import RunLock
 from dksan_mm.video.clips import Clip, read_clip
 from dksan_mm.video.compression import compress
@@ -53,11 +53,6 @@ class _Task(NamedTuple):
         return osp.join(self.out, _RECORDS, self.folder,
                         f'{self.sequence}.json')
 
-    @property
-    def origin(self) -> str:
-        """File that names the source of the frames that are there."""
-        return f'{self.record}.origin'
-
     def folder_of(self, kind: str) -> str:
         return osp.join(self.out, self.folder, kind)
 
@@ -66,8 +61,7 @@ class _Task(NamedTuple):
 def convert(out: str,
             splits: Splits,
             settings: Settings,
-            workers: int = 1,
-            min_frames: int = MIN_FRAMES) -> None:
+            workers: int = 1) -> None:
     """Write HR frames, LR frames and annotations in MMagic's layout::
 
         <out>/<split>/GT/<sequence>/00000000.png      HR
@@ -79,8 +73,8 @@ def convert(out: str,
     has the same frames as ``val``, it shares the folder of ``val``; if there
     is no ``test``, its annotation is a copy of ``val``'s.
 
-    Finished work is kept: call this again to continue a run that was stopped
-    for whatever reason. Every file is complete when it gets its name.
+    Finished sequences are kept: call this again to continue a run that was
+    stopped for whatever reason. Every file is complete when it gets its name.
     Annotations, without which no data set loads, are written last.
 
     Args:
@@ -89,7 +83,6 @@ def convert(out: str,
             frames.
         settings (Settings): Name, scale, crop and storage.
         workers (int): Processes. Default: 1.
-        min_frames (int): Minimum length of a sequence. Default: 7, one window.
 
     Raises:
         FileNotFoundError: A source does not exist.
@@ -98,12 +91,12 @@ def convert(out: str,
         OutputError: The disk is full or read-only.
         ValueError: A setting has a value that is not allowed; or a source
             breaks a rule of :func:`~dksan_mm.video.clips.read_clip`, is
-            smaller than 16 LR pixels on a side, or is shorter than
-            ``min_frames``.
+            smaller than 16 LR pixels on a side, or is shorter than one
+            window, 7 frames.
     """
     settings.check()
     with _alone(out):
-        _convert(out, splits, settings, workers, min_frames)
+        _convert(out, splits, settings, workers)
 
 
 @contextmanager
@@ -130,8 +123,8 @@ def _lock_path(out: str) -> str:
     return f'{osp.normpath(out)}.lock'
 
 
-def _convert(out: str, splits: Splits, settings: Settings, workers: int,
-             min_frames: int) -> None:
+def _convert(out: str, splits: Splits, settings: Settings,
+             workers: int) -> None:
     folders = _folders(splits)
     tasks = [
         _Task(clip, out, split, sequence, settings)
@@ -140,18 +133,16 @@ def _convert(out: str, splits: Splits, settings: Settings, workers: int,
     ]
     done = _start(out, tasks, settings)
     todo = [task for task in tasks if task.key not in done]
-    run = _Convert(min_frames)
     if todo:
         records = (
-            _run_parallel(run, todo, min(workers, len(todo)))
-            if workers > 1 else track_progress(run, todo))
+            _run_parallel(todo, min(workers, len(todo)))
+            if workers > 1 else track_progress(_convert_sequence, todo))
         print()
         done.update(zip((task.key for task in todo), records))
     _finish(out, splits, folders, settings, done)
 
 
-def _run_parallel(run: '_Convert', todo: List[_Task],
-                  workers: int) -> List[dict]:
+def _run_parallel(todo: List[_Task], workers: int) -> List[dict]:
     """Convert sequences in several processes.
 
     Raises:
@@ -162,7 +153,7 @@ def _run_parallel(run: '_Convert', todo: List[_Task],
             workers,
             initializer=_begin_worker,
             initargs=(_lock_path(todo[0].out), os.getpid())) as pool:
-        futures = [pool.submit(run, task) for task in todo]
+        futures = [pool.submit(_convert_sequence, task) for task in todo]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -243,30 +234,26 @@ def _start(out: str, tasks: Sequence[_Task],
     done = {}
     for task in tasks:
         record = records.get(task.key)
-        if record and {**record, **_origin(task.clip)} == record:
-            write_whole(task.origin, to_json(_origin(task.clip)))
-            if _is_whole(task, record):
-                done[task.key] = record
-            elif _has_all(task, record):
-                os.remove(task.origin)  # which frames are wrong is not known
+        if record and _is_whole(task, record):
+            done[task.key] = record
     return done
 
 
-def _has_all(task: _Task, record: dict) -> bool:
-    """Whether a sequence has as many frames as its record says."""
+def _is_whole(task: _Task, record: dict) -> bool:
+    """Whether a sequence has the source, the number of frames and the content
+    that its record says."""
+    if {**record, **_origin(task.clip)} != record:
+        return False
     try:
-        return all(
-            len(list_sequence(task.folder_of(kind), task.sequence).names) ==
-            record['frames'] for kind in task.kinds)
+        counts = {
+            len(list_sequence(task.folder_of(kind), task.sequence).names)
+            for kind in task.kinds
+        }
     except (FileNotFoundError, ValueError):
         return False
-
-
-def _is_whole(task: _Task, record: dict) -> bool:
-    """Whether a sequence's files have the content that its record says."""
     # earlier versions stored no digest
-    return _has_all(task, record) and (record.get('sha256')
-                                       in (None, _digests(task)))
+    return counts == {record['frames']} and (record.get('sha256')
+                                             in (None, _digests(task)))
 
 
 def _digests(task: _Task) -> Dict[str, str]:
@@ -283,84 +270,64 @@ def _origin(clip: Clip) -> Dict[str, Any]:
         stop=clip.stop)
 
 
-class _Convert:
-    """Writes one sequence; returns its record."""
+def _convert_sequence(task: _Task) -> dict:
+    """Write one sequence; return its record."""
+    for kind in task.kinds:  # what a stopped run left, or another source gave
+        folder = task.folder_of(kind)
+        shutil.rmtree(osp.join(folder, task.sequence), ignore_errors=True)
+        remove(memmap_path(folder, task.sequence))
+    writers = [
+        WRITERS[task.settings.storage](task.folder_of(kind), task.sequence)
+        for kind in task.kinds
+    ]
+    try:
+        height, width, _ = _write(task, writers)
+        for writer in writers:
+            writer.close()
+    except BaseException:
+        for writer in writers:
+            writer.abort()
+        raise
+    record = dict(
+        frames=writers[0].count,
+        width=width,
+        height=height,
+        sha256=_digests(task),
+        **_origin(task.clip))
+    write_whole(task.record, to_json(record))
+    return record
 
-    def __init__(self, min_frames: int) -> None:
-        self.min_frames = min_frames
 
-    def __call__(self, task: _Task) -> dict:
-        settings = task.settings
-        kinds = task.kinds
-        self._clear(task, kinds)
-        writers = [
-            WRITERS[settings.storage](task.folder_of(kind), task.sequence)
-            for kind in kinds
-        ]
-        try:
-            size = self._write(task, writers)
-            for writer in writers:
-                writer.close()
-        except BaseException:
-            for writer in writers:
-                writer.abort()
-            raise
-        record = dict(
-            frames=writers[0].count,
-            width=size[1],
-            height=size[0],
-            sha256=_digests(task),
-            **_origin(task.clip))
-        write_whole(task.record, to_json(record))
-        return record
+def _write(task: _Task, writers: List[Any]) -> Sequence[int]:
+    """Write the frames; return the HR frames' shape."""
+    settings = task.settings
+    frames, reduced = tee(_read(task))
+    if settings.crf is not None:
+        reduced = compress(reduced, settings.crf)
+    # compressed frames lag behind, so they are requested first
+    for source, hr in zip(reduced, frames):
+        for writer, image in zip(writers,
+                                 (hr, reduce_frame(source, settings.scale))):
+            writer.write(image)
+    count = writers[0].count
+    if count < MIN_FRAMES and not task.clip.exact:
+        raise ValueError(
+            f'{task.clip.path} must have at least {MIN_FRAMES} frames, one '
+            f'window, from number {task.clip.start} on, found {count}; use a '
+            'longer video')
+    return hr.shape
 
-    @staticmethod
-    def _clear(task: _Task, kinds: Sequence[str]) -> None:
-        """Remove frames from another source; keep those that a stopped run has
-        written."""
-        expected = to_json(_origin(task.clip))
-        if osp.isfile(task.origin):
-            with open(task.origin, 'rb') as file:
-                if file.read() == expected:
-                    return
-        for kind in kinds:
-            folder = task.folder_of(kind)
-            shutil.rmtree(osp.join(folder, task.sequence), ignore_errors=True)
-            if osp.exists(memmap_path(folder, task.sequence)):
-                os.remove(memmap_path(folder, task.sequence))
-        write_whole(task.origin, expected)
 
-    def _write(self, task: _Task, writers: List[Any]) -> Sequence[int]:
-        """Write the frames; return the HR frames' shape."""
-        settings = task.settings
-        path, start = task.clip.path, task.clip.start
-        frames, reduced = tee(self._read(task))
-        if settings.crf is not None:
-            reduced = compress(reduced, settings.crf)
-        # compressed frames lag behind, so they are requested first
-        for source, hr in zip(reduced, frames):
-            for writer, image in zip(
-                    writers, (hr, reduce_frame(source, settings.scale))):
-                writer.write(image)
-        count = writers[0].count
-        if count < self.min_frames and not task.clip.exact:
+def _read(task: _Task) -> Iterator[np.ndarray]:
+    """Yield the HR frames, cropped."""
+    scale, least = task.settings.scale, MIN_LR_SIZE * task.settings.scale
+    for frame in read_clip(task.clip):
+        height, width = frame.shape[:2]
+        if min(height, width) < least:
             raise ValueError(
-                f'{path} must have at least {self.min_frames} frames, one '
-                f'window, from number {start} on, found {count}; use a '
-                'longer video')
-        return hr.shape
-
-    @staticmethod
-    def _read(task: _Task) -> Iterator[np.ndarray]:
-        """Yield the HR frames, cropped."""
-        scale, least = task.settings.scale, MIN_LR_SIZE * task.settings.scale
-        for frame in read_clip(task.clip):
-            height, width = frame.shape[:2]
-            if min(height, width) < least:
-                raise ValueError(
-                    f'{task.clip.path} must be at least {least} pixels wide '
-                    f'and high, found {width}x{height}; use a larger video')
-            yield crop_frame(frame, scale, task.settings.crop)
+                f'{task.clip.path} must be at least {least} pixels wide and '
+                f'high, found {width}x{height}; use a larger video')
+        yield crop_frame(frame, scale, task.settings.crop)
 
 
 def _finish(out: str, splits: Splits, folders: Dict[str, str],

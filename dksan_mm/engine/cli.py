@@ -124,18 +124,12 @@ def prepare(cfg: Config) -> None:
     """Check the checkpoint to start from, and set up memory and CPU processes.
     """
     keep_freed_memory()
-    checkpoint = starting_checkpoint(cfg)
-    if checkpoint:
-        check_checkpoint(checkpoint, bool(cfg.get('resume')))
-    prepare_launcher(cfg)
-
-
-def starting_checkpoint(cfg: Config) -> Optional[str]:
-    """Return the checkpoint that the runner will load, None if none."""
     if cfg.get('resume') and not cfg.get('load_from'):
         # named here, so that the runner does not look for one itself
         cfg.load_from = find_checkpoint(cfg.work_dir)
-    return cfg.get('load_from')
+    if cfg.get('load_from'):
+        check_checkpoint(cfg.load_from, bool(cfg.get('resume')))
+    prepare_launcher(cfg)
 
 
 @contextmanager
@@ -145,5 +139,6 @@ def naming_files(cfg: Config) -> Iterator[None]:
         with naming_config(cfg):
             yield
     except CheckpointMismatchError as error:
-        raise CheckpointMismatchError(
-            f'{starting_checkpoint(cfg)}: {error}') from None
+        if not cfg.get('load_from'):  # which is what the error says
+            raise
+        raise CheckpointMismatchError(f'{cfg.load_from}: {error}') from None

@@ -1,12 +1,11 @@
 """Tests a model, from the command line's arguments to its tables."""
 import argparse
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 import mmengine
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -21,31 +20,12 @@ from dksan_mm.models.dksan import DKSAN, refuse_other_variants
 from dksan_mm.models.dksan_gan import DKSANGAN
 from dksan_mm.results.averages import rows_of
 from dksan_mm.results.files import Result
+from dksan_mm.results.tables_formats import show_value
 from dksan_mm.utils.benchmark import make_table
 from .checkpoint import check_weights
 from .cli import load_config, naming_files, prepare
 from .config import TESTING, check_config
 from .distributed import finish_launcher
-
-DIGITS = dict(PSNR=2, SSIM=4, tOF=3, LPIPS=4, NIQE=3)
-
-
-class SaveResultsHook(Hook):
-    """Writes the metrics to a file, completely or not at all."""
-
-    priority = 'LOWEST'
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def after_test_epoch(self,
-                         runner: Runner,
-                         metrics: Optional[Dict[str, Any]] = None) -> None:
-        if metrics is not None and is_main_process():
-            stem, suffix = os.path.splitext(self.path)
-            partial = f'{stem}.partial{suffix}'
-            mmengine.dump(metrics, partial)
-            os.replace(partial, self.path)
 
 
 def set_metrics(cfg: Config, args: argparse.Namespace) -> None:
@@ -76,8 +56,6 @@ def refuse_misfits(model: nn.Module) -> None:
 
 def register_hooks(runner: Runner, args: argparse.Namespace) -> ResultHook:
     """Register the requested hooks; return the one with the results."""
-    if args.out:
-        runner.register_hook(SaveResultsHook(args.out), 'LOWEST')
     if args.self_ensemble or args.temporal_ensemble:
         runner.register_hook(SelfEnsembleHook(args.temporal_ensemble))
     if args.save_frames is not None:
@@ -89,21 +67,16 @@ def register_hooks(runner: Runner, args: argparse.Namespace) -> ResultHook:
     return hook
 
 
-def cell(name: str, value: Optional[float]) -> str:
-    """Return a metric's value as text for a table, a dash for None."""
-    digits = DIGITS.get(name.split('_')[0], 4)
-    return '-' if value is None else f'{value:.{digits}f}'
-
-
 def result_table(result: Result) -> str:
     """Return a data set's sequences and average as Markdown."""
     rows: List[List[str]] = [['Sequence', 'frames', *result.metrics]]
     for sequence, values in rows_of(result.sequences).items():
-        rows.append([sequence, str(len(result.frames[sequence]))] +
-                    [cell(name, value) for name, value in values.items()])
+        rows.append(
+            [sequence, str(len(result.frames[sequence]))] +
+            [show_value(value, name) for name, value in values.items()])
     total = sum(map(len, result.frames.values()))
     rows.append(['Average', str(total)] +
-                [cell(*item) for item in result.metrics.items()])
+                [show_value(v, name) for name, v in result.metrics.items()])
     return make_table(rows)
 
 
@@ -129,6 +102,14 @@ def show(result: Result) -> None:
           f'(median, forward pass alone) on {result.hardware}')
 
 
+def save_metrics(metrics: Dict[str, Any], path: str) -> None:
+    """Write the metrics to a file, completely or not at all."""
+    stem, suffix = os.path.splitext(path)
+    partial = f'{stem}.partial{suffix}'
+    mmengine.dump(metrics, partial)
+    os.replace(partial, path)
+
+
 def test(args: argparse.Namespace) -> None:
     """Test as the arguments of :mod:`dksan_mm.cli.test` say, and print the
     results."""
@@ -143,6 +124,8 @@ def test(args: argparse.Namespace) -> None:
         refuse_misfits(runner.model)
         hook = register_hooks(runner, args)
         runner.test()
+    if args.out and is_main_process():
+        save_metrics(hook.metrics, args.out)
     for result in hook.results:
         show(result)
     if args.result_dir:

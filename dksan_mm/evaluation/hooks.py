@@ -129,6 +129,7 @@ class ResultHook(Hook):
 
     Attributes:
         results (list[Result]): Results, after the test, in the main process.
+        metrics (dict): What the evaluators returned, by name, after the test.
     """
 
     priority = 'VERY_LOW'
@@ -141,6 +142,7 @@ class ResultHook(Hook):
         self.system = system
         self.config = config
         self.results: List[Result] = []
+        self.metrics: Dict[str, Any] = {}
         self._checkpoint: Dict[str, Any] = dict(
             checkpoint=None, checkpoint_sha256=None, iterations=None)
         self._crcs: Dict[str, Dict[Tuple[str, str], int]] = {}
@@ -197,6 +199,7 @@ class ResultHook(Hook):
                          runner: Runner,
                          metrics: Optional[Dict[str, Any]] = None) -> None:
         """Gather the results of all processes, and write them."""
+        self.metrics = metrics or {}
         parts = all_gather_object((self._crcs, self._seconds))
         self._timer.close()
         if not is_main_process():

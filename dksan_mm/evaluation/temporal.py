@@ -1,11 +1,10 @@
 """The metric tOF: how well restored frames move."""
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 import cv2
 import numpy as np
 from mmagic.registry import METRICS
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import Tensor
 
 from .frame_metric import FrameMetric, sample_key, to_rgb
 
@@ -51,23 +50,7 @@ class SequenceTOF(FrameMetric):
     """
 
     metric = 'tOF'
-
-    def __init__(self, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self._previous: Optional[_Frame] = None
-
-    def prepare(self, module: nn.Module, dataloader: DataLoader) -> None:
-        """Check, before anything is tested, that sequences come in order."""
-        super().prepare(module, dataloader)
-        self._previous = None
-        dataset = dataloader.dataset
-        if not hasattr(dataset, 'get_data_info'):
-            return
-        samples = [dataset.get_data_info(i) for i in range(len(dataset))]
-        # a sample without a frame in its key is a whole sequence
-        if all('/' in sample.get('key', '') for sample in samples):
-            keys = [sample_key(sample) for sample in samples]
-            check_order(keys, [keys[i] for i in dataloader.sampler])
+    _previous: Optional[_Frame] = None
 
     def measure(self, gt: Tensor, pred: Tensor,
                 sample: Mapping[str, Any]) -> Dict[str, Optional[float]]:
@@ -101,32 +84,6 @@ class SequenceTOF(FrameMetric):
                         f'{sequence}/{frame["frame"]}: the frame before it '
                         f'was not in the same process; {_CURE}')
         return metrics
-
-
-def check_order(keys: List[Tuple[str, str]], order: List[Tuple[str,
-                                                               str]]) -> None:
-    """Check that ``order``, one process's share of ``keys``, has sequences
-    from their first frame on, frame by frame.
-
-    Args:
-        keys (list[tuple[str, str]]): Sequence and frame of all samples.
-        order (list[tuple[str, str]]): The samples that this process gets.
-
-    Raises:
-        ValueError: A frame does not follow the one before it.
-    """
-    firsts: Dict[str, int] = {}
-    for sequence, name in keys:
-        number = _number(name)
-        firsts[sequence] = min(firsts.get(sequence, number), number)
-    before: Tuple[Optional[str], int] = (None, 0)
-    for sequence, name in order:
-        number = _number(name)
-        if number != firsts[sequence] and before != (sequence, number - 1):
-            raise ValueError(f'{sequence}/{name} must follow frame number '
-                             f'{number - 1}, found it after '
-                             f'{before[0]}/{before[1]}; {_CURE}')
-        before = (sequence, number)
 
 
 def _number(name: str) -> int:

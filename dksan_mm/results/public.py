@@ -48,87 +48,74 @@ class PublicSet(NamedTuple):
     published: Tuple[Published, ...]
 
 
-def _rows(dataset: str, *rows: tuple) -> Tuple[Published, ...]:
-    return tuple(
-        Published(system, metafile, model, dataset, psnr, ssim)
-        for system, metafile, model, psnr, ssim in rows)
-
-
-PUBLIC_SETS: Dict[str, PublicSet] = {
-    'reds4':
-    PublicSet(
-        'REDS4, BIx4', '', 4, 400,
-        _rows('REDS',
-              ('EDVR-M', 'edvr', 'edvrm_8xb4-600k_reds', 30.4194, 0.8684),
-              ('EDVR-L', 'edvr', 'edvrl_c128b40_8xb8-lr2e-4-600k_reds4',
-               31.0467, 0.8793)) +
-        _rows('REDS4(BIx4)',
-              ('BasicVSR', 'basicvsr', 'basicvsr_2xb4_reds4', 31.417, 0.8909),
-              ('IconVSR', 'iconvsr', 'iconvsr_2xb4_reds4', 31.6926, 0.8951),
-              ('BasicVSR++', 'basicvsr_pp',
-               'basicvsr-pp_c64n7_8xb1-600k_reds4', 32.3855, 0.9069))),
-    'vimeo90k-t-bi':
-    PublicSet(
-        'Vimeo-90K-T, BIx4', '_Y', 7824, 7824,
-        _rows('Vimeo-90K-T(BIx4)',
-              ('BasicVSR', 'basicvsr', 'basicvsr_2xb4_vimeo90k-bi', 37.2026,
-               0.9434), ('IconVSR', 'iconvsr', 'iconvsr_2xb4_vimeo90k-bi',
-                         37.3729, 0.9467),
-              ('BasicVSR++', 'basicvsr_pp',
-               'basicvsr-pp_c64n7_4xb2-300k_vimeo90k-bi', 37.7864, 0.95))),
-    'vimeo90k-t-bd':
-    PublicSet(
-        'Vimeo-90K-T, BDx4', '_Y', 7824, 7824,
-        _rows('Vimeo-90K-T(BDx4)',
-              ('BasicVSR', 'basicvsr', 'basicvsr_2xb4_vimeo90k-bd', 37.5501,
-               0.9499), ('IconVSR', 'iconvsr', 'iconvsr_2xb4_vimeo90k-bd',
-                         37.7573, 0.9517),
-              ('BasicVSR++', 'basicvsr_pp',
-               'basicvsr-pp_c64n7_4xb2-300k_vimeo90k-bd', 38.2054, 0.955))),
-    'vid4-bi':
-    PublicSet(
-        'Vid4, BIx4', '_Y', 4, 171,
-        _rows('Vid4(BIx4)',
-              ('TDAN', 'tdan', 'tdan_x4ft_8xb16-lr5e-5-400k_vimeo90k-bi',
-               26.49, 0.792), ('BasicVSR', 'basicvsr',
-                               'basicvsr_2xb4_vimeo90k-bi', 27.2755, 0.8248),
-              ('IconVSR', 'iconvsr', 'iconvsr_2xb4_vimeo90k-bi', 27.4238,
-               0.8297),
-              ('BasicVSR++', 'basicvsr_pp',
-               'basicvsr-pp_c64n7_4xb2-300k_vimeo90k-bi', 27.7882, 0.8401))),
-    'vid4-bd':
-    PublicSet(
-        'Vid4, BDx4', '_Y', 4, 171,
-        _rows('Vid4(BDx4)',
-              ('TDAN', 'tdan', 'tdan_x4ft_8xb16-lr5e-5-800k_vimeo90k-bd',
-               26.87, 0.815), ('BasicVSR', 'basicvsr',
-                               'basicvsr_2xb4_vimeo90k-bd', 27.9791, 0.8556),
-              ('IconVSR', 'iconvsr', 'iconvsr_2xb4_vimeo90k-bd', 28.2464,
-               0.8612),
-              ('BasicVSR++', 'basicvsr_pp',
-               'basicvsr-pp_c64n7_4xb2-300k_vimeo90k-bd', 29.04, 0.8753))),
-    'udm10-bd':
-    PublicSet(
-        'UDM10, BDx4', '_Y', 10, None,
-        _rows(
-            'UDM10(BDx4)', ('BasicVSR', 'basicvsr',
-                            'basicvsr_2xb4_vimeo90k-bd', 39.9953, 0.9695),
-            ('IconVSR', 'iconvsr', 'iconvsr_2xb4_vimeo90k-bd', 40.064, 0.9697),
-            ('BasicVSR++', 'basicvsr_pp',
-             'basicvsr-pp_c64n7_4xb2-300k_vimeo90k-bd', 40.7216, 0.9722))),
-    'spmcs-bi':
-    PublicSet(
-        'SPMCS-30, BIx4', '_Y_crop8', 30, None,
-        _rows('SPMCS-30(BIx4)',
-              ('TDAN', 'tdan', 'tdan_x4ft_8xb16-lr5e-5-400k_vimeo90k-bi',
-               30.42, 0.856))),
-    'spmcs-bd':
-    PublicSet(
-        'SPMCS-30, BDx4', '_Y_crop8', 30, None,
-        _rows('SPMCS-30(BDx4)',
-              ('TDAN', 'tdan', 'tdan_x4ft_8xb16-lr5e-5-800k_vimeo90k-bd',
-               30.77, 0.868))),
+# folder and model, in MMagic, of the networks trained on Vimeo-90K
+_VIMEO90K = {
+    'TDAN': ('tdan', 'tdan_x4ft_8xb16-lr5e-5-{tdan}_vimeo90k-{kind}'),
+    'BasicVSR': ('basicvsr', 'basicvsr_2xb4_vimeo90k-{kind}'),
+    'IconVSR': ('iconvsr', 'iconvsr_2xb4_vimeo90k-{kind}'),
+    'BasicVSR++':
+    ('basicvsr_pp', 'basicvsr-pp_c64n7_4xb2-300k_vimeo90k-{kind}'),
 }
+
+
+def _set(name: str, kind: str, suffix: str, sequences: int,
+         frames: Optional[int], *numbers: Tuple[str, float,
+                                                float]) -> PublicSet:
+    """Return a set of which networks trained on Vimeo-90K have published
+    numbers: name, PSNR and SSIM of each."""
+    published = []
+    for system, psnr, ssim in numbers:
+        folder, model = _VIMEO90K[system]
+        model = model.format(
+            kind=kind.lower(), tdan=dict(BI='400k', BD='800k')[kind])
+        published.append(
+            Published(system, folder, model, f'{name}({kind}x4)', psnr, ssim))
+    return PublicSet(f'{name}, {kind}x4', suffix, sequences, frames,
+                     tuple(published))
+
+
+# yapf: disable
+PUBLIC_SETS: Dict[str, PublicSet] = {
+    'reds4': PublicSet('REDS4, BIx4', '', 4, 400, (
+        Published('EDVR-M', 'edvr', 'edvrm_8xb4-600k_reds', 'REDS',
+                  30.4194, 0.8684),
+        Published('EDVR-L', 'edvr', 'edvrl_c128b40_8xb8-lr2e-4-600k_reds4',
+                  'REDS', 31.0467, 0.8793),
+        Published('BasicVSR', 'basicvsr', 'basicvsr_2xb4_reds4',
+                  'REDS4(BIx4)', 31.417, 0.8909),
+        Published('IconVSR', 'iconvsr', 'iconvsr_2xb4_reds4',
+                  'REDS4(BIx4)', 31.6926, 0.8951),
+        Published('BasicVSR++', 'basicvsr_pp',
+                  'basicvsr-pp_c64n7_8xb1-600k_reds4',
+                  'REDS4(BIx4)', 32.3855, 0.9069))),
+    'vimeo90k-t-bi': _set('Vimeo-90K-T', 'BI', '_Y', 7824, 7824,
+                          ('BasicVSR', 37.2026, 0.9434),
+                          ('IconVSR', 37.3729, 0.9467),
+                          ('BasicVSR++', 37.7864, 0.95)),
+    'vimeo90k-t-bd': _set('Vimeo-90K-T', 'BD', '_Y', 7824, 7824,
+                          ('BasicVSR', 37.5501, 0.9499),
+                          ('IconVSR', 37.7573, 0.9517),
+                          ('BasicVSR++', 38.2054, 0.955)),
+    'vid4-bi': _set('Vid4', 'BI', '_Y', 4, 171,
+                    ('TDAN', 26.49, 0.792),
+                    ('BasicVSR', 27.2755, 0.8248),
+                    ('IconVSR', 27.4238, 0.8297),
+                    ('BasicVSR++', 27.7882, 0.8401)),
+    'vid4-bd': _set('Vid4', 'BD', '_Y', 4, 171,
+                    ('TDAN', 26.87, 0.815),
+                    ('BasicVSR', 27.9791, 0.8556),
+                    ('IconVSR', 28.2464, 0.8612),
+                    ('BasicVSR++', 29.04, 0.8753)),
+    'udm10-bd': _set('UDM10', 'BD', '_Y', 10, None,
+                     ('BasicVSR', 39.9953, 0.9695),
+                     ('IconVSR', 40.064, 0.9697),
+                     ('BasicVSR++', 40.7216, 0.9722)),
+    'spmcs-bi': _set('SPMCS-30', 'BI', '_Y_crop8', 30, None,
+                     ('TDAN', 30.42, 0.856)),
+    'spmcs-bd': _set('SPMCS-30', 'BD', '_Y_crop8', 30, None,
+                     ('TDAN', 30.77, 0.868)),
+}
+# yapf: enable
 SCALE = 4
 
 

@@ -8,6 +8,8 @@ from typing import Dict
 
 from filelock import FileLock, Timeout
 
+from . import files
+
 _OWNER, _PART = '.owner', '.part'
 
 
@@ -81,9 +83,9 @@ class RunLock:
         if remove and self.holds():
             for path in glob(f'{escape(self._path)}.*'):
                 if path.endswith((_OWNER, _PART)):
-                    _remove(path)
+                    files.remove(path)
             # removed while still held, so that a waiting process notices
-            _remove(self._path)
+            files.remove(self._path)
         self._let_go()
 
     def _take(self, path: str, wait: bool) -> bool:
@@ -110,8 +112,3 @@ def _read(path: str) -> str:
             return file.read() or 'another process'
     except (OSError, ValueError):
         return 'another process'
-
-
-def _remove(path: str) -> None:
-    with suppress(OSError):  # Windows keeps open files
-        os.remove(path)

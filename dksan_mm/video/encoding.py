@@ -1,17 +1,18 @@
 """Encoding of frames: segments of a video."""
+import itertools
 import os
 import os.path as osp
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
-from io import BytesIO
-from typing import BinaryIO, Iterable, Iterator, Optional, Union
+from typing import (BinaryIO, Callable, Iterable, Iterator, Optional, Tuple,
+                    Union)
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
-from dksan_mm.utils.files import OutputError, output_error, sync
+from dksan_mm.utils.files import OutputError, output_error, remove, sync
 from .options import EncoderOptions
 from .reader import ACCURATE, rgb_format
 from .source import MATRICES, TAG_ERRORS, SourceInfo, is_grey, local_name
@@ -53,7 +54,7 @@ def _try_encoder(info: SourceInfo, width: int, height: int,
                  options: EncoderOptions) -> Optional[Exception]:
     """Return the reason why an encoder cannot be opened, None if it can."""
     try:
-        with told_reasons(), create(BytesIO(), 'matroska') as container:
+        with told_reasons(), create(os.devnull, 'matroska') as container:
             stream = add_video_stream(container, info, width, height, options)
             _open_encoder(container)
     except (av.error.FFmpegError, ValueError) as error:
@@ -63,6 +64,14 @@ def _try_encoder(info: SourceInfo, width: int, height: int,
     if unknown:
         return ValueError(f'it has no option {", ".join(unknown)}')
     return None
+
+
+def close_quietly(container: av.container.OutputContainer) -> None:
+    """Close an output that was a trial, or that has failed already."""
+    try:
+        container.close()
+    except (av.error.FFmpegError, OSError, ValueError):
+        pass  # it was reported already
 
 
 @contextmanager
@@ -81,7 +90,7 @@ def create(path: Union[str, BinaryIO],
            name: str,
            any_sound: bool = False) -> av.container.OutputContainer:
     """Open an output of a format; its bytes depend neither on the date nor on
-    FFmpeg's version.
+    FFmpeg's version. For a trial ``path`` is ``os.devnull``.
 
     ``any_sound`` is for Matroska, which can hold sound of any codec under the
     codec's WAV tag. PyAV refuses some of these codecs itself, so the output
@@ -89,7 +98,7 @@ def create(path: Union[str, BinaryIO],
     drops chapters.
     """
     if any_sound and name == 'matroska':
-        place = local_name(path) if isinstance(path, str) else os.devnull
+        place = local_name(path)
         for special in "\\'|":
             place = place.replace(special, f'\\{special}')
         path, name = f'[f=matroska]{place}', 'tee'
@@ -157,99 +166,6 @@ def output_colors(info: SourceInfo, options: EncoderOptions) -> tuple:
     return info.color_range, info.colorspace
 
 
-class SegmentWriter:
-    """Encodes a segment; its file gets the final name once it is complete.
-
-    Args:
-        path (str): The file, in Matroska format whatever its suffix.
-        info (SourceInfo): The source.
-        scale (int): How many times larger the restored frames are.
-        options (EncoderOptions): Codec and quality.
-
-    Raises:
-        OutputError: The disk is full, the folder read-only, ...
-    """
-
-    def __init__(self, path: str, info: SourceInfo, scale: int,
-                 options: EncoderOptions) -> None:
-        self.path = path
-        self.partial = f'{path}.partial'
-        self.count = self._packets = 0
-        self._rate, self._bit_depth = info.rate, info.bit_depth
-        self._range, matrix = output_colors(info, options)
-        self._matrix = MATRICES.get(matrix)
-        self._size = (info.width * scale, info.height * scale)
-        self._reformatter = VideoReformatter()
-        with writing(path):
-            os.makedirs(osp.dirname(path) or '.', exist_ok=True)
-            self._container = create(self.partial, 'matroska')
-            self._stream = add_video_stream(self._container, info, *self._size,
-                                            options)
-            _open_encoder(self._container)
-
-    def write(self, frame: np.ndarray) -> None:
-        """Encode the next frame, (scale * H, scale * W, 3) RGB, uint8, or
-        uint16 with 0 to 1023 for a source of 10 bits.
-
-        Raises:
-            ValueError: The frame has another size or type.
-            OutputError: The disk is full, ...
-        """
-        dtype = np.uint8 if self._bit_depth == 8 else np.uint16
-        shape = (*self._size[::-1], 3)
-        if frame.shape != shape or frame.dtype != dtype:
-            raise ValueError(
-                f'frames of {self.path} must be {shape} {dtype.__name__}, got '
-                f'{frame.shape} {frame.dtype}; give the scale that they have')
-        coded = self._convert(frame)
-        coded.pts, coded.time_base = self.count, 1 / self._rate
-        self.count += 1
-        with writing(self.path):
-            self._mux(coded)
-
-    def _convert(self, frame: np.ndarray) -> av.VideoFrame:
-        source = av.VideoFrame.from_ndarray(
-            np.ascontiguousarray(frame), format=rgb_format(self._bit_depth))
-        return self._reformatter.reformat(
-            source,
-            format=self._stream.pix_fmt,
-            dst_colorspace=self._matrix,
-            dst_color_range=self._range,
-            interpolation=ACCURATE,
-            threads=1)
-
-    def _mux(self, frame: Optional[av.VideoFrame]) -> None:
-        for packet in self._stream.encode(frame):
-            packet.time_base = TICK
-            # Matroska does not store it, and for one or two frames x265 leaves
-            # it uninitialised
-            packet.dts = self._packets - _EARLY
-            self._packets += 1
-            self._container.mux(packet)
-
-    def close(self) -> int:
-        """Give the file its name; return the number of frames.
-
-        Raises:
-            OutputError: The disk is full, ...
-        """
-        with writing(self.path):
-            self._mux(None)
-            self._container.close()
-            sync(self.partial)
-            os.replace(self.partial, self.path)
-        return self.count
-
-    def abort(self) -> None:
-        """Remove the unfinished file."""
-        try:
-            self._container.close()
-        except (av.error.FFmpegError, OSError):
-            pass  # what is wrong is being reported already
-        if osp.lexists(self.partial):
-            os.remove(self.partial)
-
-
 @contextmanager
 def writing(path: str) -> Iterator[None]:
     """Raise errors of the system or an encoder as a file's OutputError.
@@ -269,8 +185,9 @@ def write_segment(path: str, frames: Iterable[np.ndarray], info: SourceInfo,
     """Encode a segment of a video as a closed group of pictures.
 
     Args:
-        path (str): The segment's file, in Matroska format. It is written as
-            ``path.partial`` and renamed once it is complete.
+        path (str): The segment's file, in Matroska format whatever its
+            suffix. It is written as ``path.partial`` and renamed once it is
+            complete.
         frames (Iterable[ndarray]): (scale * H, scale * W, 3) RGB, uint8, or
             uint16 with 0 to 1023 for a source of 10 bits.
         info (SourceInfo): The source.
@@ -282,18 +199,76 @@ def write_segment(path: str, frames: Iterable[np.ndarray], info: SourceInfo,
         int: Number of frames.
 
     Raises:
-        ValueError: There is no frame, or more than the source has.
+        ValueError: A frame has another size or type; there is no frame, or
+            more than the source has.
         OutputError: The disk is full, the folder read-only, ...
     """
-    writer = SegmentWriter(path, info, scale, options)
+    partial = f'{path}.partial'
+    size = info.width * scale, info.height * scale
+    count, numbers = 0, itertools.count(-_EARLY)
     try:
-        for frame in frames:
-            writer.write(frame)
-        if not 0 < writer.count <= info.num_frames - start:
-            raise ValueError(
-                f'{path} must hold 1 to {info.num_frames - start} frames of '
-                f'{info.path}, from number {start} on, got {writer.count}')
-        return writer.close()
+        with ExitStack() as stack:
+            with writing(path):
+                os.makedirs(osp.dirname(path) or '.', exist_ok=True)
+                container = create(partial, 'matroska')
+                stack.callback(close_quietly, container)
+                stream = add_video_stream(container, info, *size, options)
+                _open_encoder(container)
+            convert = _converter(path, info, size, options)
+            for frame in frames:
+                coded = convert(frame)
+                coded.pts, coded.time_base = count, 1 / info.rate
+                count += 1
+                with writing(path):
+                    _mux(stream, coded, numbers)
+            if not 0 < count <= info.num_frames - start:
+                raise ValueError(
+                    f'{path} must hold 1 to {info.num_frames - start} frames '
+                    f'of {info.path}, from number {start} on, got {count}')
+            with writing(path):
+                _mux(stream, None, numbers)
+                container.close()
+                sync(partial)
+                os.replace(partial, path)
     except BaseException:
-        writer.abort()
+        remove(partial)
         raise
+    return count
+
+
+def _converter(path: str, info: SourceInfo, size: Tuple[int, int],
+               options: EncoderOptions) -> Callable:
+    """Return a function that checks a frame, and converts it for the encoder.
+    """
+    pix_fmt = options.pixel_format(info.bit_depth)
+    color_range, matrix = output_colors(info, options)
+    dtype = np.uint8 if info.bit_depth == 8 else np.uint16
+    shape = (*size[::-1], 3)
+    reformatter = VideoReformatter()
+
+    def convert(frame: np.ndarray) -> av.VideoFrame:
+        if frame.shape != shape or frame.dtype != dtype:
+            raise ValueError(
+                f'frames of {path} must be {shape} {dtype.__name__}, got '
+                f'{frame.shape} {frame.dtype}; give the scale that they have')
+        source = av.VideoFrame.from_ndarray(
+            np.ascontiguousarray(frame), format=rgb_format(info.bit_depth))
+        return reformatter.reformat(
+            source,
+            format=pix_fmt,
+            dst_colorspace=MATRICES.get(matrix),
+            dst_color_range=color_range,
+            interpolation=ACCURATE,
+            threads=1)
+
+    return convert
+
+
+def _mux(stream: av.video.stream.VideoStream, frame: Optional[av.VideoFrame],
+         numbers: Iterator[int]) -> None:
+    for packet in stream.encode(frame):
+        packet.time_base = TICK
+        # Matroska does not store it, and for one or two frames x265 leaves it
+        # uninitialised
+        packet.dts = next(numbers)
+        packet.stream.container.mux(packet)

@@ -3,22 +3,19 @@ import heapq
 import os
 import os.path as osp
 from contextlib import ExitStack
-from fractions import Fraction
-from io import BytesIO
 from typing import Iterator, List, Sequence, Tuple
 
 import av
 
-from dksan_mm.utils.files import sync
-from .encoding import (TICK, add_video_stream, check_encoder, create,
-                       told_reasons, writing)
+from dksan_mm.utils.files import remove, sync
+from .encoding import (TICK, add_video_stream, check_encoder, close_quietly,
+                       create, told_reasons, writing)
 from .options import EncoderOptions
-from .plan import (Plan, close_quietly, find_lost_tags, plan_streams,
-                   short_reason)
+from .plan import Plan, find_lost_tags, plan_streams, short_reason
 from .sound import encode_packets
 from .source import SourceInfo, open_video
-from .streams import (copy_packets, copy_streams, file_tags, list_left_out,
-                      output_format, video_tags)
+from .streams import (copy_packets, copy_streams, decoding_time, file_tags,
+                      list_left_out, output_format, video_tags)
 
 
 def check_container(info: SourceInfo, output: str, scale: int,
@@ -53,7 +50,7 @@ def check_container(info: SourceInfo, output: str, scale: int,
     with ExitStack() as stack:
         stack.enter_context(told_reasons())
         # closing it without a frame may raise meaningless errors
-        container = create(BytesIO(), name)
+        container = create(os.devnull, name)
         stack.callback(close_quietly, container)
         _try_codec(container, output, info, scale, options)
         left_out = []
@@ -147,8 +144,7 @@ def join_segments(paths: Sequence[str], info: SourceInfo, output: str,
             sync(partial)
             os.replace(partial, output)
     except BaseException:
-        if osp.lexists(partial):
-            os.remove(partial)
+        remove(partial)
         raise
 
 
@@ -175,7 +171,7 @@ def _join(paths: Sequence[str], info: SourceInfo,
         with writing(output):
             container.start_encoding()
         packets = _video_packets(paths, info, video, delay)
-        for packet in heapq.merge(packets, *others, key=_time):
+        for packet in heapq.merge(packets, *others, key=decoding_time):
             with writing(output):
                 _mux(container, packet, info)
 
@@ -191,11 +187,6 @@ def _mux(container: av.container.OutputContainer, packet: av.Packet,
             f'found one of stream {number} that it refuses: '
             f'{short_reason(error)}; go on with --resume and --audio aac or '
             '--leave-out, or write .mkv: what is restored is kept') from error
-
-
-def _time(packet: av.Packet) -> Fraction:
-    time = packet.pts if packet.dts is None else packet.dts
-    return time * packet.time_base
 
 
 def _add_video(

@@ -1,12 +1,13 @@
 """Plans what to do with a source's other streams: copy each one, or re-encode
 sound that the container cannot hold. A trial with the container decides."""
+import os
 from contextlib import ExitStack
 from io import BytesIO
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import av
 
-from .encoding import create, told_reasons
+from .encoding import close_quietly, create, told_reasons
 from .options import EncoderOptions
 from .source import (TAG_ERRORS, SourceInfo, describe_stream, encrypted,
                      open_video)
@@ -27,28 +28,6 @@ class Plan(NamedTuple):
     encoders: Dict[int, str]
     lines: List[str]
     any_sound: bool
-
-
-class _Nowhere:
-    """A file that discards what is written to it, for trying a container."""
-
-    def __init__(self) -> None:
-        self.position = self.end = 0
-
-    def write(self, data: bytes) -> int:
-        """Count some bytes."""
-        self.position += len(data)
-        self.end = max(self.end, self.position)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a position; return it."""
-        self.position = offset + (0, self.position, self.end)[whence]
-        return self.position
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self.position
 
 
 def plan_streams(info: SourceInfo, name: str, options: EncoderOptions) -> Plan:
@@ -78,7 +57,7 @@ def plan_streams(info: SourceInfo, name: str, options: EncoderOptions) -> Plan:
                     'moved a tick after the one before')
             reason = refused.get(stream.index)
             wanted = options.audio in _ENCODERS and stream.type == 'audio'
-            if not is_copied(source, stream, name, info, options):
+            if not is_copied(stream, name, info, options):
                 continue
             if reason is None and not wanted:
                 continue
@@ -125,8 +104,7 @@ def _try_streams(info: SourceInfo, name: str,
         source = stack.enter_context(open_video(info.path))
         pairs: Pairs = []
         for stream in source.streams:
-            if stream.type not in ('audio', 'subtitle', 'video') or (
-                    not is_copied(source, stream, name, info, options)):
+            if not is_copied(stream, name, info, options):
                 continue
             try:
                 copy, special = _try_stream(stack, stream, name)
@@ -158,13 +136,13 @@ def _try_stream(stack: ExitStack, stream: av.stream.Stream,
     """Return a copy of a stream in a container of its own, and whether that
     container needed ``any_sound``."""
     special = False
-    container = create(_Nowhere(), name)
+    container = create(os.devnull, name)
     try:
         copy = copy_stream(container, name, stream)
     except ValueError:
         if name != 'matroska' or stream.type != 'audio':
             raise
-        special, container = True, create(_Nowhere(), name, True)
+        special, container = True, create(os.devnull, name, True)
         copy = copy_stream(container, name, stream)
     stack.callback(close_quietly, container)
     container.start_encoding()
@@ -188,14 +166,6 @@ def find_lost_tags(tags: Dict[str, str], name: str) -> List[str]:
         holders = (container, *container.streams)
         kept = {key.lower() for holder in holders for key in holder.metadata}
     return sorted(key for key in tags if key.lower() not in kept)
-
-
-def close_quietly(container: av.container.OutputContainer) -> None:
-    """Close an output that was only a trial."""
-    try:
-        container.close()
-    except (av.error.FFmpegError, ValueError):
-        pass  # it was reported already
 
 
 def short_reason(error: Exception) -> str:

@@ -11,7 +11,8 @@ from av.video.reformatter import ColorRange
 
 from dksan_mm.utils.faults import told
 from dksan_mm.utils.log import print_log
-from .folders import IMAGE_SUFFIXES, check_exists, list_frames, read_image
+from .clips import Clip, read_clip
+from .folders import check_exists, list_frames
 from .scanning import Scan, first_frame, scan_frames, scan_packets
 from .source import (BT709, CURE, MATRICES, SMPTE170M, UNSPECIFIED, SourceInfo,
                      find_video_stream, open_video)
@@ -94,24 +95,13 @@ def _probe_folder(path: str, rate: Fraction) -> SourceInfo:
     if rate <= 0:
         raise ValueError(f'rate must be positive, got {rate}')
     names = list_frames(path)
-    if not names:
-        raise ValueError(
-            f'{path} must be a video or a folder of frames, found no image '
-            f'in it; supported: {", ".join(IMAGE_SUFFIXES)}')
-    size = None
-    for name in names:
-        other = read_image(osp.join(path, name)).shape[1::-1]
-        size = size or other
-        if other != size:
-            raise ValueError(
-                f'{osp.join(path, name)} must be as large as the frames '
-                f'before it, {size[0]}x{size[1]}, found {other[0]}x{other[1]}'
-                '; split the folder there')
+    for image in read_clip(Clip(path)):  # it checks them
+        height, width = image.shape[:2]
     return SourceInfo(
         path=path,
         kind='frames',
-        width=size[0],
-        height=size[1],
+        width=width,
+        height=height,
         num_frames=len(names),
         times=tuple(range(len(names))),
         last_duration=1,

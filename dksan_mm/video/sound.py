@@ -48,7 +48,8 @@ def encode_packets(info: SourceInfo, number: int,
         stream = source.streams[number]
         graph = None
         for frame in _decode_sound(source, stream, info):
-            if not _is_inside(frame, info):
+            if frame.pts is not None and not info.contains(
+                    frame.pts * frame.time_base):
                 continue
             if graph is None:
                 graph = _graph(frame, context)
@@ -61,13 +62,6 @@ def encode_packets(info: SourceInfo, number: int,
         graph.push(None)
         yield from _encode(graph, sound)
         yield from sound.encode(None)
-
-
-def _is_inside(frame: av.AudioFrame, info: SourceInfo) -> bool:
-    """Return whether sound begins within the restored part of a source."""
-    if info.span is None or frame.pts is None:
-        return True
-    return info.span[0] <= frame.pts * frame.time_base < info.span[1]
 
 
 def _decode_sound(source: av.container.InputContainer,

@@ -140,6 +140,10 @@ class SourceInfo:
             abs(time - self.times[0] - index * step) <= max(1, step / 2)
             for index, time in enumerate(self.times))
 
+    def contains(self, time: Fraction) -> bool:
+        """Return whether a time in the file, in seconds, is in the span."""
+        return self.span is None or self.span[0] <= time < self.span[1]
+
     def describe_frame(self, index: int) -> str:
         """Return a name of a frame for messages."""
         if self.kind == 'frames':

@@ -113,8 +113,8 @@ def list_left_out(source: av.container.InputContainer, name: str,
     return lines
 
 
-def is_copied(source: av.container.InputContainer, stream: av.stream.Stream,
-              name: str, info: SourceInfo, options: EncoderOptions) -> bool:
+def is_copied(stream: av.stream.Stream, name: str, info: SourceInfo,
+              options: EncoderOptions) -> bool:
     """Return whether a source's stream is copied to an output packet by
     packet."""
     return (stream.index != info.stream_index and stream.type != 'attachment'
@@ -135,15 +135,17 @@ def copy_streams(source: av.container.InputContainer,
     """
     pairs = []
     for stream in source.streams:
-        if is_copied(source, stream, name, info, options):
-            encoder = encoders.get(stream.index)
-            pairs.append((stream, add_sound(container, stream, encoder) if
-                          encoder else copy_stream(container, name, stream)))
-        elif is_cover(stream) and name == 'matroska' and (not _why_left_out(
-                stream, name, info, options)):
-            _attach_cover(container, info, stream)
-        elif stream.type == 'attachment' and not _why_left_out(
+        if stream.index == info.stream_index or _why_left_out(
                 stream, name, info, options):
+            continue
+        if stream.index in encoders:
+            pairs.append(
+                (stream, add_sound(container, stream, encoders[stream.index])))
+        elif is_copied(stream, name, info, options):
+            pairs.append((stream, copy_stream(container, name, stream)))
+        elif is_cover(stream):
+            _attach_cover(container, info, stream)
+        else:  # an attachment, which has no packets
             copy_stream(container, name, stream)
     container.set_chapters(_chapters(source, info))
     container.metadata.update(file_tags(source))
@@ -226,10 +228,8 @@ def _is_gap(packet: av.Packet) -> bool:
 
 def _is_inside(packet: av.Packet, info: SourceInfo) -> bool:
     """Return whether a packet begins within the restored part of a source."""
-    if info.span is None or is_cover(packet.stream):
-        return True
     time = packet.dts if packet.pts is None else packet.pts
-    return info.span[0] <= time * packet.time_base < info.span[1]
+    return is_cover(packet.stream) or info.contains(time * packet.time_base)
 
 
 def copy_packets(source: av.container.InputContainer, info: SourceInfo,
@@ -272,7 +272,7 @@ def copy_packets(source: av.container.InputContainer, info: SourceInfo,
             shift = round(info.start / packet.time_base)
         packet.pts = None if packet.pts is None else packet.pts - shift
         packet.dts = None if packet.dts is None else packet.dts - shift
-        number, time = packet.stream_index, _seconds(packet)
+        number, time = packet.stream_index, float(decoding_time(packet))
         packet.stream = copies[number]
         if clocks[number].set(packet):
             count, first = mended.get(number, (0, time))
@@ -280,9 +280,10 @@ def copy_packets(source: av.container.InputContainer, info: SourceInfo,
         yield packet
 
 
-def _seconds(packet: av.Packet) -> float:
+def decoding_time(packet: av.Packet) -> Fraction:
+    """Return when a packet is decoded, or else shown, in seconds."""
     time = packet.pts if packet.dts is None else packet.dts
-    return float(time * packet.time_base)
+    return time * packet.time_base
 
 
 class _Clock:

@@ -67,8 +67,8 @@ def unknown(name: str) -> str:
     return f'there is no network called {name!r}{hint}; there are: {known}'
 
 
-def card(name: str) -> Dict[str, Any]:
-    """Return the metadata of a network's file: ``config``, ``training``, ...
+def config_of(name: str) -> Dict[str, Any]:
+    """Return the config that describes a network, as plain values.
 
     Args:
         name (str): One of :func:`names`.
@@ -76,16 +76,7 @@ def card(name: str) -> Dict[str, Any]:
     Raises:
         ValueError: There is no such network, or its file is damaged.
     """
-    return read_metadata(path_of(name))
-
-
-def config_of(name: str) -> Dict[str, Any]:
-    """Return the config that describes a network, as plain values.
-
-    Args:
-        name (str): One of :func:`names`.
-    """
-    return card(name)['config']
+    return read_metadata(path_of(name))['config']
 
 
 @lru_cache(maxsize=None)

@@ -3,11 +3,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import DefaultSampler
-from torch import nn
 
 from dksan_mm.evaluation import SequenceTOF
-from dksan_mm.evaluation.temporal import check_order
 
 SIZE = (80, 112)
 
@@ -109,41 +106,3 @@ def test_sequence_torn_between_processes_is_refused():
     measure(gt[2:], gt[2:], numbers=[2, 3], metric=metric)
     with pytest.raises(ValueError, match='a/00000002.*SequenceSampler'):
         metric.evaluate()
-
-
-KEYS = [('a', '0'), ('a', '1'), ('a', '2'), ('b', '4'), ('b', '5')]
-
-
-def test_order_is_checked_in_advance():
-    check_order(KEYS, KEYS)
-    check_order(KEYS, KEYS[3:])
-    check_order(KEYS, KEYS[3:] + KEYS[:3])
-    check_order(KEYS, [])
-    for wrong in (KEYS[::2], KEYS[1:], KEYS[:1] + KEYS[4:], KEYS[::-1]):
-        with pytest.raises(ValueError, match='must follow'):
-            check_order(KEYS, wrong)
-
-
-class Keyed:
-    """A data set of names."""
-
-    def __len__(self):
-        return len(KEYS)
-
-    def get_data_info(self, index):
-        return dict(key='/'.join(KEYS[index]))
-
-
-@pytest.mark.parametrize('shuffle', [False, True])
-def test_sampler_is_checked_before_the_test(shuffle):
-    loader = torch.utils.data.DataLoader(
-        Keyed(), sampler=DefaultSampler(Keyed(), shuffle, seed=1))
-    module = nn.Module()
-    module.data_preprocessor = None
-    metric = SequenceTOF()
-    if shuffle:
-        with pytest.raises(ValueError, match='--no-temporal'):
-            metric.prepare(module, loader)
-    else:
-        metric.prepare(module, loader)
-        assert metric.size == 5

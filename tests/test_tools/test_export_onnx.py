@@ -305,7 +305,7 @@ def test_missing_package(net, monkeypatch):
 
 
 @pytest.mark.parametrize('checkpoint, message', [
-    ('none', 'checkpoint must be given'),
+    ('none', '^checkpoint must be given'),
     ('other.pth', 'other.pth: the checkpoint must fit'),
     ('missing.pth', 'missing.pth does not exist'),
 ])

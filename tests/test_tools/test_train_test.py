@@ -385,7 +385,7 @@ def test_mmagics_own_tools_run_the_configs(folder):
         'model.generator.with_dksa=False', 'load_from={trained}'
     ], 'iter_60.pth: the checkpoint must fit'),
     (['train.py', 'bicubic.py'], 'must have a train_dataloader'),
-    (['test.py', 'tiny.py'], 'checkpoint must be given'),
+    (['test.py', 'tiny.py'], 'test.py: checkpoint must be given'),
     ([
         'train.py', 'tiny.py', '--resume', '--cfg-options',
         'load_from=dksan-lite_x4'

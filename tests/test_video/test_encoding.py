@@ -13,7 +13,8 @@ from raw_material import make_frames
 from video_files import read_all, write_clip
 
 from dksan_mm.utils.files import OutputError
-from dksan_mm.video.encoding import SegmentWriter, check_encoder, write_segment
+from dksan_mm.video import encoding
+from dksan_mm.video.encoding import check_encoder, write_segment
 from dksan_mm.video.images import write_frame
 from dksan_mm.video.joining import count_frames
 from dksan_mm.video.options import EncoderOptions
@@ -218,26 +219,27 @@ def test_segments_repeat_bit_by_bit(tmp_path):
 
 
 @pytest.mark.parametrize('count', [1, 2])
-def test_segments_of_few_frames(tmp_path, count):
+def test_segments_of_few_frames(tmp_path, monkeypatch, count):
     """x265 gives their packets times of decoding that memory held."""
     frames = make_frames(count, (36, 52))
     info = source(tmp_path, frames)
     path = str(tmp_path / 'segment')
-    writer = SegmentWriter(path, info, 1, EncoderOptions('libx265'))
-    encode = writer._stream.encode
+    add_video_stream = encoding.add_video_stream
 
     class Stream:
-        pix_fmt = writer._stream.pix_fmt
+
+        def __init__(self, *args):
+            self.stream = add_video_stream(*args)
 
         def encode(self, frame):
-            for packet in encode(frame):
+            for packet in self.stream.encode(frame):
                 packet.dts = 3 << 50
                 yield packet
 
-    writer._stream = Stream()
-    for frame in frames:
-        writer.write(frame)
-    assert writer.close() == count_frames(path) == count
+    monkeypatch.setattr(encoding, 'add_video_stream', Stream)
+    options = EncoderOptions('libx265')
+    assert write_segment(path, frames, info, 0, 1, options) == count
+    assert count_frames(path) == count
 
 
 def test_x265_does_not_tell_its_cpu(tmp_path):
@@ -437,9 +439,12 @@ def test_av1_leaves_the_priority_of_threads(tmp_path):
     options = EncoderOptions(codec='libsvtav1')
     check_encoder(info, 4, options)
     assert priorities() == before
-    writer = SegmentWriter(str(tmp_path / 'out.mkv'), info, 4, options)
-    for frame in frames:
-        writer.write(frame.repeat(4, 0).repeat(4, 1))
+
+    def larger():
+        for frame in frames:
+            assert priorities() == before
+            yield frame.repeat(4, 0).repeat(4, 1)
         assert priorities() == before
-    writer.close()
+
+    write_segment(str(tmp_path / 'out.mkv'), larger(), info, 0, 4, options)
     assert priorities() == before

@@ -523,7 +523,8 @@ def test_no_video_no_frames_no_file(tmp_path):
     with pytest.raises(ValueError, match='frames, found none'):
         probe(path)
     (tmp_path / 'd').mkdir()
-    with pytest.raises(ValueError, match='no image in it.*png'):
+    with pytest.raises(
+            ValueError, match='d must be.* of images.*found no frame.*png'):
         probe(str(tmp_path / 'd'))
 
 
