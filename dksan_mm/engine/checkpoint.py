@@ -110,8 +110,8 @@ def load_checkpoint_file(
 
     Args:
         path (str): A file that ``torch.save`` or safetensors wrote, an
-            address such as ``https://...`` or ``open-mmlab://...``, or the
-            name of a trained network, such as ``dksan-lite_x4``.
+            address that mmengine knows, such as ``https://...``, or the name
+            of a trained network, such as ``dksan-lite_x4``.
         map_location: As for ``torch.load``. Default: 'cpu'.
 
     Raises:

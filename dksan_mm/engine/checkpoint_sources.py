@@ -6,13 +6,14 @@ import re
 from typing import Optional
 
 import torch
+from mmengine.fileio import get_file_backend
 from mmengine.runner.checkpoint import (_get_mmengine_home,
                                         get_deprecated_model_names,
                                         get_external_models, get_mmcls_models,
                                         get_torchvision_models)
 
 from dksan_mm import weights
-from dksan_mm.utils.files import file_sha256
+from dksan_mm.utils.files import file_sha256, write_whole
 
 _CURE = 'download it by other means, and give the path of the file'
 
@@ -25,9 +26,8 @@ def local_checkpoint(path: str) -> str:
     ``name-0123abcd.pth``, the file must match it.
 
     Args:
-        path (str): A path, an address on the web, a model's name as mmengine
-            writes it (``open-mmlab://...``, ``torchvision://...``, ...), or
-            the name of a network that comes with the package.
+        path (str): A path, an address of a scheme that mmengine knows, or the
+            name of a network that comes with the package.
 
     Raises:
         FileNotFoundError: There is no such file or name.
@@ -58,9 +58,12 @@ def local_checkpoint(path: str) -> str:
         if '://' in found:
             return _download(found)
         return _existing(osp.join(_get_mmengine_home(), found))
-    raise ValueError(
-        f'checkpoint {path} must be a file, or an address that begins with '
-        f'https, http, {", ".join(names)}, found {scheme}://; {_CURE}')
+    if scheme.split(':')[-1] in ('s3', 'petrel'):
+        return _fetch_object(path)
+    if scheme == 'pavi':
+        return _fetch_from_pavi(path)
+    raise ValueError(f'checkpoint {path} must be a file or an address of a '
+                     f'scheme that mmengine knows, found {scheme}://; {_CURE}')
 
 
 def _existing(path: str) -> str:
@@ -101,8 +104,7 @@ def _cached(address: str) -> str:
 def _download(address: str) -> str:
     path = _cached(address)
     prefix = _hash_of_name(path)
-    if osp.isfile(path) and (prefix is None
-                             or file_sha256(path).startswith(prefix)):
+    if osp.isfile(path) and (prefix is None or _has_hash(path, prefix)):
         return path
     try:
         os.makedirs(osp.dirname(path), exist_ok=True)
@@ -111,4 +113,35 @@ def _download(address: str) -> str:
         raise ValueError(
             f'checkpoint {address} must be one that can be '
             f'downloaded whole, found: {error}; {_CURE}') from error
+    return path
+
+
+def _has_hash(path: str, prefix: str) -> bool:
+    return file_sha256(path).startswith(prefix)
+
+
+def _fetch_object(address: str) -> str:
+    """Read from an object store, with mmengine's client for it."""
+    path = _cached(address)
+    try:
+        backend = get_file_backend(
+            address, backend_args=dict(backend='petrel'))
+        write_whole(path, bytes(backend.get(address)))
+    except Exception as error:
+        raise ValueError(f'checkpoint {address} must be one that can be read, '
+                         f'found: {error}; {_CURE}') from error
+    return path
+
+
+def _fetch_from_pavi(address: str) -> str:
+    path = _cached(address)
+    try:
+        from pavi import modelcloud
+        os.makedirs(osp.dirname(path), exist_ok=True)
+        partial = f'{path}.partial'
+        modelcloud.get(address.partition('://')[2]).download(partial)
+        os.replace(partial, path)
+    except Exception as error:
+        raise ValueError(f'checkpoint {address} must be one that can be read, '
+                         f'found: {error}; {_CURE}') from error
     return path
