@@ -65,8 +65,7 @@ def write_report(results: Sequence[Result],
         try:
             notes = _build(results, partial, dict(ground_truth or {}),
                            max_frames, title)
-            shutil.rmtree(out, ignore_errors=True)
-            os.rename(partial, out)
+            _replace(partial, out)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
@@ -93,6 +92,22 @@ def _new_folder(partial: str) -> None:
     os.makedirs(osp.join(partial, 'figures'))
     with open(osp.join(partial, MARK), 'w') as file:
         file.write('Made by tools/report.py, which may replace this folder.\n')
+
+
+def _replace(partial: str, out: str) -> None:
+    """Put a finished report in place of an earlier one."""
+    old = f'{out}.old'
+    check_replaceable(old)
+    shutil.rmtree(old, ignore_errors=True)
+    if osp.isdir(out):
+        os.rename(out, old)
+    try:
+        os.rename(partial, out)
+    except OSError:
+        if osp.isdir(old):
+            os.rename(old, out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _build(results: Sequence[Result], folder: str, ground_truth: Dict[str,

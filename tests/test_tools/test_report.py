@@ -116,7 +116,7 @@ def test_replaces_only_its_own(folders, tmp_path):
     way; a report is replaced whole."""
     results = read_results(folders)
     out = tmp_path / 'out'
-    for name in ('out', 'out.partial'):
+    for name in ('out', 'out.partial', 'out.old'):
         own = tmp_path / name / 'precious.txt'
         own.parent.mkdir()
         own.write_text('x')
