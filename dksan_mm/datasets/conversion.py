@@ -61,7 +61,8 @@ class _Task(NamedTuple):
 def convert(out: str,
             splits: Splits,
             settings: Settings,
-            workers: int = 1) -> None:
+            workers: int = 1,
+            min_frames: int = MIN_FRAMES) -> None:
     """Write HR frames, LR frames and annotations in MMagic's layout::
 
         <out>/<split>/GT/<sequence>/00000000.png      HR
@@ -83,6 +84,7 @@ def convert(out: str,
             frames.
         settings (Settings): Name, scale, crop and storage.
         workers (int): Processes. Default: 1.
+        min_frames (int): Minimum length of a sequence. Default: 7, one window.
 
     Raises:
         FileNotFoundError: A source does not exist.
@@ -91,12 +93,12 @@ def convert(out: str,
         OutputError: The disk is full or read-only.
         ValueError: A setting has a value that is not allowed; or a source
             breaks a rule of :func:`~dksan_mm.video.clips.read_clip`, is
-            smaller than 16 LR pixels on a side, or is shorter than one
-            window, 7 frames.
+            smaller than 16 LR pixels on a side, or is shorter than
+            ``min_frames``.
     """
     settings.check()
     with _alone(out):
-        _convert(out, splits, settings, workers)
+        _convert(out, splits, settings, workers, min_frames)
 
 
 @contextmanager
@@ -123,8 +125,8 @@ def _lock_path(out: str) -> str:
     return f'{osp.normpath(out)}.lock'
 
 
-def _convert(out: str, splits: Splits, settings: Settings,
-             workers: int) -> None:
+def _convert(out: str, splits: Splits, settings: Settings, workers: int,
+             min_frames: int) -> None:
     folders = _folders(splits)
     tasks = [
         _Task(clip, out, split, sequence, settings)
@@ -133,16 +135,18 @@ def _convert(out: str, splits: Splits, settings: Settings,
     ]
     done = _start(out, tasks, settings)
     todo = [task for task in tasks if task.key not in done]
+    run = _Convert(min_frames)
     if todo:
         records = (
-            _run_parallel(todo, min(workers, len(todo)))
-            if workers > 1 else track_progress(_convert_sequence, todo))
+            _run_parallel(run, todo, min(workers, len(todo)))
+            if workers > 1 else track_progress(run, todo))
         print()
         done.update(zip((task.key for task in todo), records))
     _finish(out, splits, folders, settings, done)
 
 
-def _run_parallel(todo: List[_Task], workers: int) -> List[dict]:
+def _run_parallel(run: '_Convert', todo: List[_Task],
+                  workers: int) -> List[dict]:
     """Convert sequences in several processes.
 
     Raises:
@@ -153,7 +157,7 @@ def _run_parallel(todo: List[_Task], workers: int) -> List[dict]:
             workers,
             initializer=_begin_worker,
             initargs=(_lock_path(todo[0].out), os.getpid())) as pool:
-        futures = [pool.submit(_convert_sequence, task) for task in todo]
+        futures = [pool.submit(run, task) for task in todo]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -270,64 +274,75 @@ def _origin(clip: Clip) -> Dict[str, Any]:
         stop=clip.stop)
 
 
-def _convert_sequence(task: _Task) -> dict:
-    """Write one sequence; return its record."""
-    for kind in task.kinds:  # what a stopped run left, or another source gave
-        folder = task.folder_of(kind)
-        shutil.rmtree(osp.join(folder, task.sequence), ignore_errors=True)
-        remove(memmap_path(folder, task.sequence))
-    writers = [
-        WRITERS[task.settings.storage](task.folder_of(kind), task.sequence)
-        for kind in task.kinds
-    ]
-    try:
-        height, width, _ = _write(task, writers)
-        for writer in writers:
-            writer.close()
-    except BaseException:
-        for writer in writers:
-            writer.abort()
-        raise
-    record = dict(
-        frames=writers[0].count,
-        width=width,
-        height=height,
-        sha256=_digests(task),
-        **_origin(task.clip))
-    write_whole(task.record, to_json(record))
-    return record
+class _Convert:
+    """Writes one sequence; returns its record."""
 
+    def __init__(self, min_frames: int) -> None:
+        self.min_frames = min_frames
 
-def _write(task: _Task, writers: List[Any]) -> Sequence[int]:
-    """Write the frames; return the HR frames' shape."""
-    settings = task.settings
-    frames, reduced = tee(_read(task))
-    if settings.crf is not None:
-        reduced = compress(reduced, settings.crf)
-    # compressed frames lag behind, so they are requested first
-    for source, hr in zip(reduced, frames):
-        for writer, image in zip(writers,
-                                 (hr, reduce_frame(source, settings.scale))):
-            writer.write(image)
-    count = writers[0].count
-    if count < MIN_FRAMES and not task.clip.exact:
-        raise ValueError(
-            f'{task.clip.path} must have at least {MIN_FRAMES} frames, one '
-            f'window, from number {task.clip.start} on, found {count}; use a '
-            'longer video')
-    return hr.shape
+    def __call__(self, task: _Task) -> dict:
+        settings = task.settings
+        self._clear(task)
+        writers = [
+            WRITERS[settings.storage](task.folder_of(kind), task.sequence)
+            for kind in task.kinds
+        ]
+        try:
+            size = self._write(task, writers)
+            for writer in writers:
+                writer.close()
+        except BaseException:
+            for writer in writers:
+                writer.abort()
+            raise
+        record = dict(
+            frames=writers[0].count,
+            width=size[1],
+            height=size[0],
+            sha256=_digests(task),
+            **_origin(task.clip))
+        write_whole(task.record, to_json(record))
+        return record
 
+    @staticmethod
+    def _clear(task: _Task) -> None:
+        """Remove what is there of the sequence."""
+        for kind in task.kinds:
+            folder = task.folder_of(kind)
+            shutil.rmtree(osp.join(folder, task.sequence), ignore_errors=True)
+            remove(memmap_path(folder, task.sequence))
 
-def _read(task: _Task) -> Iterator[np.ndarray]:
-    """Yield the HR frames, cropped."""
-    scale, least = task.settings.scale, MIN_LR_SIZE * task.settings.scale
-    for frame in read_clip(task.clip):
-        height, width = frame.shape[:2]
-        if min(height, width) < least:
+    def _write(self, task: _Task, writers: List[Any]) -> Sequence[int]:
+        """Write the frames; return the HR frames' shape."""
+        settings = task.settings
+        path, start = task.clip.path, task.clip.start
+        frames, reduced = tee(self._read(task))
+        if settings.crf is not None:
+            reduced = compress(reduced, settings.crf)
+        # compressed frames lag behind, so they are requested first
+        for source, hr in zip(reduced, frames):
+            for writer, image in zip(
+                    writers, (hr, reduce_frame(source, settings.scale))):
+                writer.write(image)
+        count = writers[0].count
+        if count < self.min_frames and not task.clip.exact:
             raise ValueError(
-                f'{task.clip.path} must be at least {least} pixels wide and '
-                f'high, found {width}x{height}; use a larger video')
-        yield crop_frame(frame, scale, task.settings.crop)
+                f'{path} must have at least {self.min_frames} frames, one '
+                f'window, from number {start} on, found {count}; use a '
+                'longer video')
+        return hr.shape
+
+    @staticmethod
+    def _read(task: _Task) -> Iterator[np.ndarray]:
+        """Yield the HR frames, cropped."""
+        scale, least = task.settings.scale, MIN_LR_SIZE * task.settings.scale
+        for frame in read_clip(task.clip):
+            height, width = frame.shape[:2]
+            if min(height, width) < least:
+                raise ValueError(
+                    f'{task.clip.path} must be at least {least} pixels wide '
+                    f'and high, found {width}x{height}; use a larger video')
+            yield crop_frame(frame, scale, task.settings.crop)
 
 
 def _finish(out: str, splits: Splits, folders: Dict[str, str],
