@@ -17,7 +17,7 @@ from mmengine.utils import ProgressBar, track_progress
 
 import dksan_mm
 from dksan_mm.utils.faults import told
-from dksan_mm.utils.files import OutputError, output_error, remove, write_whole
+from dksan_mm.utils.files import OutputError, output_error, write_whole
 from dksan_mm.utils.locking import RunLock
 from dksan_mm.video.clips import Clip, read_clip
 from dksan_mm.video.compression import compress
@@ -53,6 +53,11 @@ class _Task(NamedTuple):
         return osp.join(self.out, _RECORDS, self.folder,
                         f'{self.sequence}.json')
 
+    @property
+    def origin(self) -> str:
+        """File that names the source of the frames that are there."""
+        return f'{self.record}.origin'
+
     def folder_of(self, kind: str) -> str:
         return osp.join(self.out, self.folder, kind)
 
@@ -74,8 +79,8 @@ def convert(out: str,
     has the same frames as ``val``, it shares the folder of ``val``; if there
     is no ``test``, its annotation is a copy of ``val``'s.
 
-    Finished sequences are kept: call this again to continue a run that was
-    stopped for whatever reason. Every file is complete when it gets its name.
+    Finished work is kept: call this again to continue a run that was stopped
+    for whatever reason. Every file is complete when it gets its name.
     Annotations, without which no data set loads, are written last.
 
     Args:
@@ -238,26 +243,30 @@ def _start(out: str, tasks: Sequence[_Task],
     done = {}
     for task in tasks:
         record = records.get(task.key)
-        if record and _is_whole(task, record):
-            done[task.key] = record
+        if record and {**record, **_origin(task.clip)} == record:
+            write_whole(task.origin, to_json(_origin(task.clip)))
+            if _is_whole(task, record):
+                done[task.key] = record
+            elif _has_all(task, record):
+                os.remove(task.origin)  # which frames are wrong is not known
     return done
 
 
-def _is_whole(task: _Task, record: dict) -> bool:
-    """Whether a sequence has the source, the number of frames and the content
-    that its record says."""
-    if {**record, **_origin(task.clip)} != record:
-        return False
+def _has_all(task: _Task, record: dict) -> bool:
+    """Whether a sequence has as many frames as its record says."""
     try:
-        counts = {
-            len(list_sequence(task.folder_of(kind), task.sequence).names)
-            for kind in task.kinds
-        }
+        return all(
+            len(list_sequence(task.folder_of(kind), task.sequence).names) ==
+            record['frames'] for kind in task.kinds)
     except (FileNotFoundError, ValueError):
         return False
+
+
+def _is_whole(task: _Task, record: dict) -> bool:
+    """Whether a sequence's files have the content that its record says."""
     # earlier versions stored no digest
-    return counts == {record['frames']} and (record.get('sha256')
-                                             in (None, _digests(task)))
+    return _has_all(task, record) and (record.get('sha256')
+                                       in (None, _digests(task)))
 
 
 def _digests(task: _Task) -> Dict[str, str]:
@@ -282,10 +291,11 @@ class _Convert:
 
     def __call__(self, task: _Task) -> dict:
         settings = task.settings
-        self._clear(task)
+        kinds = task.kinds
+        self._clear(task, kinds)
         writers = [
             WRITERS[settings.storage](task.folder_of(kind), task.sequence)
-            for kind in task.kinds
+            for kind in kinds
         ]
         try:
             size = self._write(task, writers)
@@ -305,12 +315,20 @@ class _Convert:
         return record
 
     @staticmethod
-    def _clear(task: _Task) -> None:
-        """Remove what is there of the sequence."""
-        for kind in task.kinds:
+    def _clear(task: _Task, kinds: Sequence[str]) -> None:
+        """Remove frames from another source; keep those that a stopped run has
+        written."""
+        expected = to_json(_origin(task.clip))
+        if osp.isfile(task.origin):
+            with open(task.origin, 'rb') as file:
+                if file.read() == expected:
+                    return
+        for kind in kinds:
             folder = task.folder_of(kind)
             shutil.rmtree(osp.join(folder, task.sequence), ignore_errors=True)
-            remove(memmap_path(folder, task.sequence))
+            if osp.exists(memmap_path(folder, task.sequence)):
+                os.remove(memmap_path(folder, task.sequence))
+        write_whole(task.origin, expected)
 
     def _write(self, task: _Task, writers: List[Any]) -> Sequence[int]:
         """Write the frames; return the HR frames' shape."""

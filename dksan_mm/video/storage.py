@@ -9,6 +9,7 @@ import os
 import os.path as osp
 import re
 from functools import lru_cache
+from glob import escape, glob
 from typing import List, NamedTuple, Optional, Tuple
 
 import cv2
@@ -177,7 +178,7 @@ def sequence_digest(folder: str, sequence: str) -> str:
 
 
 class PNGWriter:
-    """Writes a sequence's frames as PNGs.
+    """Writes a sequence's frames as PNGs, skipping those that exist.
 
     Args:
         folder (str): Folder of sequences.
@@ -191,13 +192,18 @@ class PNGWriter:
     def write(self, frame: np.ndarray) -> None:
         """Write the next frame, (H, W, 3) uint8 RGB."""
         path = osp.join(self.folder, f'{self.count:08d}.png')
-        write_whole(path, encode_png(frame))
+        if not osp.exists(path):
+            write_whole(path, encode_png(frame))
         self.count += 1
 
     def close(self) -> None:
-        """Do nothing: each file is complete."""
+        """Remove the partial files of a killed run."""
+        for name in os.listdir(self.folder):
+            if name.endswith('.partial'):
+                remove(osp.join(self.folder, name))
 
-    abort = close
+    def abort(self) -> None:
+        """Keep the files: each is complete."""
 
 
 class MemmapWriter:
@@ -214,7 +220,11 @@ class MemmapWriter:
 
     def __init__(self, folder: str, sequence: str) -> None:
         self.path = memmap_path(folder, sequence)
-        self.partial = f'{self.path}.partial'
+        # unique to this process, in case another is still writing
+        self.partial = f'{self.path}.{os.getpid()}.partial'
+        for left in glob(f'{escape(self.path)}.*partial'):
+            if left != self.partial:
+                remove(left)
         self.file = None
         self.shape = (0, )
         self.count = 0
