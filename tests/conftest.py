@@ -1,4 +1,5 @@
 """Shared by all tests."""
+import gc
 import os
 
 import pytest
@@ -16,5 +17,7 @@ os.environ['OMP_NUM_THREADS'] = '1'
 
 
 @pytest.fixture(autouse=True, scope='session')
-def _scope():
+def _session():
     init_default_scope('mmagic')
+    # what imports have made stays: it need not be searched for garbage again
+    gc.freeze()

@@ -1,10 +1,13 @@
 """The one way out of all tools."""
 import argparse
+import gc
 import glob
+import importlib
 import os
 import os.path as osp
 import subprocess
 import sys
+import types
 
 import pytest
 import torch
@@ -12,7 +15,8 @@ from commands import ROOT
 from torch.utils.data import DataLoader, Dataset
 
 from dksan_mm.apis import comparison
-from dksan_mm.cli import add_debug_argument, describe, restore, run_tool
+from dksan_mm.cli import (add_debug_argument, describe, imports, restore,
+                          run_tool)
 from dksan_mm.cli.__main__ import COMMANDS
 from dksan_mm.cli.__main__ import main as dksan
 from dksan_mm.utils.files import OutputError
@@ -102,6 +106,42 @@ def test_ctrl_c(monkeypatch):
     with pytest.raises(SystemExit) as error:
         run_tool(lambda: argparse.Namespace(debug=False), main)
     assert error.value.code == 130
+
+
+@pytest.mark.parametrize('error', [None, ImportError])
+def test_imports_without_the_garbage_collector(error):
+    """It never looks at what they leave, and then it is at work again."""
+    before = gc.get_freeze_count()
+    raised = None
+    try:
+        with imports():
+            assert not gc.isenabled()
+            left = [[number] for number in range(1000)]
+            if error is not None:
+                raise error('no such module')
+    except ImportError as caught:
+        raised = type(caught)
+    assert raised is error and gc.isenabled()
+    assert gc.get_freeze_count() >= before + len(left)
+
+
+@pytest.mark.parametrize('name, module', [
+    ('train', 'dksan_mm.engine.training'),
+    ('test', 'dksan_mm.engine.testing'),
+    ('export', 'dksan_mm.export.command'),
+])
+def test_commands_import_so_and_then_work(name, module, monkeypatch):
+    found = {}
+
+    class Module(types.ModuleType):
+
+        def __getattr__(self, attribute):
+            found['imported'] = gc.isenabled()
+            return lambda args: found.update(worked=gc.isenabled())
+
+    monkeypatch.setitem(sys.modules, module, Module(module))
+    importlib.import_module(f'dksan_mm.cli.{name}').main(None)
+    assert found == dict(imported=False, worked=True)
 
 
 @pytest.mark.parametrize('path', TOOLS, ids=osp.basename)
