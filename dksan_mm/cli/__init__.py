@@ -59,12 +59,14 @@ def imports() -> Iterator[None]:
     long as a third of a tool's start and end. Here it does not run, and it
     never looks at these objects afterwards.
     """
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if enabled:
+            gc.enable()
 
 
 def whole_number(least: int = 1) -> Callable[[str], int]:
