@@ -1,10 +1,14 @@
 """The one way out of all tools."""
 import argparse
+import gc
 import glob
+import importlib
 import os
 import os.path as osp
+import runpy
 import subprocess
 import sys
+import types
 
 import pytest
 import torch
@@ -12,11 +16,15 @@ from commands import ROOT
 from torch.utils.data import DataLoader, Dataset
 
 from dksan_mm.apis import comparison
-from dksan_mm.cli import add_debug_argument, describe, restore, run_tool
+from dksan_mm.cli import (add_debug_argument, convert, describe, imports,
+                          restore, run_tool)
 from dksan_mm.cli.__main__ import COMMANDS
 from dksan_mm.cli.__main__ import main as dksan
+from dksan_mm.datasets import reduction
+from dksan_mm.evaluation import lpips_weights
 from dksan_mm.utils.files import OutputError
 from dksan_mm.video import options as video_options
+from dksan_mm.video import storage
 
 TOOLS = sorted({
     *glob.glob(f'{ROOT}/tools/*.py'), *glob.glob(f'{ROOT}/tools/*/*.py'),
@@ -104,6 +112,52 @@ def test_ctrl_c(monkeypatch):
     assert error.value.code == 130
 
 
+@pytest.mark.parametrize('error', [None, ImportError])
+def test_imports_without_the_garbage_collector(error):
+    """It never looks at what they leave, and then it is at work again."""
+    before = gc.get_freeze_count()
+    raised = None
+    try:
+        with imports():
+            assert not gc.isenabled()
+            left = [[number] for number in range(1000)]
+            if error is not None:
+                raise error('no such module')
+    except ImportError as caught:
+        raised = type(caught)
+    assert raised is error and gc.isenabled()
+    assert gc.get_freeze_count() >= before + len(left)
+
+
+def test_imports_leave_a_collector_alone_that_does_not_run():
+    gc.disable()
+    try:
+        with imports():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize('name, module', [
+    ('train', 'dksan_mm.engine.training'),
+    ('test', 'dksan_mm.engine.testing'),
+    ('export', 'dksan_mm.export.command'),
+])
+def test_commands_import_so_and_then_work(name, module, monkeypatch):
+    found = {}
+
+    class Module(types.ModuleType):
+
+        def __getattr__(self, attribute):
+            found['imported'] = gc.isenabled()
+            return lambda args: found.update(worked=gc.isenabled())
+
+    monkeypatch.setitem(sys.modules, module, Module(module))
+    importlib.import_module(f'dksan_mm.cli.{name}').main(None)
+    assert found == dict(imported=False, worked=True)
+
+
 @pytest.mark.parametrize('path', TOOLS, ids=osp.basename)
 def test_every_tool_ends_by_it(path):
     with open(path) as file:
@@ -138,23 +192,42 @@ def test_a_tool_as_a_user_starts_it(tmp_path):
     assert 'Traceback' not in result.stderr
 
 
-@pytest.mark.parametrize('name', COMMANDS)
-def test_help_needs_no_pytorch(name, tmp_path):
-    """So that it is quick, wherever it is called."""
-    code = ('import sys; from dksan_mm.cli.__main__ import main\n'
-            'try:\n    main()\nexcept SystemExit as end:\n'
+def help_without_pytorch(start, folder, *words):
+    """Return what the help prints; that it imports nothing heavy is
+    checked."""
+    code = (f'import runpy, sys\nsys.argv[1:1] = {words!r}\n'
+            f'try:\n    {start}\nexcept SystemExit as end:\n'
             '    assert not end.code, end.code\n'
             "heavy = {'torch', 'mmengine', 'mmcv', 'mmagic', 'av', 'cv2'}\n"
             'assert not heavy & {*sys.modules}, heavy & {*sys.modules}')
-    result = subprocess.run([sys.executable, '-c', code, name, '--help'],
-                            cwd=tmp_path,
+    result = subprocess.run([sys.executable, '-c', code, '--help'],
+                            cwd=folder,
                             env={
                                 **os.environ, 'PYTHONPATH': ROOT
                             },
                             capture_output=True,
                             text=True)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith(f'usage: dksan {name} ')
+    return result.stdout
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_help_needs_no_pytorch(name, tmp_path):
+    """So that it is quick, wherever it is called."""
+    start = "runpy.run_module('dksan_mm.cli', run_name='__main__')"
+    assert help_without_pytorch(start, tmp_path,
+                                name).startswith(f'usage: dksan {name} ')
+
+
+@pytest.mark.parametrize(
+    'path', [
+        path for path in TOOLS
+        if osp.basename(path).startswith(('preprocess_', 'fetch_'))
+    ],
+    ids=osp.basename)
+def test_help_of_other_tools_needs_no_pytorch(path, tmp_path):
+    start = f"runpy.run_path({path!r}, run_name='__main__')"
+    assert help_without_pytorch(start, tmp_path).startswith('usage: ')
 
 
 def test_every_command_is_a_tool_too():
@@ -176,11 +249,15 @@ def test_command_line_of_dksan(monkeypatch, capsys):
         assert capsys.readouterr().out.startswith(text)
 
 
-def test_choices_are_those_of_restoration():
-    """They are said apart, as restoration imports much."""
+def test_choices_are_those_of_the_work():
+    """They are said apart, as what works imports much."""
     assert restore.COMPARISONS == comparison.MODES
     assert restore.SOUND_CODINGS == video_options.SOUND_CODINGS
     assert restore.STREAM_KINDS == video_options.STREAM_KINDS
+    assert convert.CROPS == reduction.CROPS
+    assert convert.STORAGES == storage.STORAGES
+    tool, = (path for path in TOOLS if 'fetch_lpips' in path)
+    assert runpy.run_path(tool)['NETS'] == lpips_weights.NETS
 
 
 def test_the_command_that_goes_on(monkeypatch):

@@ -8,7 +8,7 @@ import platform
 import sys
 from typing import Optional
 
-from . import add_debug_argument
+from . import add_debug_argument, imports
 
 # no processor should take so many times float32's time in bfloat16
 SLOW = 2
@@ -36,7 +36,8 @@ def find_import_faults() -> list:
     for name in ('mmagic.models', 'mmagic.datasets', 'mmagic.evaluation',
                  'dksan_mm.models', 'dksan_mm.datasets'):
         try:
-            importlib.import_module(name)
+            with imports():
+                importlib.import_module(name)
         except Exception as error:  # whatever a broken package raises
             faults.append(f'{name} must import, found {type(error).__name__}: '
                           f'{error}. Install the versions of '

@@ -2,15 +2,16 @@
 import argparse
 import os.path as osp
 import sys
-from typing import Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
-from dksan_mm.datasets.conversion import convert
-from dksan_mm.datasets.layout import Settings
-from dksan_mm.datasets.reduction import CROPS
-from dksan_mm.datasets.splits import Splits, numbered_splits
-from dksan_mm.datasets.verification import verify
-from dksan_mm.video.storage import STORAGES
-from . import add_debug_argument, run_tool, whole_number
+from . import add_debug_argument, imports, run_tool, whole_number
+
+if TYPE_CHECKING:
+    from dksan_mm.datasets.splits import Splits
+
+# choices of conversion, whose modules are imported only when the work begins
+CROPS = ('bottom-right', 'centre')
+STORAGES = ('png', 'memmap')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,9 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def convert_or_check(args: argparse.Namespace, out: str, name: str,
-                     make_splits: Callable[[], Splits]) -> None:
+                     make_splits: Callable[[], 'Splits']) -> None:
     """Convert; or, with ``--check``, verify and exit with 1 if there is a
     fault."""
+    with imports():
+        from dksan_mm.datasets.conversion import convert
+        from dksan_mm.datasets.layout import Settings
     if args.check:
         _check(out, args.workers)
         return
@@ -65,6 +69,8 @@ def convert_or_check(args: argparse.Namespace, out: str, name: str,
 
 
 def _check(out: str, workers: int) -> None:
+    with imports():
+        from dksan_mm.datasets.verification import verify
     faults = verify(out, workers)
     for fault in faults:
         print(fault)
@@ -111,12 +117,15 @@ def main_numbered(name: str, description: str, split_folder: str,
             parser.error('name at least one folder of sequences')
         return args
 
-    def main(args: argparse.Namespace) -> None:
+    def make_splits(args: argparse.Namespace) -> 'Splits':
+        from dksan_mm.datasets.splits import numbered_splits
         files = {
             split: osp.join(args.split_folder, f'{name}_{split}.txt')
             for split in args.splits
         }
-        convert_or_check(args, args.out, name,
-                         lambda: numbered_splits(args.sources, files))
+        return numbered_splits(args.sources, files)
+
+    def main(args: argparse.Namespace) -> None:
+        convert_or_check(args, args.out, name, lambda: make_splits(args))
 
     run_tool(parse_args, main)

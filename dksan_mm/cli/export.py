@@ -7,7 +7,7 @@ The file maps ``frames``, (N, T, 3, H, W), RGB in [0, 1], to ``restored``,
 """
 import argparse
 
-from . import DictAction, add_debug_argument
+from . import DictAction, add_debug_argument, imports
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,5 +42,6 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Export, and print how the file and the network differ."""
-    from dksan_mm.export.command import export
+    with imports():
+        from dksan_mm.export.command import export
     export(args)

@@ -31,7 +31,7 @@ from fractions import Fraction
 from typing import Tuple
 
 from dksan_mm import weights
-from . import STOPPED, add_debug_argument, whole_number
+from . import STOPPED, add_debug_argument, imports, whole_number
 
 # choices of restoration, whose module is imported only when the work begins
 COMPARISONS = ('split', 'side')
@@ -246,10 +246,11 @@ def main(args: argparse.Namespace) -> None:
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     # Ctrl-C during the imports just ends the process: nothing is begun yet
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from dksan_mm.apis.command import restore
-    from dksan_mm.apis.processes import is_first, join_processes
-    from dksan_mm.engine import finish_launcher
-    from dksan_mm.utils.memory import keep_freed_memory
+    with imports():
+        from dksan_mm.apis.command import restore
+        from dksan_mm.apis.processes import is_first, join_processes
+        from dksan_mm.engine import finish_launcher
+        from dksan_mm.utils.memory import keep_freed_memory
     signal.signal(signal.SIGINT, signal.default_int_handler)
     keep_freed_memory()
     join_processes()

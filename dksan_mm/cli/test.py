@@ -7,7 +7,7 @@ the time per frame and the hardware.
 """
 import argparse
 
-from . import add_runner_arguments, whole_number
+from . import add_runner_arguments, imports, whole_number
 
 
 def parse_args() -> argparse.Namespace:
@@ -82,5 +82,6 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Test, and print the results."""
-    from dksan_mm.engine.testing import test
+    with imports():
+        from dksan_mm.engine.testing import test
     test(args)

@@ -7,7 +7,7 @@ import re
 import sys
 from typing import List, Sequence
 
-from . import add_runner_arguments
+from . import add_runner_arguments, imports
 
 AMP = ('auto', 'bf16', 'fp16')
 _UNITS = dict(s=1, m=60, h=3600)
@@ -76,5 +76,6 @@ def parse_time(text: str) -> float:
 
 def main(args: argparse.Namespace) -> None:
     """Train."""
-    from dksan_mm.engine.training import train
+    with imports():
+        from dksan_mm.engine.training import train
     train(args)

@@ -3,6 +3,7 @@
 Needs only PyTorch, like tools/benchmark_op.py.
 """
 import argparse
+import gc
 import json
 import math
 import os
@@ -253,8 +254,16 @@ def peak_resident(run: Run) -> Dict[str, Any]:
 def apart(measure: Callable[..., T], *task: Any) -> T:
     """Call a module's function on ``task`` in a fresh process, whose C library
     returns memory to the system as by default; return the result."""
-    with ProcessPoolExecutor(1, get_context('spawn')) as pool:
-        return pool.submit(measure, *task).result()
+    # nothing that imports make is garbage: as dksan_mm.cli.imports
+    with ProcessPoolExecutor(
+            1, get_context('spawn'), initializer=gc.disable) as pool:
+        return pool.submit(_with_imports_done, measure, *task).result()
+
+
+def _with_imports_done(measure: Callable[..., T], *task: Any) -> T:
+    gc.freeze()
+    gc.enable()
+    return measure(*task)
 
 
 def copy_bandwidth(device: torch.device, size: int = 2**30) -> float:

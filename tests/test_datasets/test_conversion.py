@@ -332,9 +332,11 @@ def test_target_in_use(tmp_path):
 # stays in the middle of the second sequence until a file is gone
 SCRIPT = '''
 import os, sys, time
-from dksan_mm.datasets import conversion
-from dksan_mm.datasets.layout import Settings
-from dksan_mm.video.clips import Clip
+from dksan_mm.cli import imports
+with imports():
+    from dksan_mm.datasets import conversion
+    from dksan_mm.datasets.layout import Settings
+    from dksan_mm.video.clips import Clip
 
 out, first, second, kind, workers, stay = sys.argv[1:]
 read_clip = conversion.read_clip

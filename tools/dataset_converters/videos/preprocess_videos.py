@@ -8,12 +8,13 @@ layout that configs/dksan_vid3oc_x16.py reads, at any scale.
 """
 import argparse
 import os.path as osp
+from typing import TYPE_CHECKING
 
 from dksan_mm.cli import run_tool, whole_number
 from dksan_mm.cli.convert import add_arguments, convert_or_check
-from dksan_mm.datasets.splits import (Splits, expand, limit, named_splits,
-                                      split_by_file, split_by_ratio)
-from dksan_mm.video.clips import Clip
+
+if TYPE_CHECKING:
+    from dksan_mm.datasets.splits import Splits
 
 
 def parse_args() -> argparse.Namespace:
@@ -73,8 +74,11 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def make_splits(args: argparse.Namespace) -> Splits:
+def make_splits(args: argparse.Namespace) -> 'Splits':
     """Return the splits that the arguments describe."""
+    from dksan_mm.datasets.splits import (expand, limit, named_splits,
+                                          split_by_file, split_by_ratio)
+    from dksan_mm.video.clips import Clip
     if args.val_file:
         splits = split_by_file(expand(args.videos), args.val_file)
     elif args.videos:
