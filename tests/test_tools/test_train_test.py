@@ -330,8 +330,9 @@ def test_a_training_can_be_watched(folder):
     data, = glob.glob(str(folder / 'watched' / '*' / 'vis_data'))
     found = event_accumulator.EventAccumulator(data)
     found.Reload()
-    assert {'loss', 'lr', 'grad_norm', 'alignment_offset',
-            'alignment_mask', 'PSNR'} <= set(found.Tags()['scalars'])
+    assert {
+        'loss', 'lr', 'grad_norm', 'alignment_offset', 'alignment_mask', 'PSNR'
+    } <= set(found.Tags()['scalars'])
     losses = [event.value for event in found.Scalars('loss')]
     assert losses == pytest.approx(
         logged(folder / 'watched', 'loss'), rel=1e-4)
