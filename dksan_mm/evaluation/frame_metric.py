@@ -159,7 +159,7 @@ class FrameMetric(BaseSampleWiseMetric):
         """
         parts = all_gather_object(self.results)
         self.frame_results = merge_frames(parts)
-        metrics = self.compute_metrics(sum(parts, []))
+        results = sum(parts, [])
         self.results.clear()
         found = sum(map(len, self.frame_results.values()))
         size = getattr(self, 'size', found) if size is None else size
@@ -169,6 +169,7 @@ class FrameMetric(BaseSampleWiseMetric):
                 f'{type(self).__name__} must measure all {size} frames of the '
                 f'data set, found {found}: the sampler or drop_last leaves '
                 "some out; use sampler=dict(type='SequenceSampler')")
+        metrics = self.compute_metrics(results)
         prefix = f'{self.prefix}/' if self.prefix else ''
         return {f'{prefix}{name}': value for name, value in metrics.items()}
 
