@@ -22,7 +22,7 @@ SHA256: Dict[str, str] = {
     'dksan-lite_x4':
     'ba3385fbd5f9a6dcc96b002a4f9bfe3786e1ae7a4621c51cb03a3c9dcf4d58e8',
     'edvr-lite_x16':
-    '0ed32c911788f80c5938c9d9abb1600e6f10f7f14a6666afbc818089a220116c',
+    '4c10088b37366d82371d65f808de3fc8c0b636ad26a2d7af982ecb6cc5c8b11a',
     'edvr-lite_x4':
     'd1aaa0ca5a8c5ba25d556d13507974ae7c5d9cf719da895551837950daf9ef3e',
 }
