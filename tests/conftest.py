@@ -21,6 +21,12 @@ torch.set_num_threads(1)
 os.environ['OMP_NUM_THREADS'] = '1'
 
 
+def pytest_collection_modifyitems(items):
+    """The long files, which run the tools, begin first: short ones then keep
+    all processes at work to the end."""
+    items.sort(key=lambda item: 'test_tools' not in item.path.parts)
+
+
 @pytest.fixture(autouse=True, scope='session')
 def _session():
     init_default_scope('mmagic')

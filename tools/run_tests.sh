@@ -25,5 +25,6 @@ lint yapf --parallel --recursive --diff "${FOLDERS[@]}"
 lint codespell "${FOLDERS[@]}" README.md CONTRIBUTING.md CHANGELOG.md requirements
 echo '== Tests'
 WORKERS=$(python -c 'import os; print(min(len(os.sched_getaffinity(0)), 4))')
-# tests of a file share trainings: they stay in one process
-exec python -m pytest -n "$WORKERS" --dist loadfile "$@"
+# tests of a file share trainings: they stay in one process; files begin in the
+# order of tests/conftest.py
+exec python -m pytest -n "$WORKERS" --dist loadfile --no-loadscope-reorder "$@"
