@@ -143,8 +143,8 @@ class HealthHook(Hook):
             print_log(
                 f"The alignment's mean mask is {mask:.2f}, below "
                 f'{_LEAST_MASK}: the network has learnt to ignore the '
-                'neighbouring frames, and restores the middle one by itself. '
-                'Begin with slower motion or more, larger windows.', 'current',
+                'neighbouring frames, and restores the middle one by itself; '
+                'configs/README.md says how to see what they give.', 'current',
                 logging.WARNING)
 
     def _roll_back(self, runner: Runner, found: str) -> None:
