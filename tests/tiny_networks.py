@@ -33,6 +33,7 @@ def ensemble(**kwargs):
 
 KINDS = {
     'dksan': (DKSANNet, DKSAN),
+    'dksan-flow-guided': (DKSANNet, dict(DKSAN, flow_guided=True)),
     'dksan-plain': (DKSANNet, dict(DKSAN, **PLAIN)),
     'dksan-of-one-frame': (DKSANNet, dict(DKSAN, num_frames=1)),
     'edvr': (ExtremeEDVRNet, EDVR),

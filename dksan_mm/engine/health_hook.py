@@ -34,10 +34,10 @@ class HealthHook(Hook):
             the weights of the last whole checkpoint, halves the learning
             rate and trains on, at most five times. Default: 'stop'.
         offset_interval (int): Number of iterations between measurements of the
-            alignment, which are logged: the mean absolute offset as
-            ``alignment_offset``, in LR pixels, with a warning above 50; the
-            mean mask as ``alignment_mask``, 0 to 1, with a warning below 0.1,
-            once. Default: 100.
+            alignment, which are logged: the mean absolute offset (without the
+            flow, if there is one) as ``alignment_offset``, in LR pixels, with
+            a warning above 50; the mean mask as ``alignment_mask``, 0 to 1,
+            with a warning below 0.1, once. Default: 100.
 
     Raises:
         ValueError: ``on_nan`` has another value.

@@ -65,6 +65,22 @@ def recomputed(module: nn.Module, *inputs: Tensor) -> Tensor:
         module, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
+def pad_to_multiple(x: Tensor, divisor: int) -> Tensor:
+    """Repeat the last row and column until both sides are multiples of a
+    divisor.
+
+    Args:
+        x (Tensor): (N, C, H, W).
+        divisor (int): At least 1.
+
+    Returns:
+        Tensor: (N, C, H', W'), H' and W' less than ``divisor`` larger.
+    """
+    height, width = x.shape[2:]
+    return F.pad(
+        x, (0, -width % divisor, 0, -height % divisor), mode='replicate')
+
+
 def use_channels_last(net: nn.Module) -> None:
     """Make the weights of all convolutions, and thereby the features,
     channels-last.

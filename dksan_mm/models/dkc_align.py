@@ -1,10 +1,13 @@
 """Alignment by deformable kernels, Fig. 2 of the paper."""
+from typing import Optional
+
 import torch
 from mmagic.models.editors.edvr.edvr_net import ModulatedDCNPack
 from torch import Tensor, nn
 
 from dksan_mm.ops.modulated_deform_conv import modulated_deform_conv2d
 from .blocks import DKCBlock, PointwiseConv2d, leaky_relu
+from .optical_flow import warp
 
 
 class GuidedDeformConv(ModulatedDCNPack):
@@ -13,19 +16,27 @@ class GuidedDeformConv(ModulatedDCNPack):
     :func:`.modulated_deform_conv.modulated_deform_conv2d`.
     """
 
-    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+    def forward(self,
+                x: Tensor,
+                guide: Tensor,
+                flow: Optional[Tensor] = None) -> Tensor:
         """Return the convolution of ``x``, in its dtype and memory format.
 
         Args:
             x (Tensor): (N, C, H, W).
             guide (Tensor): Features that offsets and masks are predicted from,
                 (N, C, H, W).
+            flow (Tensor, optional): Shifts (x, y) in pixels, (N, 2, H, W), to
+                which the offsets are added. Default: None.
 
         Returns:
             Tensor: (N, C_out, H, W).
         """
         offset, mask = self.conv_offset(guide).tensor_split(
             [2 * self.conv_offset.out_channels // 3], 1)
+        if flow is not None:  # in its dtype: bfloat16 would round shifts
+            taps = offset.shape[1] // 2
+            offset = offset + flow.flip(1).repeat(1, taps, 1, 1)
         return modulated_deform_conv2d(x, offset, torch.sigmoid(mask),
                                        self.weight, self.bias, self.stride,
                                        self.padding, self.dilation,
@@ -67,16 +78,25 @@ class DKCAlign(nn.Module):
             deform_groups=deform_groups)
         self.lrelu = leaky_relu()
 
-    def forward(self, neighbour: Tensor, reference: Tensor) -> Tensor:
+    def forward(self,
+                neighbour: Tensor,
+                reference: Tensor,
+                flow: Optional[Tensor] = None) -> Tensor:
         """Return the aligned features of the neighbour.
 
         Args:
             neighbour (Tensor): Features F_n, (N, C, H, W).
             reference (Tensor): Features F_r, (N, C, H, W).
+            flow (Tensor, optional): Flow from the reference to the neighbour,
+                :func:`.optical_flow.estimate_flow`. Offsets are added to it,
+                and predicted from the neighbour's features warped by it, as in
+                BasicVSR++ (Chan et al., arXiv 2104.13371). Default: None, as
+                in the paper.
 
         Returns:
             Tensor: (N, C, H, W).
         """
-        guide = self.fuse(torch.cat((neighbour, reference), 1))
+        near = neighbour if flow is None else warp(neighbour, flow)
+        guide = self.fuse(torch.cat((near, reference), 1))
         guide = self.dkc_layers(guide)
-        return self.lrelu(self.deform_conv(neighbour, guide))
+        return self.lrelu(self.deform_conv(neighbour, guide, flow))

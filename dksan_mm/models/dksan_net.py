@@ -13,7 +13,11 @@ from .blocks import (RCAB, PointwiseConv2d, add, leaky_relu, recomputed,
 from .dkc_align import DKCAlign
 from .dksa import DKSA
 from .level import Reconstruction, Upscale
+from .optical_flow import estimate_flow
 from .strips import is_watched
+
+# of a frame
+Features = Union[Tensor, List[Tensor]]
 
 
 @MODELS.register_module()
@@ -69,6 +73,10 @@ class DKSANNet(BaseModule):
             backward pass and recompute the rest (activation checkpointing),
             which gives the same gradients with less memory in more time.
             Default: False.
+        flow_guided (bool): Whether the alignment starts from the optical flow
+            between the frames (:func:`.optical_flow.estimate_flow`), so that a
+            short training learns to use them all. This is ours, not the
+            paper's; it adds no weights. Default: False.
         init_cfg (dict, optional): As for :class:`mmengine.model.BaseModule`.
 
     Raises:
@@ -93,6 +101,7 @@ class DKSANNet(BaseModule):
                  with_alignment: bool = True,
                  with_dksa: bool = True,
                  with_cp: bool = False,
+                 flow_guided: bool = False,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg=init_cfg)
         widths = _of_levels('mid_channels', mid_channels, len(num_blocks))
@@ -119,7 +128,9 @@ class DKSANNet(BaseModule):
                 nn.Conv2d(in_channels, channels, 3, padding=1), leaky_relu())
             for channels in widths[1:])
         self.align = None
+        self.flow_guided = False
         if with_alignment and num_frames > 1:
+            self.flow_guided = flow_guided
             self.align = DKCAlign(width, num_align_layers, deform_groups,
                                   scope_size)
         # W_E, eq. 4
@@ -171,7 +182,7 @@ class DKSANNet(BaseModule):
         images = self._enlarge(self.fuse_frames(x), middle)
         return tuple(images) if return_levels else images[-1]
 
-    def extract_features(self, frames: Tensor) -> Tensor:
+    def extract_features(self, frames: Tensor) -> Features:
         """Return a frame's features, which do not depend on other frames, eq.
         2; for :meth:`restore_features`.
 
@@ -179,12 +190,14 @@ class DKSANNet(BaseModule):
             frames (Tensor): (N, in_channels, H, W), RGB in [0, 1].
 
         Returns:
-            Tensor: (N, C, H, W).
+            Tensor or list[Tensor]: (N, C, H, W). With ``flow_guided`` also the
+            frame itself.
         """
-        return self._run(self.extract,
-                         self._as_features(channels_last(frames)))
+        features = self._run(self.extract,
+                             self._as_features(channels_last(frames)))
+        return [features, frames] if self.flow_guided else features
 
-    def restore_features(self, features: Sequence[Tensor],
+    def restore_features(self, features: Sequence[Features],
                          image: Tensor) -> Tensor:
         """Restore the middle frame of a window from its frames' features.
 
@@ -192,8 +205,8 @@ class DKSANNet(BaseModule):
         features were extracted in batches of the same N.
 
         Args:
-            features (Sequence[Tensor]): Results of :meth:`extract_features`
-                for each of the T frames, (N, C, H, W).
+            features (Sequence): Results of :meth:`extract_features` for each
+                of the T frames.
             image (Tensor): The middle frame, (N, in_channels, H, W).
 
         Returns:
@@ -217,19 +230,27 @@ class DKSANNet(BaseModule):
         # frame by frame, so that each frame's features are one block of
         # memory: (T * N, C, H, W)
         features = self.extract_features(x.transpose(0, 1).flatten(0, 1))
-        return self._fuse(features.unflatten(0, (self.num_frames, -1)))
+        shape = self.num_frames, -1
+        if self.flow_guided:
+            maps, frames = features
+            return self._fuse(
+                zip(maps.unflatten(0, shape), frames.unflatten(0, shape)))
+        return self._fuse(features.unflatten(0, shape))
 
-    def _fuse(self, features: Iterable[Tensor]) -> Tensor:
+    def _fuse(self, features: Iterable[Features]) -> Tensor:
         """Align the features of T frames, (N, C, H, W) each, with the middle
         frame's, eq. 3, and fuse them, eq. 4."""
-        features = list(features)
+        features, flow = list(features), None
+        if self.flow_guided:
+            features, images = map(list, zip(*features))
+            _, neighbours, reference = _split(images)
+            flow = estimate_flow(reference, neighbours)
         if self.align is not None:
-            frames, middle = self.num_frames, self.num_frames // 2
-            reference = features.pop(middle)
-            aligned = self._run(self.align, torch.cat(features),
-                                torch.cat([reference] * (frames - 1)))
-            features = list(aligned.unflatten(0, (frames - 1, -1)).unbind())
-            features.insert(middle, reference)
+            middle, neighbours, reference = _split(features)
+            aligned = self._run(self.align, neighbours, reference, flow)
+            features = list(
+                aligned.unflatten(0, (self.num_frames - 1, -1)).unbind())
+            features.insert(self.num_frames // 2, middle)
         return self.fuse(torch.cat(features, 1))
 
     def _enlarge(self, features: Tensor, image: Tensor) -> List[Tensor]:
@@ -274,6 +295,14 @@ class DKSANNet(BaseModule):
                 f'{self.num_frames}, C = in_channels = {self.in_channels} and '
                 f'H, W of at least 1, got {tuple(x.shape)}')
         return x
+
+
+def _split(maps: Sequence[Tensor]) -> Tuple[Tensor, Tensor, Tensor]:
+    """Return what belongs to the middle one of T frames, (N, ...), to all
+    others, and to the middle one once for each of them, ((T - 1) * N, ...)."""
+    others = list(maps)
+    middle = others.pop(len(maps) // 2)
+    return middle, torch.cat(others), torch.cat([middle] * len(others))
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from commands import ROOT, run
 from mmagic.registry import MODELS
 from mmengine.config import Config
+from tiny_networks import make_network
 from torch import nn
 
 from dksan_mm.cli import export as export_command
@@ -136,6 +137,21 @@ def test_conversion_to_float16(folder, exported, net, keep_io_types):
         assert actual.dtype == frames.dtype
         torch.testing.assert_close(
             torch.from_numpy(actual).float(), net(x), rtol=0, atol=0.05)
+
+
+def test_flow_guided(tmp_path):
+    """At sizes to which its frames are padded, and others."""
+    net = make_network('dksan-flow-guided')
+    path = str(tmp_path / 'net.onnx')
+    differences = onnx_export.export_onnx(net, path, (3, 3, 9, 12))
+    for shape in ((1, 3, 3, 16, 24), (2, 3, 3, 1, 6), (1, 3, 3, 13, 8)):
+        differences[shape] = onnx_export.compare(
+            net, path, onnx_export.similar_frames(shape))
+    assert max(differences.values()) < 2e-5
+    net.flow_guided = False
+    with pytest.raises(RuntimeError, match='to within 0.0001, got a diff'):
+        onnx_export.compare(net, path,
+                            onnx_export.similar_frames((1, 3, 3, 13, 8)))
 
 
 @pytest.mark.parametrize('part', PARTS)

@@ -6,11 +6,10 @@ from mmagic.models.editors.edvr.edvr_net import EDVRNet, PCDAlignment
 from mmagic.registry import MODELS
 from torch import Tensor
 
-from dksan_mm.models.blocks import use_channels_last
+from dksan_mm.models.blocks import pad_to_multiple, use_channels_last
 from dksan_mm.models.dkc_align import GuidedDeformConv
 from dksan_mm.models.strips import is_watched
-from .upsampling import (ExtremeUpsampling, check_window, middle_frames,
-                         pad_to_multiple)
+from .upsampling import ExtremeUpsampling, check_window, middle_frames
 
 
 @MODELS.register_module()

@@ -1,7 +1,5 @@
 """Upsampling to larger scales than MMagic's x4, shared by the baselines.
 """
-
-import torch.nn.functional as F
 from mmagic.models.archs import PixelShufflePack
 from torch import Tensor, nn
 
@@ -125,19 +123,3 @@ def middle_frames(x: Tensor, frames: int) -> Tensor:
         Tensor: (N, frames, C, H, W), a view.
     """
     return x.narrow(1, (x.shape[1] - frames) // 2, frames)
-
-
-def pad_to_multiple(x: Tensor, divisor: int) -> Tensor:
-    """Repeat the last row and column until both sides are multiples of a
-    divisor.
-
-    Args:
-        x (Tensor): (N, C, H, W).
-        divisor (int): At least 1.
-
-    Returns:
-        Tensor: (N, C, H', W'), H' and W' less than ``divisor`` larger.
-    """
-    height, width = x.shape[2:]
-    return F.pad(
-        x, (0, -width % divisor, 0, -height % divisor), mode='replicate')
