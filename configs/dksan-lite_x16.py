@@ -17,6 +17,7 @@ model = dict(
         num_extraction_blocks=3,
         num_align_layers=2,
         num_dksa_layers=1,
+        flow_guided=True,
         reduction=(16, 16, 8, 4)),
     # more PSNR for few iterations than eq. 13, which is close to L1
     pixel_loss=dict(_delete_=True, type='MSELoss', loss_weight=1.0))

@@ -6,16 +6,18 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from commands import ROOT
 from mmengine.config import Config
-from raw_material import shot
+from raw_material import photograph, shot
 from safetensors.torch import load_file, save_file
 from tiny_model import write_tiny
 
 from dksan_mm import weights
 from dksan_mm.apis import DKSANVideoInferencer, load_model
+from dksan_mm.datasets.reduction import reduce_frame
 from dksan_mm.utils import precision
 
 FOLDER = osp.join(ROOT, 'dksan_mm', 'weights')
@@ -71,6 +73,27 @@ class TestNetwork:
         assert card['iterations'] > 1000
         assert all(x.dtype == torch.float16 or not x.is_floating_point()
                    for x in load_file(weights.path_of(name)).values())
+
+
+@pytest.mark.parametrize('name, size, least', [('dksan-lite_x4', 160, 0.5),
+                                               ('dksan-lite_x16', 320, 0.3)])
+def test_neighbouring_frames_help(name, size, least):
+    """The PSNR of a window is better than that of its middle frame alone, on a
+    photograph that no network was trained on, moved."""
+    network = load_model(name, device='cpu').generator
+    hr = [
+        photograph()[100 + 3 * t:100 + 3 * t + size,
+                     5 * t + 80:5 * t + 80 + size] for t in range(7)
+    ]
+    lr = np.stack([reduce_frame(frame, network.scale) for frame in hr])
+    x = torch.from_numpy(lr).permute(0, 3, 1, 2)[None] / 255
+    gt = torch.from_numpy(hr[3].copy()).permute(2, 0, 1) / 255
+    with torch.inference_mode():
+        window, alone = (
+            -10 *
+            (network(frames)[0].clamp(0, 1) - gt).square().mean().log10()
+            for frames in (x, x[:, [3] * 7]))
+    assert window > alone + least
 
 
 class TestNames:

@@ -45,8 +45,8 @@ def assert_compiles(module, shapes, dynamic, backend='inductor'):
         assert compilations[0] == compilations[-1]
 
 
-def tiny_network(num_blocks):
-    return make_network('dksan', num_blocks=num_blocks).train()
+def tiny_network(num_blocks, kind='dksan'):
+    return make_network(kind, num_blocks=num_blocks).train()
 
 
 @pytest.mark.parametrize('dynamic, backend', [(False, 'inductor'),
@@ -71,9 +71,10 @@ def test_network_of_any_size():
         tiny_network((1, 1)), shapes, dynamic=True, backend='aot_eager')
 
 
-def test_network_without_gradients():
+@pytest.mark.parametrize('kind', ['dksan', 'dksan-flow-guided'])
+def test_network_without_gradients(kind):
     """Inference writes over its operands; compiled, that changes nothing."""
-    net = tiny_network((1, 1)).eval()
+    net = tiny_network((1, 1), kind).eval()
     compiled = torch.compile(net, fullgraph=True, backend='aot_eager')
     x = torch.rand(1, 3, 3, 6, 8)
     with torch.inference_mode():

@@ -3,7 +3,7 @@
 # tools/dataset_converters/videos writes them.
 scale = 16
 num_input_frames = 7
-gt_size = 256
+gt_size = 384
 photographs = 'data/photographs'
 data_root = f'data/clips_x{scale}'
 metainfo = dict(dataset_type='clips', task_name='vsr')
@@ -52,7 +52,8 @@ demo_pipeline = [
 
 train_dataloader = dict(
     num_workers=1,
-    batch_size=4,
+    # of 24x24 LR: flow needs more surroundings than 16x16
+    batch_size=2,
     drop_last=True,
     # photographs are decoded once
     persistent_workers=True,

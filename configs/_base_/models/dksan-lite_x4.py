@@ -7,4 +7,5 @@ model = dict(
         num_extraction_blocks=2,
         num_align_layers=2,
         num_dksa_layers=1,
+        flow_guided=True,
         reduction=(12, 8)))
