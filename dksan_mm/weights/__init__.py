@@ -18,7 +18,7 @@ SHA256: Dict[str, str] = {
     'dksan-lite-real_x4':
     'afdeb4e26bb38e986d585d4ec33947c362fc673e090816768df9bb915b245f4a',
     'dksan-lite_x16':
-    '6a8a648ce6f48832cecf8689c745f434179f2076a0eee0ab35e2508cdff10504',
+    'ed91e4725acf4e75b8562ebbe1d64130061b7fc1c669a2fa602ef685ece4a714',
     'dksan-lite_x4':
     'ba3385fbd5f9a6dcc96b002a4f9bfe3786e1ae7a4621c51cb03a3c9dcf4d58e8',
     'edvr-lite_x16':
