@@ -150,8 +150,8 @@ def test_real_video_has_the_network_and_data_of_dksan_lite():
         assert dataset.scale == 1
         sizes = next(step for step in dataset.pipeline
                      if step.type == 'RandomChoice').transforms
-        assert sizes[0][0].output_shape == (32, 32)
-        assert sizes[1][0].params.target_size == (32, 32)
+        assert sizes[0][0].output_shape == (48, 48)
+        assert sizes[1][0].params.target_size == (48, 48)
     assert real.val_dataloader.dataset.data_root == 'data/clips-crf32_x4'
     assert real.val_dataloader.dataset.scale == real.scale == 4
 

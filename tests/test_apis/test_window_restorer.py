@@ -85,8 +85,9 @@ def mirrored(centre, context, count):
     ]
 
 
-@pytest.mark.parametrize(
-    'kind', ['dksan', 'dksan-plain', 'edvr', 'basicvsr', 'bicubic'])
+@pytest.mark.parametrize('kind', [
+    'dksan', 'dksan-flow-guided', 'dksan-plain', 'edvr', 'basicvsr', 'bicubic'
+])
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
 def test_same_bits_as_each_window_alone(kind, dtype):
     if kind == 'bicubic':
@@ -237,6 +238,7 @@ def test_tiles_of_a_network_without_channel_attention():
 
 
 @pytest.mark.parametrize('kind, size', [('dksan', (40, 52)),
+                                        ('dksan-flow-guided', (40, 52)),
                                         ('edvr', (38, 45)),
                                         ('basicvsr', (40, 46)),
                                         ('bicubic', (40, 52))])
@@ -254,7 +256,8 @@ def test_tiles_of_all_networks(kind, size):
         assert np.abs(difference).max() <= 1
 
 
-@pytest.mark.parametrize('kind', ['dksan', 'edvr', 'basicvsr'])
+@pytest.mark.parametrize('kind',
+                         ['dksan', 'dksan-flow-guided', 'edvr', 'basicvsr'])
 @pytest.mark.parametrize('batch', [1, 2])
 def test_memory_is_as_estimated(kind, batch):
     """Never less than what is taken, and not twice that: in strips, so that
