@@ -20,7 +20,7 @@ SHA256: Dict[str, str] = {
     'dksan-lite_x16':
     'ed91e4725acf4e75b8562ebbe1d64130061b7fc1c669a2fa602ef685ece4a714',
     'dksan-lite_x4':
-    'ba3385fbd5f9a6dcc96b002a4f9bfe3786e1ae7a4621c51cb03a3c9dcf4d58e8',
+    '41d1a65db01d201ef0360c5e7f1750031a2ce54dd7d9ef9bee812a9e0a331acd',
     'edvr-lite_x16':
     '4c10088b37366d82371d65f808de3fc8c0b636ad26a2d7af982ecb6cc5c8b11a',
     'edvr-lite_x4':
