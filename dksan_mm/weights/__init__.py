@@ -16,7 +16,7 @@ FOLDER = osp.dirname(osp.abspath(__file__))
 # hashes of the released files, as tools/publish_model.py prints them
 SHA256: Dict[str, str] = {
     'dksan-lite-real_x4':
-    'afdeb4e26bb38e986d585d4ec33947c362fc673e090816768df9bb915b245f4a',
+    'f6b6825583b3da488746d802665b71cb566826e7fe1a876a06f4505d6203c709',
     'dksan-lite_x16':
     'ed91e4725acf4e75b8562ebbe1d64130061b7fc1c669a2fa602ef685ece4a714',
     'dksan-lite_x4':
