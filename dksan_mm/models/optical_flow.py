@@ -12,7 +12,8 @@ _LEVELS = 4
 _STEPS = 3
 # two means over 5x5 pixels weigh pixels like a Gaussian with sigma = 2
 _WINDOW = 5
-# added to the squared gradients; the square of about half of 1/255 a pixel
+# added to the squared gradients: the square of 1.4/255 a pixel, so that faint
+# noise is no texture
 _REGULARISATION = 3e-5
 
 
@@ -23,8 +24,8 @@ def warp(x: Tensor, flow: Tensor, mode: str = 'bilinear') -> Tensor:
     Args:
         x (Tensor): (N, C, H, W).
         flow (Tensor): Shifts (x, y) in pixels, (N, 2, H, W). Positions are
-            computed in its dtype, as those of large images are no numbers of
-            bfloat16 (MMagic's ``flow_warp`` computes in that of ``x``).
+            computed in its dtype: bfloat16, which ``x`` may have, has too few
+            numbers for them.
         mode (str): 'bilinear' or 'bicubic'. Default: 'bilinear'.
 
     Returns:

@@ -407,6 +407,8 @@ def test_cudnn_times_its_algorithms(options, deterministic, timed, model,
     trials take as well, nor where bits are to be the same."""
     cudnn = torch.backends.cudnn
     monkeypatch.setattr(cudnn, 'deterministic', deterministic)
+    # an earlier test may have set it
+    monkeypatch.setattr(cudnn, 'benchmark', False)
     restorer = WindowRestorer(model, **options)
     network = restorer._network
     before = cudnn.benchmark

@@ -129,7 +129,7 @@ def training(tmp_path_factory):
     for name in ('astronaut.png', 'coffee.png'):
         image = Image.fromarray(photograph(name)[:300, :400])
         image.save(folder / 'photographs' / name)
-    write_dataset(folder, dict(train={'a': 8}), scale=4, size=(36, 40))
+    write_dataset(folder, dict(train={'a': 8}), scale=4, size=(52, 56))
     cfg = Config.fromfile(osp.join(ROOT, 'configs/dksan-lite-real_x4.py'))
     loader = cfg.train_dataloader
     photographs, clips = loader.dataset.datasets
@@ -148,10 +148,10 @@ class TestRealVideo:
         worst = []
         for index in range(28):
             sample = dataset[index]
-            assert sample['inputs'].shape == (7, 3, 32, 32)
+            assert sample['inputs'].shape == (7, 3, 48, 48)
             assert sample['inputs'].dtype == torch.uint8
             gt = sample['data_samples'].gt_img.numpy()
-            assert gt.shape == (3, 128, 128)
+            assert gt.shape == (3, 192, 192)
             clean = reduce_frame(gt.transpose(1, 2, 0), 4)
             lr = sample['inputs'][3].numpy().transpose(1, 2, 0)
             worst.append(psnr(lr, clean))

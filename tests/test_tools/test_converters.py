@@ -228,8 +228,8 @@ def test_benchmark_of_data_loading(small_sets, workers):
 
 def test_benchmark_of_photographs_and_clips(tmp_path):
     """Several data sets in one, some of them rendered."""
-    write_folder(tmp_path / 'photos', make_frames(1, (140, 150)))
-    write_dataset(tmp_path, dict(train={'a': 7}), scale=4, size=(36, 40))
+    write_folder(tmp_path / 'photos', make_frames(1, (200, 210)))
+    write_dataset(tmp_path, dict(train={'a': 7}), scale=4, size=(52, 56))
     stdout = run(
         sys.executable, 'tools/analysis_tools/benchmark_dataloader.py',
         'configs/dksan-lite_x4.py', '--samples', 3, '--repeat', 1, '--out',

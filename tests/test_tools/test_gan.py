@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
     (folder / 'photos').mkdir()
     Image.fromarray(photograph()[:200, :300]).save(folder / 'photos/a.png')
     write_dataset(
-        folder, dict(train={'a': 7}, val={'b': 7}), scale=4, size=(36, 40))
+        folder, dict(train={'a': 7}, val={'b': 7}), scale=4, size=(52, 56))
     (folder / 'gan.py').write_text(CONFIG.format(root=ROOT, folder=folder))
     # the runner draws VGG's random weights from the config's seed
     train(folder / 'gan.py', folder / 'whole', '--amp')

@@ -27,7 +27,7 @@ def test_trains_from_dksan_lite_and_goes_on_from_its_own(tmp_path):
     (tmp_path / 'photos').mkdir()
     Image.fromarray(photograph()[:200, :300]).save(tmp_path / 'photos/a.png')
     write_dataset(
-        tmp_path, dict(train={'a': 7}, val={'b': 7}), scale=4, size=(36, 40))
+        tmp_path, dict(train={'a': 7}, val={'b': 7}), scale=4, size=(52, 56))
     config = tmp_path / 'real.py'
     config.write_text(CONFIG.format(root=ROOT, folder=tmp_path))
     whole, parts = tmp_path / 'whole', tmp_path / 'parts'
