@@ -35,8 +35,8 @@ class GuidedDeformConv(ModulatedDCNPack):
         offset, mask = self.conv_offset(guide).tensor_split(
             [2 * self.conv_offset.out_channels // 3], 1)
         if flow is not None:  # in its dtype: bfloat16 would round shifts
-            taps = offset.shape[1] // 2
-            offset = offset + flow.flip(1).repeat(1, taps, 1, 1)
+            taps = offset.unflatten(1, (-1, 2)) + flow.flip(1)[:, None]
+            offset = taps.flatten(1, 2)
         return modulated_deform_conv2d(x, offset, torch.sigmoid(mask),
                                        self.weight, self.bias, self.stride,
                                        self.padding, self.dilation,

@@ -240,18 +240,37 @@ class DKSANNet(BaseModule):
     def _fuse(self, features: Iterable[Features]) -> Tensor:
         """Align the features of T frames, (N, C, H, W) each, with the middle
         frame's, eq. 3, and fuse them, eq. 4."""
-        features, flow = list(features), None
+        features, images = list(features), None
         if self.flow_guided:
             features, images = map(list, zip(*features))
-            _, neighbours, reference = _split(images)
-            flow = estimate_flow(reference, neighbours)
         if self.align is not None:
-            middle, neighbours, reference = _split(features)
-            aligned = self._run(self.align, neighbours, reference, flow)
-            features = list(
-                aligned.unflatten(0, (self.num_frames - 1, -1)).unbind())
-            features.insert(self.num_frames // 2, middle)
+            features = self._align(features, images)
         return self.fuse(torch.cat(features, 1))
+
+    def _align(self, features: List[Tensor],
+               images: Optional[List[Tensor]]) -> List[Tensor]:
+        """Return the features of T frames, aligned with the middle one's; with
+        images, from the flow between these."""
+        middle = self.num_frames // 2
+        others = [i for i in range(self.num_frames) if i != middle]
+        parts = [others]
+        if images is not None and not is_watched():
+            # one at a time: offsets have three times as many channels as
+            # features, and are in float32
+            parts = [[i] for i in others]
+        aligned = list(features)
+        for part in parts:
+
+            def pair(maps: List[Tensor]) -> Tuple[Tensor, Tensor]:
+                return (torch.cat([maps[middle]] * len(part)),
+                        torch.cat([maps[i] for i in part]))
+
+            flow = None if images is None else estimate_flow(*pair(images))
+            reference, neighbours = pair(features)
+            out = self._run(self.align, neighbours, reference, flow)
+            for i, maps in zip(part, out.unflatten(0, (len(part), -1))):
+                aligned[i] = maps
+        return aligned
 
     def _enlarge(self, features: Tensor, image: Tensor) -> List[Tensor]:
         """Return the images of all levels, eqs. 5 to 8.
@@ -295,14 +314,6 @@ class DKSANNet(BaseModule):
                 f'{self.num_frames}, C = in_channels = {self.in_channels} and '
                 f'H, W of at least 1, got {tuple(x.shape)}')
         return x
-
-
-def _split(maps: Sequence[Tensor]) -> Tuple[Tensor, Tensor, Tensor]:
-    """Return what belongs to the middle one of T frames, (N, ...), to all
-    others, and to the middle one once for each of them, ((T - 1) * N, ...)."""
-    others = list(maps)
-    middle = others.pop(len(maps) // 2)
-    return middle, torch.cat(others), torch.cat([middle] * len(others))
 
 
 def channels_last(x: Tensor) -> Tensor:
