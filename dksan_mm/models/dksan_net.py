@@ -260,13 +260,10 @@ class DKSANNet(BaseModule):
             parts = [[i] for i in others]
         aligned = list(features)
         for part in parts:
-
-            def pair(maps: List[Tensor]) -> Tuple[Tensor, Tensor]:
-                return (torch.cat([maps[middle]] * len(part)),
-                        torch.cat([maps[i] for i in part]))
-
-            flow = None if images is None else estimate_flow(*pair(images))
-            reference, neighbours = pair(features)
+            flow = None
+            if images is not None:
+                flow = estimate_flow(*_pair(images, middle, part))
+            reference, neighbours = _pair(features, middle, part)
             out = self._run(self.align, neighbours, reference, flow)
             for i, maps in zip(part, out.unflatten(0, (len(part), -1))):
                 aligned[i] = maps
@@ -314,6 +311,14 @@ class DKSANNet(BaseModule):
                 f'{self.num_frames}, C = in_channels = {self.in_channels} and '
                 f'H, W of at least 1, got {tuple(x.shape)}')
         return x
+
+
+def _pair(maps: Sequence[Tensor], middle: int,
+          others: Sequence[int]) -> Tuple[Tensor, Tensor]:
+    """Return the middle frame's map once for each other frame, and those of
+    the other frames, ((number of these) * N, ...) each."""
+    return (torch.cat([maps[middle]] * len(others)),
+            torch.cat([maps[i] for i in others]))
 
 
 def channels_last(x: Tensor) -> Tensor:
