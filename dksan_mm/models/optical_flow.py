@@ -34,10 +34,10 @@ def warp(x: Tensor, flow: Tensor, mode: str = 'bilinear') -> Tensor:
     height, width = x.shape[2:]
     columns, rows = _positions(flow)
     grid = torch.stack(((2 * (columns + flow[:, 0]) + 1) / width - 1,
-                        (2 * (rows + flow[:, 1]) + 1) / height - 1), -1)
+                        (2 * (rows + flow[:, 1]) + 1) / height - 1), 1)
     return F.grid_sample(
         x.to(flow.dtype),
-        grid,
+        grid.permute(0, 2, 3, 1),
         mode=mode,
         padding_mode='border',
         align_corners=False).to(x.dtype)
@@ -93,8 +93,7 @@ def _refine(flow: Tensor, reference: Tensor, neighbour: Tensor) -> Tensor:
                         1)).unbind(1)
         step = torch.stack((yy * x - xy * y, xx * y - xy * x), 1)
         step = step / determinant[:, None]
-        flow = F.avg_pool2d(
-            flow + step.clamp(-1, 1), 3, 1, 1, count_include_pad=False)
+        flow = _means(flow + step.clamp(-1, 1), 3)
     return _inside(flow)
 
 
@@ -124,8 +123,21 @@ def _gradients(image: Tensor) -> Tuple[Tensor, Tensor]:
 
 def _window_means(x: Tensor) -> Tensor:
     """Return weighted means over the window around each pixel."""
-    for _ in range(2):
-        for size in ((_WINDOW, 1), (1, _WINDOW)):
-            padding = tuple(side // 2 for side in size)
-            x = F.avg_pool2d(x, size, 1, padding, count_include_pad=False)
+    return _means(_means(x, _WINDOW), _WINDOW)
+
+
+def _means(x: Tensor, size: int) -> Tensor:
+    """Return means over ``size`` x ``size`` pixels around each pixel, without
+    what is out of the image; on CPUs much faster than avg_pool2d."""
+    half = size // 2
+    for dim, padding in ((2, (0, 0, half, half)), (3, (half, half))):
+        length = x.shape[dim]
+        padded = F.pad(x, padding)
+        total = padded.narrow(dim, 0, length)
+        for shift in range(1, size):
+            total = total + padded.narrow(dim, shift, length)
+        position = torch.arange(length, dtype=x.dtype, device=x.device)
+        number = (
+            position.clamp(max=half) + position.flip(0).clamp(max=half) + 1)
+        x = total * (1 / number[:, None] if dim == 2 else 1 / number)
     return x
