@@ -1,4 +1,4 @@
-# An EDVR of dksan-lite_x4.py's size (within 2%), trained as that is.
+# An EDVR of dksan-lite_x4.py's size (within 2%), on the same data.
 _base_ = 'dksan-lite_x4.py'
 experiment_name = 'edvr-lite_x4'
 work_dir = f'./work_dirs/{experiment_name}'

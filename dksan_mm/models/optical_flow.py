@@ -59,12 +59,16 @@ def estimate_flow(reference: Tensor, neighbour: Tensor) -> Tensor:
         neighbour (Tensor): (N, C, H, W).
 
     Returns:
-        Tensor: Flow (x, y) in pixels, (N, 2, H, W): what is at ``p`` in the
-        reference is at ``p + flow`` in the neighbour.
+        Tensor: Flow (x, y) in pixels, (N, 2, H, W), at least float32: what is
+        at ``p`` in the reference is at ``p + flow`` in the neighbour.
     """
     height, width = reference.shape[2:]
-    pair = reference, neighbour
-    pairs = [tuple(pad_to_multiple(x, 2**(_LEVELS - 1)) for x in pair)]
+    dtype = torch.promote_types(reference.dtype, torch.float32)
+    pairs = [
+        tuple(
+            pad_to_multiple(x.to(dtype), 2**(_LEVELS - 1))
+            for x in (reference, neighbour))
+    ]
     for _ in range(_LEVELS - 1):
         pairs.append(tuple(F.avg_pool2d(x, 2) for x in pairs[-1]))
     smallest = pairs[-1][0]

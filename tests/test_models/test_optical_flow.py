@@ -107,6 +107,16 @@ class TestFlow:
         assert not found.requires_grad
         torch.testing.assert_close(found, exact.float(), rtol=1e-2, atol=1e-2)
 
+    @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+    def test_short_frames_are_computed_in_float32(self, dtype):
+        reference, neighbour, _ = camera((1., 2.), (24, 24))
+        reference[..., 16:], neighbour[..., 16:] = 0.5, 0.5  # flat
+        reference, neighbour = reference.to(dtype), neighbour.to(dtype)
+        found = estimate_flow(reference, neighbour)
+        assert torch.equal(found,
+                           estimate_flow(reference.float(), neighbour.float()))
+        assert found.isfinite().all()
+
     def test_autocast_changes_nothing(self):
         reference, neighbour, _ = camera('turn', (24, 40))
         expected = estimate_flow(reference, neighbour)

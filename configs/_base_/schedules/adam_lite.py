@@ -6,7 +6,7 @@ _base_ = 'adam_115k.py'
 max_iters = 5_000
 warmup_iters = 100
 train_cfg = dict(max_iters=max_iters, val_interval=1000)
-optim_wrapper = dict(optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=0.5))
+optim_wrapper = dict(optimizer=dict(lr=5e-4), clip_grad=dict(max_norm=0.5))
 param_scheduler = _base_.param_scheduler
 param_scheduler[0].update(end=warmup_iters)
 param_scheduler[1].update(
@@ -22,5 +22,5 @@ custom_hooks = [
         gamma=10,
         strict_load=True)
 ]
-# tools/train.py --auto-scale-lr: lr is for 4 windows in all
-auto_scale_lr = dict(base_batch_size=4)
+# tools/train.py --auto-scale-lr: lr is for 2 windows in all
+auto_scale_lr = dict(base_batch_size=2)
