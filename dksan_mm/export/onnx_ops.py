@@ -3,7 +3,8 @@
 ``torch.onnx.export`` calls the functions of :data:`TRANSLATIONS` with values
 of the graph that it builds instead of tensors. The graphs compute in float32
 without casts to it, so that tools can convert them to float16 as a whole,
-except for networks with optical flow. Pixel positions are integers, as float16 could not represent enough of them.
+except for networks with optical flow. Pixel positions are integers, as float16
+could not represent enough of them.
 """
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
