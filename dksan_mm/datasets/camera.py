@@ -78,8 +78,8 @@ class View(NamedTuple):
 
 def film(rng: np.random.Generator, photograph: Scaled, size: Tuple[int, int],
          frames: int, motion: CameraMotion) -> List[View]:
-    """Return a camera's path over a photograph; it stays inside if the
-    photograph is large enough.
+    """Return a camera's path over a photograph. It stays inside: of a
+    photograph that is too small for its step, frames show all, enlarged.
 
     Args:
         rng (np.random.Generator): Source of the random path.
@@ -88,23 +88,24 @@ def film(rng: np.random.Generator, photograph: Scaled, size: Tuple[int, int],
         frames (int): Number of frames, at least 1.
         motion (CameraMotion): How the camera moves.
     """
-    sides, step = photograph.pixels.shape[1::-1], photograph.step
+    sides = np.array(photograph.pixels.shape[1::-1])
     time = np.arange(frames) - (frames - 1) / 2
     lively = 0.05 if rng.random() < motion.still_ratio else 1.
     speed, acceleration, shakes = rng.normal(size=(3, 2, 1))
     shakes = rng.choice(motion.shakes) * rng.normal(size=(2, frames))
     turn, zoom = rng.normal(size=2)
     places = rng.random(2)
+    zooms = np.exp(lively * motion.zoom * zoom * time)
+    angles = lively * motion.turn * turn * time
+    # half the extent of the widest frame, for a step of 1
+    need = zooms.max() * np.abs(_rotation(np.abs(angles).max())) @ size / 2
+    step = min(photograph.step, np.min(sides / (2 * need)))
     way = (
         motion.speed * speed * time +
         motion.acceleration * acceleration * time**2 / 2 + shakes)
     way *= lively * step  # (2, frames), photograph pixels from the middle
-    steps = step * np.exp(lively * motion.zoom * zoom * time)
-    angles = lively * motion.turn * turn * time
-    # half the extent of the widest frame
-    need = steps.max() * np.abs(_rotation(np.abs(angles).max())) @ size / 2
     points: List[np.ndarray] = []
-    for side, margin, offsets, place in zip(sides, need, way, places):
+    for side, margin, offsets, place in zip(sides, step * need, way, places):
         room = max(side - 2 * margin, 0)
         length = np.ptp(offsets)
         if length > room:  # slow down to stay inside
@@ -112,7 +113,7 @@ def film(rng: np.random.Generator, photograph: Scaled, size: Tuple[int, int],
         low = margin - offsets.min()
         high = side - margin - offsets.max()
         points.append(offsets + low + max(high - low, 0) * place - 0.5)
-    return [View(*view) for view in zip(*points, steps, angles)]
+    return [View(*view) for view in zip(*points, step * zooms, angles)]
 
 
 def _rotation(angle: float) -> np.ndarray:
@@ -134,7 +135,7 @@ def _warp(photograph: np.ndarray, matrix: np.ndarray,
 
 
 class MovingObject:
-    """A piece of another photograph that moves in front of the camera: a
+    """A piece of a photograph that moves in front of the camera: a
     polygon with a soft edge.
 
     Args:
@@ -212,8 +213,8 @@ def render(rng: np.random.Generator,
         size (tuple): A frame's (width, height).
         frames (int): Number of frames, at least 1.
         motion (CameraMotion): How the camera and the object move.
-        before (Scaled, optional): Another photograph, from which an object in
-            front of the camera is cut. Default: None, no object.
+        before (Scaled, optional): The photograph from which an object in front
+            of the camera is cut. Default: None, no object.
     """
     views = film(rng, photograph, size, frames, motion)
     moving = None

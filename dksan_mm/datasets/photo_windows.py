@@ -6,7 +6,7 @@ from mmagic.registry import DATASETS
 from mmengine.dataset import BaseDataset
 
 from .camera import CameraMotion, Scaled, render
-from .photographs import PhotographCache, list_photographs
+from .photographs import MOST_STEP, PhotographCache, list_photographs
 from .reduction import reduce_frame
 from .seeding import SeededDraws
 
@@ -18,9 +18,9 @@ class PhotoWindowDataset(SeededDraws, BaseDataset):
 
     A camera moves over a photograph: translation with acceleration, rotation,
     zoom, the shake of a hand, or nearly nothing. In a share of the windows an
-    object with a soft edge, cut from another photograph, moves independently
-    in front. HR frames are rounded to 8 bits, then reduced as in the
-    converters (MATLAB's bicubic).
+    object with a soft edge, cut from another photograph (from the same one if
+    there is no other), moves independently in front. HR frames are rounded to
+    8 bits, then reduced as in the converters (MATLAB's bicubic).
 
     The pipeline gets ``img``, a list of T frames (H, W, 3) uint8 RGB, ``gt``,
     the middle one (scale * H, scale * W, 3), and ``img_path``. A sample
@@ -31,7 +31,7 @@ class PhotoWindowDataset(SeededDraws, BaseDataset):
     ones get three equal channels. Those with a side below ``gt_size`` are left
     out, with a warning; those with 16 bits or transparent parts raise an error
     when they are read. Photographs are first reduced until they are sharp
-    (:func:`.photographs.sharpen`).
+    (:func:`.photographs.reduce_until_sharp`).
 
     Args:
         data_root (str): Folder of the photographs. Default: ''.
@@ -47,7 +47,8 @@ class PhotoWindowDataset(SeededDraws, BaseDataset):
         object_ratio (float): Share of windows with a moving object, 0 to 1.
             Default: 0.5.
         step (Sequence[float]): Range of the number of photograph pixels per HR
-            pixel. Default: (1, 1.8).
+            pixel, up to 1.95. Photographs that are too small for the step
+            drawn are shown whole. Default: (1, 1.8).
         motion (dict, optional): Arguments of :class:`.camera.CameraMotion`.
             Default: None, its defaults.
         cache_bytes (int): Bytes of decoded photographs kept in memory, per
@@ -91,6 +92,10 @@ class PhotoWindowDataset(SeededDraws, BaseDataset):
         if len(step) != 2 or not 0 < step[0] <= step[1]:
             raise ValueError('step must be a range (low, high) above 0, got '
                              f'{step}')
+        if step[1] > MOST_STEP:
+            raise ValueError(
+                f'step[1] must be at most {MOST_STEP:.2f}, above which frames '
+                f'alias, got {step[1]}; lower it, or reduce the photographs')
         self.scale = scale
         self.num_input_frames = num_input_frames
         self.gt_size = gt_size
@@ -145,11 +150,13 @@ class PhotoWindowDataset(SeededDraws, BaseDataset):
                 photograph: int) -> List[np.ndarray]:
         """Return a window of HR frames."""
         step = np.exp(rng.uniform(*np.log(self.step)))
-        behind = self._photographs[photograph].at(step)
+        behind = self._photographs[photograph].at(step, self.gt_size)
         before: Optional[Scaled] = None
         if rng.random() < self.object_ratio:
-            other = int(rng.integers(self._count))
-            before = self._photographs[other].at(step)
+            # with one photograph alone, that one
+            other = 1 + int(rng.integers(max(self._count - 1, 1)))
+            other = (photograph + other) % self._count
+            before = self._photographs[other].at(step, self.gt_size)
         return list(
             render(rng, behind, (self.gt_size, self.gt_size),
                    self.num_input_frames, self.motion, before))

@@ -21,7 +21,8 @@ _SHARP = 0.36
 # a photograph is also kept reduced by this factor, for frames that show more
 # of it: bicubic sampling is accurate for a step of up to about 1.3 pixels
 _REDUCED = 1.5
-_MOST_STEP = 1.3
+_ACCURATE = 1.3
+MOST_STEP = _ACCURATE * _REDUCED
 
 
 def list_photographs(folder: str, least_side: int) -> List[str]:
@@ -71,10 +72,16 @@ class Photograph(NamedTuple):
     full: np.ndarray
     reduced: np.ndarray
 
-    def at(self, step: float) -> Scaled:
+    def at(self, step: float, side: int) -> Scaled:
         """Return the copy to sample for frames with ``step`` pixels of the
-        full photograph per pixel."""
-        if step <= _MOST_STEP:
+        full photograph per pixel, or fewer where its sides allow no more.
+
+        Args:
+            step (float): At most :data:`MOST_STEP`.
+            side (int): Side of the frames.
+        """
+        step = min(step, min(self.full.shape[:2]) / side)
+        if step <= _ACCURATE:
             return Scaled(self.full, step)
         factor = self.full.shape[1] / self.reduced.shape[1]
         return Scaled(self.reduced, step / factor)
@@ -107,7 +114,7 @@ class PhotographCache:
         # it enforces the rules of a data set's images. Imported here, as it
         # needs PyAV, which loading other data does not
         from dksan_mm.video.folders import read_image
-        full = sharpen(read_image(self._paths[index]), self._least)
+        full = reduce_until_sharp(read_image(self._paths[index]), self._least)
         photograph = Photograph(full, _reduce(full, _REDUCED))
         self._kept[index] = photograph
         self._taken += full.nbytes + photograph.reduced.nbytes
@@ -117,7 +124,7 @@ class PhotographCache:
         return photograph
 
 
-def sharpen(image: np.ndarray, least_side: int) -> np.ndarray:
+def reduce_until_sharp(image: np.ndarray, least_side: int) -> np.ndarray:
     """Return a photograph reduced until it is sharp: cameras rarely resolve
     single pixels.
 

@@ -13,7 +13,8 @@ from raw_material import as_bytes, photograph
 from dksan_mm.datasets import (PhotoWindowDataset, SeededConcatDataset,
                                SeededInfiniteSampler, VideoSRDataset)
 from dksan_mm.datasets.camera import CameraMotion, Scaled, film, render
-from dksan_mm.datasets.photographs import PhotographCache, sharpen
+from dksan_mm.datasets.photographs import (Photograph, PhotographCache,
+                                           reduce_until_sharp)
 from dksan_mm.datasets.reduction import reduce_frame
 
 STILL = dict(
@@ -114,9 +115,11 @@ def test_object_hides_a_part_and_moves(folder):
     assert moved > 4
 
 
-@pytest.mark.parametrize('frames, size', [(7, (64, 48)), (24, (160, 120))])
+@pytest.mark.parametrize('frames, size', [(7, (64, 48)), (24, (160, 120)),
+                                          (7, (320, 240)), (24, (340, 200)),
+                                          (5, (400, 400))])
 def test_camera_stays_inside(frames, size):
-    """Where the photograph is large enough; corners of all frames."""
+    """Corners of all frames, also of those larger than the photograph."""
     image = np.zeros((240, 320, 3), np.uint8)
     motion = CameraMotion(speed=20, turn=0.01, zoom=0.01, shakes=(3, ))
     for seed in range(50):
@@ -132,15 +135,34 @@ def test_camera_stays_inside(frames, size):
                     assert (point < (320, 240)).all()
 
 
-def test_photograph_smaller_than_the_way():
-    """The camera stays at the middle and sees mirrored borders."""
-    image = photograph()[:40, :40]
-    frames = list(
-        render(
-            np.random.default_rng(0), Scaled(image, 1.), (64, 64), 3,
-            CameraMotion(speed=50)))
-    assert frames[0].shape == (64, 64, 3)
-    assert frames[0].std() > 5
+@pytest.mark.parametrize('side, step', [(400, 400 / 384), (300, 300 / 384)])
+def test_photograph_smaller_than_the_view(side, step):
+    """The camera stays at the middle and sees all of it."""
+    image = np.zeros((side, side, 3), np.uint8)
+    for seed in range(5):
+        views = film(
+            np.random.default_rng(seed), Scaled(image, 1.2), (384, 384), 7,
+            CameraMotion(turn=0, zoom=0))
+        for view in views:
+            middle = (side - 1) / 2
+            assert view == pytest.approx((middle, middle, step, 0))
+
+
+def test_object_is_of_another_photograph(folder):
+    dataset = make(folder, object_ratio=1)
+    photographs, drawn = dataset._photographs, []
+
+    class Noting:
+
+        def __getitem__(self, index):
+            drawn.append(index)
+            return photographs[index]
+
+    dataset._photographs = Noting()
+    for seed in range(30):
+        dataset._render(np.random.default_rng(seed), seed % 3)
+    pairs = set(zip(drawn[::2], drawn[1::2]))
+    assert pairs == {(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)}
 
 
 class TestSeeds:
@@ -262,17 +284,27 @@ class TestPhotographs:
 
     def test_blurred_ones_are_reduced(self):
         sharp = photograph('coffee.png')
-        assert sharpen(sharp, 48).shape == sharp.shape
+        assert reduce_until_sharp(sharp, 48).shape == sharp.shape
         size = [2 * side for side in sharp.shape[1::-1]]
         large = cv2.resize(sharp, size, interpolation=cv2.INTER_CUBIC)
-        reduced = sharpen(large, 48)
+        reduced = reduce_until_sharp(large, 48)
         assert 0.9 * sharp.shape[1] <= reduced.shape[1] < large.shape[1]
         # but not below what a frame needs
-        assert min(sharpen(large, 700).shape[:2]) >= 700
+        assert min(reduce_until_sharp(large, 700).shape[:2]) >= 700
 
     def test_constant_one_stays(self):
         grey = np.full((300, 300, 3), 128, np.uint8)
-        assert sharpen(grey, 48).shape == grey.shape
+        assert reduce_until_sharp(grey, 48).shape == grey.shape
+
+    def test_a_step_that_its_sides_do_not_allow(self):
+        """It is lowered before the copy is chosen: a reduced copy would be
+        enlarged."""
+        full = np.zeros((300, 400, 3), np.uint8)
+        small = Photograph(full, full[:200, :267])
+        pixels, step = small.at(1.8, 256)
+        assert pixels is full and step == 300 / 256
+        pixels, step = small.at(1.8, 128)
+        assert pixels is small.reduced and step == pytest.approx(1.2, rel=0.01)
 
     def test_memory_is_bounded(self, folder):
         paths = [
@@ -345,6 +377,7 @@ class TestPhotographs:
     (dict(windows_per_photograph=0), 'windows_per_photograph must be at'),
     (dict(object_ratio=2), 'object_ratio must be from 0 to 1, got 2'),
     (dict(step=(2, 1)), r'step must be a range'),
+    (dict(step=(1, 2)), r'step\[1\] must be at most 1.95, .* got 2; lower it'),
     (dict(motion=dict(speed=-1)), r'motion.speed must be at least 0'),
     (dict(motion=dict(still_ratio=3)), r'motion.still_ratio must be from'),
     (dict(motion=dict(shakes=())), r'motion.shakes must be at least 0'),
