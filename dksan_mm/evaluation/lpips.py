@@ -1,55 +1,16 @@
 """The metric LPIPS, if its weights are available."""
-import os.path as osp
 from typing import Any, Dict, Mapping, Optional
 
 import torch
-import torchvision
 from mmagic.registry import METRICS
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from dksan_mm.utils.backbones import find_weights
 from .frame_metric import FrameMetric, channel_order
-from .lpips_weights import cached_weights, how_to_fetch
 
-# maps a net to torchvision's entry with the address of its weights
-_BACKBONES = {
-    'alex': 'AlexNet_Weights',
-    'vgg': 'VGG16_Weights',
-    'squeeze': 'SqueezeNet1_1_Weights',
-}
-
-
-def find_weights(net: str = 'alex', weights: Optional[str] = None) -> str:
-    """Return the file with the backbone's ImageNet weights.
-
-    Args:
-        net (str): 'alex', 'vgg' or 'squeeze'.
-        weights (str, optional): The file. Default: None, the one in
-            torchvision's cache (``$TORCH_HOME/hub/checkpoints``), or else
-            :func:`.lpips_weights.cached_weights`. Nothing is downloaded.
-
-    Raises:
-        ValueError: ``net`` has another value.
-        FileNotFoundError: The file is not there; the message says where to
-            get it.
-    """
-    if net not in _BACKBONES:
-        raise ValueError(f'net must be one of {list(_BACKBONES)}, got {net!r}')
-    address = getattr(torchvision.models, _BACKBONES[net]).IMAGENET1K_V1.url
-    name = osp.basename(address)
-    places = [weights] if weights else [
-        osp.join(torch.hub.get_dir(), 'checkpoints', name),
-        cached_weights(net)
-    ]
-    for path in places:
-        if osp.isfile(path):
-            return path
-    command = how_to_fetch(net)
-    raise FileNotFoundError(
-        f'LPIPS needs the ImageNet weights of its network {net!r}, found no '
-        f'file {" nor ".join(places)}; ' +
-        (f'run {command}, or ' if command else '') +
-        f'fetch {address} and name it: tools/test.py --lpips path/to/{name}')
+# torchvision's names of the backbones
+_BACKBONES = dict(alex='alexnet', vgg='vgg16', squeeze='squeezenet1_1')
 
 
 def build_lpips(net: str, weights: str) -> nn.Module:
@@ -94,7 +55,8 @@ class SequenceLPIPS(FrameMetric):
         net (str): Backbone: 'alex' (the authors' choice for comparing),
             'vgg' or 'squeeze'. Default: 'alex'.
         weights (str, optional): File with the backbone's weights, as for
-            :func:`find_weights`; nothing is downloaded. Default: None.
+            :func:`dksan_mm.utils.backbones.find_weights`; nothing is
+            downloaded. Default: None.
         **kwargs: ``prefix`` and other arguments of MMagic's sample-wise
         metrics.
 
@@ -111,8 +73,13 @@ class SequenceLPIPS(FrameMetric):
                  weights: Optional[str] = None,
                  **kwargs) -> None:
         super().__init__(**kwargs)
+        if net not in _BACKBONES:
+            raise ValueError(
+                f'net must be one of {list(_BACKBONES)}, got {net!r}')
+        weights = find_weights(_BACKBONES[net], 'LPIPS',
+                               'tools/test.py --lpips ', weights)
         # built here, not on first use, so that an error comes before the test
-        self.network = build_lpips(net, find_weights(net, weights))
+        self.network = build_lpips(net, weights)
 
     def prepare(self, module: nn.Module, dataloader: DataLoader) -> None:
         """Move the network to the device of the model."""

@@ -1,6 +1,5 @@
 """A loss on VGG's features."""
 import itertools
-import os.path as osp
 from typing import Any, Dict, Optional
 
 import torch
@@ -8,7 +7,10 @@ import torchvision
 from mmagic.models.losses import PerceptualLoss
 from mmagic.models.losses.perceptual_loss import PerceptualVGG
 from mmagic.registry import MODELS
+from mmengine.runner import CheckpointLoader
 from torch import nn
+
+from dksan_mm.utils.backbones import find_weights
 
 
 class _VGG(PerceptualVGG):
@@ -45,7 +47,8 @@ class VGGPerceptualLoss(PerceptualLoss):
             'vgg16'.
         pretrained (str, optional): A file of torchvision's weights. None
             stays at random ones, which is for tests alone. Default: 'cache',
-            those of VGG16 that ``fetch_lpips_weights.py`` fetched.
+            those in torchvision's cache, or, of VGG16, those that
+            ``fetch_lpips_weights.py`` got.
         perceptual_weight (float): Weight of the loss. Default: 1.
         use_input_norm (bool): Whether images are normalised for VGG.
             Default: True.
@@ -82,26 +85,17 @@ class VGGPerceptualLoss(PerceptualLoss):
             FileNotFoundError: There is no such file.
             ValueError: It is damaged, or of another network.
         """
-        # of rooms that know this one
-        from dksan_mm.engine.checkpoint import load_checkpoint_file
-        from dksan_mm.evaluation.lpips_weights import (cached_weights,
-                                                       how_to_fetch)
         if self.pretrained is None:
             for layer in self.vgg.vgg_layers:
                 if isinstance(layer, nn.Conv2d):
                     layer.reset_parameters()
             return
-        path = self.pretrained
-        if path == 'cache':
-            path = cached_weights('vgg')
-        if not osp.isfile(path):
-            raise FileNotFoundError(
-                f"{path}, the weights of {self.vgg_type} that "
-                'perceptual_loss needs to train, does not exist; run '
-                f"{how_to_fetch('vgg')}, which gets those of vgg16, or let "
-                'model.perceptual_loss.pretrained be a file of '
-                "torchvision's weights")
-        found = load_checkpoint_file(path)
+        path = find_weights(
+            self.vgg_type, 'perceptual_loss', '--cfg-options '
+            'model.perceptual_loss.pretrained=',
+            None if self.pretrained == 'cache' else self.pretrained)
+        # where dksan_mm.engine is loaded, this is its loader
+        found = CheckpointLoader.load_checkpoint(path, map_location='cpu')
         found = found.get('state_dict', found)
         layers = {
             name: found.get(f'features.{name}')

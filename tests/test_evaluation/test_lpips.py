@@ -7,7 +7,7 @@ import torchvision
 from torch import nn
 
 from dksan_mm.evaluation import SequenceLPIPS
-from dksan_mm.evaluation.lpips import find_weights
+from dksan_mm.utils.backbones import find_weights
 
 MODELS = dict(
     alex=torchvision.models.alexnet, squeeze=torchvision.models.squeezenet1_1)
@@ -69,7 +69,7 @@ def test_is_that_of_the_authors_package(net, backbones, tmp_path):
 def test_weights_in_torchvisions_cache_are_found(hub, backbones):
     path = hub / 'alexnet-owt-7be5be79.pth'
     torch.save(backbones['alex'].state_dict(), path)
-    assert find_weights() == str(path)
+    assert find_weights('alexnet', '', '') == str(path)
     module = nn.Module()
     module.data_preprocessor = nn.Module()
     module.data_preprocessor.device = torch.device('cpu')

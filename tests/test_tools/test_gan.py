@@ -12,7 +12,6 @@ from PIL import Image
 from raw_material import photograph, write_dataset
 
 from dksan_mm.engine.checkpoint import load_checkpoint_file
-from dksan_mm.models import VGGPerceptualLoss
 from dksan_mm.utils.faults import CheckpointMismatchError
 
 CONFIG = '''
@@ -31,7 +30,6 @@ train_cfg = dict(max_iters=3, val_interval=100, val_begin=100)
 param_scheduler = []
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
 '''
-LAYERS = {'2': 0.5, '7': 1.}
 
 
 @pytest.fixture(scope='module')
@@ -118,8 +116,8 @@ def test_without_vgg_it_is_not_trained(folder):
         'model.perceptual_loss.pretrained=nowhere.pth',
         check=False)
     assert result.returncode == 1
-    assert ('nowhere.pth, the weights of vgg16 that perceptual_loss needs to '
-            'train, does not exist; run python tools/analysis_tools/'
+    assert ('perceptual_loss needs the ImageNet weights of vgg16, found no '
+            'file nowhere.pth; run python tools/analysis_tools/'
             'fetch_lpips_weights.py vgg') in result.stderr
 
 
@@ -137,39 +135,3 @@ def test_checkpoints_of_another_variant_are_refused():
     del whole[name]
     with pytest.raises(CheckpointMismatchError, match='discriminator'):
         model.load_state_dict(whole, strict=False)
-
-
-class TestVGGPerceptualLoss:
-
-    def test_takes_torchvisions_weights(self, tmp_path):
-        """It is the weighted distance of features, of images normalised."""
-        import torchvision
-        torch.manual_seed(0)
-        vgg = torchvision.models.vgg16(weights=None).features[:8]
-        torch.save({
-            f'features.{k}': v
-            for k, v in vgg.state_dict().items()
-        }, tmp_path / 'vgg.pth')
-        loss = VGGPerceptualLoss(LAYERS, pretrained=str(tmp_path / 'vgg.pth'))
-        loss.init_weights()
-        images = torch.rand(2, 1, 3, 24, 20)
-        mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
-        std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-        normal = [(image - mean) / std for image in images]
-        expected = sum(weight * (vgg[:int(name) + 1](normal[0]) -
-                                 vgg[:int(name) + 1](normal[1])).abs().mean()
-                       for name, weight in LAYERS.items())
-        found, style = loss(*images)
-        assert style is None
-        torch.testing.assert_close(found, expected)
-        assert not loss.state_dict()
-        assert not any(p.requires_grad for p in loss.parameters())
-
-    def test_exception(self, tmp_path):
-        with pytest.raises(ValueError, match="criterion must be 'l1'"):
-            VGGPerceptualLoss(LAYERS, criterion='l3')
-        path = tmp_path / 'vgg.pth'
-        torch.save({'features.0.weight': torch.zeros(64, 3, 3, 3)}, path)
-        with pytest.raises(
-                ValueError, match='vgg.pth must hold.*no features.0.bias'):
-            VGGPerceptualLoss(LAYERS, pretrained=str(path)).init_weights()
