@@ -1,10 +1,12 @@
 """Pictures of restored frames, for those who watch a training."""
-import os.path as osp
+import re
 from typing import Any
 
 from mmagic.registry import VISUALIZERS
 from mmagic.structures import DataSample
 from mmagic.visualization import ConcatImageVisualizer
+
+from .frame_metric import sample_key
 
 
 @VISUALIZERS.register_module()
@@ -40,10 +42,10 @@ class RestoredFrameVisualizer(ConcatImageVisualizer):
             data_sample (DataSample): What the model returned.
             step (int): Iteration. Default: 0.
         """
-        path = osp.splitext(data_sample.metainfo['gt_path'][0])[0]
-        sequence, frame = path.replace(osp.sep, '/').split('/')[-2:]
-        # a dot or a space would end the name
-        name = f'{sequence}_{frame}'.replace('.', '_').replace(' ', '_')
+        # a whole sequence's key has no frame; a dot, a space or a slash would
+        # cut the name
+        name = '/'.join(filter(None, sample_key(data_sample.metainfo)))
+        name = re.sub(r'[./\\ ]', '_', name)
         named = data_sample.new()
         named.set_metainfo(dict(picture=name))
         super().add_datasample(named, step)
