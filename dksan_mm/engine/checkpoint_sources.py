@@ -3,7 +3,7 @@ import hashlib
 import os
 import os.path as osp
 import re
-from typing import Optional
+from typing import Callable, Optional
 
 import torch
 from mmengine.fileio import get_file_backend
@@ -13,7 +13,7 @@ from mmengine.runner.checkpoint import (_get_mmengine_home,
                                         get_torchvision_models)
 
 from dksan_mm import weights
-from dksan_mm.utils.files import file_sha256, write_whole
+from dksan_mm.utils.files import file_sha256, remove, write_whole
 
 _CURE = 'download it by other means, and give the path of the file'
 
@@ -122,26 +122,35 @@ def _has_hash(path: str, prefix: str) -> bool:
 
 def _fetch_object(address: str) -> str:
     """Read from an object store, with mmengine's client for it."""
-    path = _cached(address)
-    try:
+
+    def download(path: str) -> None:
         backend = get_file_backend(
             address, backend_args=dict(backend='petrel'))
         write_whole(path, bytes(backend.get(address)))
-    except Exception as error:
-        raise ValueError(f'checkpoint {address} must be one that can be read, '
-                         f'found: {error}; {_CURE}') from error
-    return path
+
+    return _fetch(address, download)
 
 
 def _fetch_from_pavi(address: str) -> str:
-    path = _cached(address)
-    try:
+
+    def download(path: str) -> None:
         from pavi import modelcloud
+        modelcloud.get(address.partition('://')[2]).download(path)
+
+    return _fetch(address, download)
+
+
+def _fetch(address: str, download: Callable[[str], None]) -> str:
+    """Keep what a function writes to the path that it is given."""
+    path = _cached(address)
+    # all processes of a training come here at once
+    partial = f'{path}.{os.getpid()}.partial'
+    try:
         os.makedirs(osp.dirname(path), exist_ok=True)
-        partial = f'{path}.partial'
-        modelcloud.get(address.partition('://')[2]).download(partial)
+        download(partial)
         os.replace(partial, path)
     except Exception as error:
+        remove(partial)
         raise ValueError(f'checkpoint {address} must be one that can be read, '
                          f'found: {error}; {_CURE}') from error
     return path
