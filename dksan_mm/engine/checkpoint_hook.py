@@ -200,10 +200,11 @@ class WholeCheckpointHook(CheckpointHook):
         print_log(f'{ckpt_path} is published as {path}.', 'current')
 
 
-def find_checkpoint(work_dir: str) -> Optional[str]:
-    """Return the newest complete checkpoint in a work folder, None if there is
-    no checkpoint. It is looked for in this folder, even if the folder was
-    copied from elsewhere.
+def find_checkpoint(work_dir: str,
+                    out_dir: Optional[str] = None) -> Optional[str]:
+    """Return the newest complete checkpoint of a work folder, None if there is
+    no checkpoint. It is looked for where the hook saves with this ``out_dir``,
+    then in the work folder, even if the folders were copied from elsewhere.
 
     Raises:
         ValueError: There are checkpoints, but none is complete.
@@ -212,9 +213,22 @@ def find_checkpoint(work_dir: str) -> Optional[str]:
     if osp.isfile(osp.join(work_dir, _LAST)):
         with open(osp.join(work_dir, _LAST), errors='replace') as file:
             named = osp.basename(file.read().strip())
+    if out_dir:
+        folder = osp.join(out_dir, osp.basename(osp.abspath(work_dir)))
+        if named and '://' in out_dir:  # there is no list of its files
+            return f'{folder}/{named}'
+        found = _newest(folder, named)
+        if found:
+            return found
+    return _newest(work_dir, named)
+
+
+def _newest(folder: str, named: str) -> Optional[str]:
+    """Return the newest complete checkpoint in a folder, which should be the
+    one that ``last_checkpoint`` named."""
     steps = {
         name: int(name[5:-4])
-        for name in (os.listdir(work_dir) if osp.isdir(work_dir) else [])
+        for name in (os.listdir(folder) if osp.isdir(folder) else [])
         if re.fullmatch(r'iter_\d+\.pth', name)
     }
     # an earlier, longer run may have left later ones
@@ -225,11 +239,11 @@ def find_checkpoint(work_dir: str) -> Optional[str]:
     names = sorted((name for name in steps if steps[name] <= most),
                    key=steps.get,
                    reverse=True)
-    if named and named not in names and osp.isfile(osp.join(work_dir, named)):
+    if named and named not in names and osp.isfile(osp.join(folder, named)):
         names.insert(0, named)
     faults = []
     for name in names:
-        path = osp.join(work_dir, name)
+        path = osp.join(folder, name)
         try:
             check_checkpoint(path)
         except ValueError as error:
@@ -237,13 +251,12 @@ def find_checkpoint(work_dir: str) -> Optional[str]:
             continue
         if name != named:
             print_log(
-                f'{osp.join(work_dir, _LAST)} must name a whole checkpoint '
-                f'of this folder, found {named!r}; going on from {path}, the '
-                f'newest that is whole. {" ".join(faults)}', 'current',
-                logging.WARNING)
+                f'{_LAST} must name a whole checkpoint of {folder}, found '
+                f'{named!r}; going on from {path}, the newest that is whole. '
+                f'{" ".join(faults)}', 'current', logging.WARNING)
         return path
     if faults:
         raise ValueError(
-            f'{work_dir} must have a whole checkpoint to resume from, found '
+            f'{folder} must have a whole checkpoint to resume from, found '
             f'none: {faults[0]}; move the damaged files away to start anew')
     return None

@@ -19,6 +19,12 @@ from .config import merge_options, naming_config, read_config
 from .distributed import prepare_launcher
 
 
+def last_checkpoint(cfg: Config) -> Optional[str]:
+    """Return a training's newest checkpoint, by :func:`find_checkpoint`."""
+    hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
+    return find_checkpoint(cfg.work_dir, hook.get('out_dir'))
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """Return the config with the command line merged in.
 
@@ -56,7 +62,8 @@ def use_data_root(cfg: Config,
 
     Raises:
         FileNotFoundError: There is no data set.
-        ValueError: The named test sets have several roots.
+        ValueError: The named test sets have several roots, or the training
+            set has no sequences.
     """
     metadata = read_metadata(root)
     if metadata is None and _is_public(cfg):
@@ -69,8 +76,15 @@ def use_data_root(cfg: Config,
     train = cfg.get('train_dataloader')
     if train is not None and 'datasets' in train.dataset:
         # keep the sequences, not the photographs beside them
-        train.dataset = next(dataset for dataset in train.dataset.datasets
-                             if dataset.type == 'VideoSRDataset')
+        sets = train.dataset.datasets
+        train.dataset = next(
+            (part for part in sets if part.type == 'VideoSRDataset'), None)
+        if train.dataset is None:
+            raise ValueError(
+                '--data-root needs a VideoSRDataset in train_dataloader, found'
+                f' {", ".join(part.type for part in sets)}; leave --data-root '
+                'out, and give each folder with --cfg-options train_dataloader'
+                '.dataset.datasets.0.data_root=DIR')
     loaders = [train, cfg.get('val_dataloader')]
     if cfg.get('test_dataloader'):
         test_set = read_test_sets(cfg)[0]
@@ -125,8 +139,9 @@ def prepare(cfg: Config) -> None:
     """
     keep_freed_memory()
     if cfg.get('resume') and not cfg.get('load_from'):
-        # named here, so that the runner does not look for one itself
-        cfg.load_from = find_checkpoint(cfg.work_dir)
+        # otherwise the runner would look for one itself
+        cfg.load_from = last_checkpoint(cfg)
+        cfg.resume = cfg.load_from is not None
     if cfg.get('load_from'):
         check_checkpoint(cfg.load_from, bool(cfg.get('resume')))
     prepare_launcher(cfg)

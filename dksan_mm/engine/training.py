@@ -1,15 +1,13 @@
 """Trains a model, from the command line's arguments on."""
 import argparse
 import logging
-from typing import Optional
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from .checkpoint_hook import find_checkpoint
-from .cli import load_config, naming_files, prepare
+from .cli import last_checkpoint, load_config, naming_files, prepare
 from .config import TRAINING, check_config
 from .distributed import finish_launcher
 from .health_hook import HealthHook
@@ -86,17 +84,15 @@ def use_whole_checkpoints(cfg: Config) -> None:
         hook.type = 'WholeCheckpointHook'
 
 
-def resume(cfg: Config, args: argparse.Namespace) -> Optional[str]:
-    """Resume a training, and return the checkpoint that it resumes from: the
-    ``load_from`` of the command line, else the newest in the work folder. If
-    there is none, return None: the training then begins as the config says."""
+def resume(cfg: Config, args: argparse.Namespace) -> None:
+    """Resume a training from the ``load_from`` of the command line, else from
+    its newest checkpoint. If there is none, it begins as the config says."""
     if 'load_from' not in (args.cfg_options or {}):
-        found = find_checkpoint(cfg.work_dir)
+        found = last_checkpoint(cfg)
         if found is None:
-            return None
+            return
         cfg.load_from = found
     cfg.resume = True
-    return cfg.load_from
 
 
 def train(args: argparse.Namespace) -> None:
@@ -112,7 +108,9 @@ def train(args: argparse.Namespace) -> None:
         enable_amp(cfg, args.amp)
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
-    found = resume(cfg, args) if args.resume else None
+    wanted = args.resume or cfg.get('resume')
+    if args.resume:
+        resume(cfg, args)
     use_whole_checkpoints(cfg)
     prepare(cfg)
     with naming_files(cfg):
@@ -121,10 +119,11 @@ def train(args: argparse.Namespace) -> None:
             runner.register_hook(max_time)
         runner.register_hook(HealthHook(args.on_nan))
         runner.register_hook(ScheduleHook())
+        if wanted and not cfg.get('resume'):
+            print_log(
+                f'--resume found no checkpoint in {cfg.work_dir}: this '
+                'training begins at the first iteration', 'current',
+                logging.WARNING)
         runner.train()
     print_log(f'Logs and checkpoints are in {cfg.work_dir}', 'current')
-    if args.resume and not found:
-        print_log(
-            f'--resume found no checkpoint in {cfg.work_dir}: this training '
-            'began at the first iteration', 'current', logging.WARNING)
     finish_launcher()
