@@ -1,8 +1,11 @@
 """Stops a diverging training, or goes back and slows it."""
 import logging
+from functools import partial
 from typing import Any, Dict, List, Optional
 
 import torch
+from mmcv.ops import ModulatedDeformConv2d
+from mmengine.dist import all_reduce, barrier
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -11,8 +14,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
-from .checkpoint_hook import (DivergenceError, find_checkpoint,
-                              has_finite_weights)
+from .checkpoint_hook import DivergenceError, has_finite_weights
+from .schedule_hook import scale_base_rates
 
 _MOST_ROLLBACKS = 5
 _MOST_OFFSET = 50
@@ -27,17 +30,20 @@ class HealthHook(Hook):
     offsets and masks.
 
     It runs before checkpoints are saved, so that none holds such weights:
-    losses are checked in every iteration, weights before each save.
+    losses are checked in every iteration, weights before each save. If one of
+    several processes finds a fault, all act.
 
     Args:
         on_nan (str): ``'stop'`` raises an error; ``'rollback'`` goes back to
-            the weights of the last whole checkpoint, halves the learning
-            rate and trains on, at most five times. Default: 'stop'.
+            the last checkpoint of this training, halves the learning rate
+            and trains on, at most five times. Default: 'stop'.
         offset_interval (int): Number of iterations between measurements of the
-            alignment, which are logged: the mean absolute offset (without the
-            flow, if there is one) as ``alignment_offset``, in LR pixels, with
-            a warning above 50; the mean mask as ``alignment_mask``, 0 to 1,
-            with a warning below 0.1, once. Default: 100.
+            modulated deformable convolutions that align frames, which are
+            logged: the mean absolute offset (without the flow, if there is
+            one) as ``alignment_offset``, in pixels of the features (EDVR's are
+            of whole, half and quarter LR size), with a warning above 50; the
+            mean mask as ``alignment_mask``, 0 to 1, with a warning below 0.1,
+            once. Default: 100.
 
     Raises:
         ValueError: ``on_nan`` has another value.
@@ -62,20 +68,28 @@ class HealthHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Watch the convolutions that predict alignment offsets."""
+        # a checkpoint of this training; later, the last one saved
+        runner.message_hub.update_info(
+            'last_ckpt', runner._load_from if runner._resume else None)
 
-        def note(module: Any, inputs: Any, output: Tensor) -> None:
+        def note(align: ModulatedDeformConv2d, module: Any, inputs: Any,
+                 output: Tensor) -> None:
             if self._watch:
                 # two thirds are offsets, the others masks before the sigmoid
                 offset, mask = output.detach().tensor_split(
                     [output.shape[1] * 2 // 3], 1)
+                if hasattr(align, 'max_residue_magnitude'):  # BasicVSR++
+                    offset = align.max_residue_magnitude * offset.tanh()
                 self._found.append(
                     torch.stack((offset.abs().mean(), mask.sigmoid().mean())))
 
         model = runner.model.module if is_model_wrapper(
             runner.model) else runner.model
         self._handles = [
-            module.conv_offset.register_forward_hook(note)
-            for module in model.modules() if hasattr(module, 'conv_offset')
+            module.conv_offset.register_forward_hook(partial(note, module))
+            for module in model.modules()
+            if isinstance(module, ModulatedDeformConv2d)
+            and hasattr(module, 'conv_offset')
         ]
 
     def after_train(self, runner: Runner) -> None:
@@ -98,10 +112,14 @@ class HealthHook(Hook):
         """Check the losses and, before a save, the weights."""
         self._watch = False  # a validation may follow
         self._tell_alignment(runner)
-        loss = sum(
-            float(value.detach().sum())
-            for key, value in (outputs or {}).items() if 'loss' in key)
-        good = abs(loss) <= _MOST_LOSS  # false for NaN
+        worst = sum(
+            (value.detach().float().sum()
+             for key, value in (outputs or {}).items() if 'loss' in key),
+            torch.zeros(()))
+        worst = worst.abs().nan_to_num(torch.inf, torch.inf)
+        all_reduce(worst, 'max')  # weights are the same on all processes
+        loss = float(worst)
+        good = loss <= _MOST_LOSS
         if good and (not self._saves(runner) or has_finite_weights(runner)):
             return
         found = (f'the loss of iteration {runner.iter + 1} must be finite, '
@@ -149,16 +167,20 @@ class HealthHook(Hook):
 
     def _roll_back(self, runner: Runner, found: str) -> None:
         """Load the last checkpoint's weights, and halve the learning rate."""
-        path = find_checkpoint(runner.work_dir)
+        hub = runner.message_hub
+        path = hub.get_info('last_ckpt')
         self._rollbacks += 1
         if path is None or self._rollbacks > _MOST_ROLLBACKS:
+            reason = (f'going back {_MOST_ROLLBACKS} times did not help'
+                      if path else 'this training has no checkpoint to go '
+                      'back to yet')
             raise DivergenceError(
-                f'{found}; there is no checkpoint to go back to, or going '
-                f'back {_MOST_ROLLBACKS} times did not help. Train with a '
-                'smaller learning rate (optim_wrapper.optimizer.lr)')
+                f'{found}; {reason}. Train with a smaller learning rate '
+                '(optim_wrapper.optimizer.lr)')
         rates = [group['lr'] / 2 for group in _param_groups(runner)]
         runner._resume = True  # EMAHook then takes its average as well
         checkpoint = runner.load_checkpoint(path)
+        barrier()  # the next save may remove the file
         runner.optim_wrapper.load_state_dict(checkpoint['optimizer'])
         for group, rate in zip(_param_groups(runner), rates):
             group['lr'] = rate
@@ -166,9 +188,8 @@ class HealthHook(Hook):
         if isinstance(schedulers, dict):  # of several optimizers
             schedulers = sum(schedulers.values(), [])
         for scheduler in schedulers:
-            scheduler.base_values = [
-                value / 2 for value in scheduler.base_values
-            ]
+            scale_base_rates(vars(scheduler), 1 / 2)
+        hub.update_info('lr_factor', hub.get_info('lr_factor', 1) / 2)
         print_log(
             f'{found}; going on with the weights of {path} and '
             'half the learning rate', 'current', logging.WARNING)

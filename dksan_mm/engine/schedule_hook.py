@@ -16,13 +16,22 @@ def _constants(state: Dict[str, Any]) -> Dict[str, Any]:
     return {key: state[key] for key in state if key not in _PROGRESS}
 
 
+def scale_base_rates(state: Dict[str, Any], factor: float) -> None:
+    """Multiply the learning rates in a scheduler's state, if it has some."""
+    if state['param_name'] == 'lr' and 'base_values' in state:
+        state['base_values'] = [
+            value * factor for value in state['base_values']
+        ]
+
+
 @HOOKS.register_module()
 class ScheduleHook(Hook):
     """On resuming, applies the config's current schedules from the iteration
     reached; mmengine would continue those of the checkpoint.
 
     If they are the same, and for schedules by epoch or by metric, the
-    checkpoint's state is kept.
+    checkpoint's state is kept. Learning rates that :class:`.HealthHook` has
+    halved stay so.
     """
 
     def after_load_checkpoint(self, runner: Runner,
@@ -47,13 +56,16 @@ class ScheduleHook(Hook):
                 scheduler.by_epoch or not hasattr(scheduler, 'base_values')
                 for scheduler in schedulers):
             return
+        factor = runner.message_hub.get_info('lr_factor', 1)
+        for state in states:
+            scale_base_rates(state, factor)
         if [_constants(state) for state in states] == [
                 _constants(scheduler.state_dict()) for scheduler in schedulers
         ]:
             return
         groups = runner.optim_wrapper.optimizer.param_groups
         for group, (rate, initial) in zip(groups, self._rates):
-            group.update(lr=rate, initial_lr=initial)
+            group.update(lr=rate * factor, initial_lr=initial)
         for scheduler, state in zip(schedulers, states):
             scheduler.load_state_dict(state)
         for _ in range(runner.iter):

@@ -2,19 +2,24 @@
 import os
 import shutil
 import sys
+import time
+from datetime import timedelta
 
 import pytest
 import torch
+from mmcv.ops import ModulatedDeformConv2d
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
+from tiny_networks import make_network
 from torch import nn
 from torch.utils.data import Dataset
 
 from dksan_mm.engine import HealthHook, ScheduleHook, load_checkpoint_file
 from dksan_mm.engine.checkpoint_hook import find_checkpoint
 from dksan_mm.engine.health_hook import DivergenceError
+from dksan_mm.engine.schedule_hook import scale_base_rates
 
 # scores at validations: the best one changes, stays, changes
 SCORES = {2: 1., 4: 3., 6: 2., 8: 4.}
@@ -60,6 +65,7 @@ def train(folder,
           hooks=(),
           trigger=None,
           model=Line,
+          resume=True,
           **hook):
     torch.manual_seed(0)
     loader = dict(
@@ -98,8 +104,8 @@ def train(folder,
                 **hook
             })),
         custom_hooks=[dict(type='mmengine.EMAHook'), *hooks],
-        load_from=find_checkpoint(str(folder)),
-        resume=True,
+        load_from=find_checkpoint(str(folder)) if resume else None,
+        resume=resume,
         log_level='ERROR',
         experiment_name=f'{folder}_{os.getpid()}'.replace('/', '_'),
         default_scope='mmagic')
@@ -123,8 +129,8 @@ def outcome(folder):
     }
 
 
-def in_child(run):
-    """Run in a process of its own; return its exit code."""
+def start_child(run):
+    """Run in a process of its own; return its id."""
     pid = os.fork()
     if not pid:
         code = 1
@@ -134,7 +140,16 @@ def in_child(run):
         finally:
             sys.stdout.flush()
             os._exit(code)
+    return pid
+
+
+def exit_code(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def in_child(run):
+    """Run in a process of its own; return its exit code."""
+    return exit_code(start_child(run))
 
 
 WATCHED = ('checkpoint_hook.py', 'storage.py')
@@ -192,6 +207,18 @@ def test_every_line_can_be_the_last(tmp_path, undisturbed):
         shutil.rmtree(folder)
 
 
+class Rates(Hook):
+    """Notes the learning rate of every iteration."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self):
+        self.found = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.found += runner.optim_wrapper.get_lr()['lr']
+
+
 class Spoil(Hook):
     """Makes the loss of one iteration infinite, once."""
 
@@ -216,47 +243,120 @@ def test_a_loss_that_is_not_finite_stops(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_rolls_back(tmp_path):
-    rates = []
-
-    class Note(Hook):
-        priority = 'VERY_HIGH'
-
-        def before_train_iter(self, runner, batch_idx, data_batch=None):
-            rates.append(runner.optim_wrapper.get_lr()['lr'][0])
-
-    runner = train(tmp_path, hooks=[Note(), Spoil(6), HealthHook('rollback')])
-    plain = []
-    Note.before_train_iter = lambda self, runner, batch_idx, data_batch=None: (
-        plain.append(runner.optim_wrapper.get_lr()['lr'][0]))
-    train(tmp_path / 'plain', hooks=[Note()])
-    assert rates[:6] == plain[:6]
-    assert rates[6:] == pytest.approx([rate / 2 for rate in plain[6:]])
+    rates, plain = Rates(), Rates()
+    runner = train(tmp_path, hooks=[rates, Spoil(6), HealthHook('rollback')])
+    train(tmp_path / 'plain', hooks=[plain])
+    assert rates.found[:6] == plain.found[:6]
+    assert rates.found[6:] == pytest.approx(
+        [rate / 2 for rate in plain.found[6:]])
     assert all(p.isfinite().all() for p in runner.model.parameters())
-    with pytest.raises(DivergenceError, match='no checkpoint to go back to'):
-        train(tmp_path / 'none', hooks=[Spoil(1), HealthHook('rollback')])
 
 
-@pytest.mark.parametrize('offset,mask,words,times', [
-    (2., 0.5, '', 0),
-    (60., 0.5, 'mean absolute alignment offset is 60 pixels', 4),
-    (2., 0.05, "The alignment's mean mask is 0.05", 1),
+def test_rolls_back_to_a_checkpoint_of_its_own(tmp_path):
+    """Not to what another training left in the folder."""
+    rollback = [Spoil(1), HealthHook('rollback')]
+    train(tmp_path, max_iters=4)
+    with pytest.raises(DivergenceError, match='has no checkpoint to go back'):
+        train(tmp_path, resume=False, hooks=rollback)
+    rollback[0] = Spoil(5)  # before it has saved one since it was resumed
+    assert train(tmp_path, hooks=rollback).iter == 8
+
+
+def test_all_processes_roll_back(tmp_path):
+    """Even if only one has seen the fault; none removes the checkpoint while
+    another reads it."""
+
+    def run(rank):
+        torch.distributed.init_process_group(
+            'gloo',
+            f'file://{tmp_path}/meet',
+            rank=rank,
+            world_size=2,
+            timeout=timedelta(minutes=1))
+        load = Runner.load_checkpoint
+
+        def load_late(*args, **kwargs):
+            time.sleep(rank / 2)
+            return load(*args, **kwargs)
+
+        Runner.load_checkpoint = load_late
+        rates = Rates()
+        hooks = [rates, HealthHook('rollback')]
+        train(tmp_path / 'work', hooks=hooks + [Spoil(6)] * rank)
+        (tmp_path / f'{rank}').write_text(str(rates.found))
+
+    children = [start_child(lambda: run(rank)) for rank in range(2)]
+    assert [exit_code(child) for child in children] == [0, 0]
+    rates = Rates()
+    train(tmp_path / 'one', hooks=[rates, Spoil(6), HealthHook('rollback')])
+    for rank in '01':
+        assert (tmp_path / rank).read_text() == str(rates.found)
+
+
+def test_a_halved_rate_stays_so_on_resuming(tmp_path, monkeypatch):
+    """With the config's schedule as it was, and with another."""
+
+    class Stop(Hook):
+
+        def after_train_iter(self, runner, *args, **kwargs):
+            runner.train_loop.stop_training = runner.iter == 5
+
+    def go(name, *hooks, **kwargs):
+        rates = Rates()
+        train(tmp_path / name, hooks=[rates, *hooks], **kwargs)
+        return rates.found
+
+    told = []
+    monkeypatch.setattr('dksan_mm.engine.schedule_hook.print_log',
+                        lambda text, *args: told.append(text))
+    rollback = HealthHook('rollback')
+    whole = go('whole', Spoil(4), rollback)
+    go('a', Spoil(4), rollback, Stop())
+    shutil.copytree(tmp_path / 'a', tmp_path / 'b')
+    assert go('a', ScheduleHook()) == whole[6:]
+    assert not told
+    assert go('b', ScheduleHook(), lr=.3) == pytest.approx(go('c', lr=.15)[6:])
+    assert len(told) == 1
+
+
+def test_only_learning_rates_are_scaled():
+    for name, value in (('lr', 1), ('momentum', 2)):
+        state = dict(param_name=name, base_values=[2])
+        scale_base_rates(state, .5)
+        assert state['base_values'] == [value]
+    scale_base_rates(dict(param_name='lr'), .5)  # of a schedule by metric
+
+
+@pytest.mark.parametrize('kind,offset,found,mask,words,times', [
+    ('dksan', 2., 2., 0.5, '', 0),
+    ('dksan', 60., 60., 0.5, 'mean absolute alignment offset is 60 pixels', 4),
+    ('dksan', 2., 2., 0.05, "The alignment's mean mask is 0.05", 1),
+    ('edvr', 2., 2., 0.05, "The alignment's mean mask is 0.05", 1),
+    ('basicvsr', 60., 10., 0.5, '', 0),
 ])  # yapf: disable
-def test_the_alignment_is_watched(tmp_path, monkeypatch, offset, mask, words,
-                                  times):
-    """Its offsets and masks are logged; what looks wrong is warned of."""
+def test_the_alignment_is_watched(tmp_path, monkeypatch, kind, offset, found,
+                                  mask, words, times):
+    """Its offsets and masks are logged, not those of DKSAN's deformable
+    kernels; what looks wrong is warned of."""
 
     class Aligned(Line):
 
         def __init__(self):
             super().__init__()
-            self.align = nn.Module()
-            self.align.conv_offset = nn.Linear(1, 3)
-            self.align.conv_offset.weight.data.zero_()
-            self.align.conv_offset.bias.data = torch.tensor(
-                [offset, -offset, torch.tensor(mask).logit()])
+            self.net = make_network(kind)
+            for module in self.net.modules():
+                if isinstance(module, ModulatedDeformConv2d):
+                    *_, last = module.conv_offset.modules()
+                    nn.init.zeros_(last.weight)
+                    offsets, masks = last.bias.data.tensor_split(
+                        [len(last.bias) * 2 // 3])
+                    offsets.fill_(offset)
+                    masks.fill_(torch.tensor(mask).logit())
 
         def forward(self, x, mode='tensor'):
-            self.align.conv_offset(torch.stack(list(x)))
+            if mode == 'loss':
+                with torch.no_grad():
+                    self.net(torch.rand(1, 3, 3, 8, 12))
             return super().forward(x, mode)
 
     told = []
@@ -264,10 +364,10 @@ def test_the_alignment_is_watched(tmp_path, monkeypatch, offset, mask, words,
                         lambda text, *args: told.append(text))
     runner = train(
         tmp_path, model=Aligned, hooks=[HealthHook(offset_interval=2)])
-    for name, value in (('offset', offset), ('mask', mask)):
-        found = runner.message_hub.log_scalars[f'train/alignment_{name}']
-        assert len(found.data[0]) == 4
-        assert found.current() == pytest.approx(value)
+    for name, value in (('offset', found), ('mask', mask)):
+        logged = runner.message_hub.log_scalars[f'train/alignment_{name}']
+        assert len(logged.data[0]) == 4
+        assert logged.current() == pytest.approx(value)
     assert len(told) == times
     assert all(words in text for text in told)
 
@@ -302,6 +402,17 @@ def test_a_damaged_or_copied_folder(tmp_path):
     with pytest.raises(ValueError, match='whole checkpoint to resume from'):
         find_checkpoint(str(copied))
     assert find_checkpoint(str(tmp_path / 'none')) is None
+
+
+def test_checkpoints_beside_the_work_folder(tmp_path):
+    """Where CheckpointHook's out_dir has them, else in the work folder."""
+    work, out = str(tmp_path / 'work') + '/', str(tmp_path / 'out')
+    train(work, max_iters=2)
+    assert find_checkpoint(work, out) == f'{work}iter_2.pth'
+    train(work, max_iters=4, out_dir=out)
+    assert find_checkpoint(work, out) == f'{out}/work/iter_4.pth'
+    assert find_checkpoint(work,
+                           's3://bucket') == 's3://bucket/work/iter_4.pth'
 
 
 def test_nothing_outside_the_folder_is_removed(tmp_path):
