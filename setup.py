@@ -21,7 +21,7 @@ FLAGS = [
 ]
 
 # what OpenMMLab's mim reads in a package, in its folder .mim
-MIM = ('configs', 'tools', 'model-index.yml')
+MIM = ('configs', 'tools', 'requirements', 'model-index.yml')
 
 
 class BuildWithMim(build_py):

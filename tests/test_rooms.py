@@ -1,8 +1,10 @@
 """What a room must not load: the rooms of CONTRIBUTING.md."""
 import importlib
+import re
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from commands import ROOT
@@ -71,3 +73,11 @@ def test_tables_need_no_pyav():
 def test_training_needs_no_pyav_and_models_no_engine(without, modules):
     result = load(modules, without)
     assert result.returncode == 0, result.stderr
+
+
+def test_models_import_no_later_room():
+    """Nor when they run."""
+    later = (r'(import dksan_mm\.|from dksan_mm\.)'
+             r'(engine|evaluation|export|apis|cli)\b')
+    for path in Path(ROOT, 'dksan_mm', 'models').rglob('*.py'):
+        assert not re.search(later, path.read_text()), path

@@ -35,10 +35,10 @@ import torch
 import torch.nn.functional as F
 from mmagic.registry import MODELS
 from mmengine.registry import init_default_scope
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from dksan_mm.engine import check_checkpoint, complexity
+from dksan_mm.engine import complexity
+from dksan_mm.engine.checkpoint import load_checkpoint_file
 from dksan_mm.engine.config import merge_options, read_config
 from dksan_mm.ops import accelerate, use_backend
 from dksan_mm.utils import benchmark as bench
@@ -173,8 +173,7 @@ def build_network(path: str, checkpoint: Optional[str],
 
 
 def load_weights(network: nn.Module, checkpoint: str) -> None:
-    check_checkpoint(checkpoint)
-    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    loaded = load_checkpoint_file(checkpoint)
     prefix = 'generator.'
     network.load_state_dict({
         key[len(prefix):]: value

@@ -5,7 +5,7 @@
 A way is
 
 - ``alone``: each window by itself, without keeping features;
-- ``bf16``, ``fp16``: the network in autocast;
+- ``bf16``, ``fp16``: features and convolutions in this type;
 - ``batch=N``: N windows at once;
 - ``compile``: by torch.compile, inductor;
 - ``graph``: by CUDA graphs, on a GPU;

@@ -49,6 +49,7 @@ from dksan_mm.ops import (backends, deform_kernel_conv2d,
                           modulated_deform_conv2d, use_backend)
 from dksan_mm.utils import benchmark as bench
 from dksan_mm.utils import precision
+from dksan_mm.utils.files import write_whole
 
 GOLDEN = osp.join(ROOT, 'tests', 'data', 'deform_kernel.npz')
 # of float64 on the golden cases, whose values are of order one
@@ -581,6 +582,8 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     device = bench.pick_device(args.device)
+    if device.type == 'cuda':  # where graphs are captured, and 'cuda' leads
+        torch.cuda.set_device(device)
     # float32 is to be float32 where it is compared
     torch.backends.cudnn.allow_tf32 = False
     begun = time.perf_counter()
@@ -589,8 +592,7 @@ def main(args: argparse.Namespace) -> None:
     text += f' ({time.perf_counter() - begun:.0f} s)'
     print(text)
     if args.out:
-        with open(args.out, 'w') as file:
-            file.write(f'{text}\n')
+        write_whole(args.out, f'{text}\n'.encode())
     if not right:
         sys.exit(1)
 

@@ -17,13 +17,13 @@ import torch
 from mmagic.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 import dksan_mm
 from dksan_mm.cli import add_debug_argument, run_tool
 from dksan_mm.engine.checkpoint import load_checkpoint_file
 from dksan_mm.engine.config import check_config, naming_config, read_config
-from dksan_mm.utils.files import file_sha256
+from dksan_mm.utils.files import file_sha256, write_whole
 
 # what describes a network; paths of the training are none of it
 CONFIG_KEYS = ('model', 'scale', 'num_input_frames', 'default_scope',
@@ -111,9 +111,7 @@ def main(args: argparse.Namespace) -> None:
     # a checkpoint of another network is refused before it is shared
     with naming_config(cfg):
         MODELS.build(cfg.model).load_state_dict(weights)
-    partial = f'{args.out}.partial'
-    save_file(weights, partial, describe(cfg, loaded, args))
-    os.replace(partial, args.out)
+    write_whole(args.out, save(weights, describe(cfg, loaded, args)))
     print(f'{args.out}: {os.path.getsize(args.out)} bytes, SHA-256\n'
           f'{file_sha256(args.out)}')
 

@@ -11,9 +11,7 @@
 # photographs that installed packages ship, and that no network was trained on.
 set -euo pipefail
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
-CALLER=$PWD
-OUT=${QUICKSTART_DIR:-$ROOT/work_dirs/quickstart}
-OUT=${OUT%/}
+OUT=$ROOT/work_dirs/quickstart
 CONFIG=$ROOT/configs/dksan-small_quickstart_x16.py
 # shellcheck source=tools/setup_env.sh
 source "$ROOT/tools/setup_env.sh" runtime
@@ -46,8 +44,8 @@ else
     SOURCES=(--videos "$@" --val-count 1 --max-frames 60 --max-val-frames 24)
 fi
 for scale in 16 4; do
-    (cd "$CALLER" && python "$CONVERTER" "$OUT/data_x$scale" \
-        --name quickstart --scale $scale "${SOURCES[@]}")
+    python "$CONVERTER" "$OUT/data_x$scale" --name quickstart \
+        --scale $scale "${SOURCES[@]}"
 done
 DATA=(--data-root "$OUT/data_x16")
 

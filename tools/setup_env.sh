@@ -4,9 +4,9 @@
 # else .venv in the repository. A second call does nothing.
 #
 # An active environment in which DKSAN runs already is left as it is, but for
-# this package. PYTHON names the interpreter that makes .venv (python3).
-# DKSAN_MM_CACHE is where built mmcv wheels are kept
-# (default: ~/.cache/dksan_mm).
+# this package and, for the tests, requirements/tests.txt and onnx.txt. PYTHON
+# names the interpreter that makes .venv (python3). DKSAN_MM_CACHE is where
+# built mmcv wheels are kept (default: ~/.cache/dksan_mm).
 set -euo pipefail
 
 SETUP_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

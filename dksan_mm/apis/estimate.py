@@ -7,6 +7,7 @@ from typing import Any, Optional
 
 import torch
 from mmagic.models import BaseEditModel
+from mmengine.dist import get_dist_info
 
 from dksan_mm.utils.faults import told
 from .job import Job, choose_dtype
@@ -68,14 +69,17 @@ def estimate(model: BaseEditModel,
             if is_video_path(output):
                 name += osp.splitext(output)[1]
             part = options.updated(
-                start=start + times[first], duration=until - times[first])
+                start=start + times[first],
+                duration=until - times[first],
+                segment=frames)
             return restore_video(model, source, osp.join(folder, name),
                                  part).seconds
 
     once = run(few)
     each = max(
         (run(more) - once) / (more - few), 0) if more > few else (once / few)
-    seconds = once + each * (total - few)
+    # the trials are one process's
+    seconds = once + each * (total - few) / get_dist_info()[1]
     return (f'{source}: {total} frames, about {each:.3g} s each, '
             f'{_duration(seconds)} in all; memory: {_memory(model)}')
 

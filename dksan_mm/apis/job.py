@@ -330,15 +330,12 @@ def _source_facts(info: SourceInfo) -> Dict[str, Any]:
         digest = hashlib.sha256(''.join(digests).encode()).hexdigest()
     else:
         digest = file_sha256(info.path)
-    facts = dict(
-        sha256=digest, num_frames=info.num_frames, rate=str(info.rate))
-    # left out for a whole file's first stream: earlier versions did not store
-    # these
-    if info.skip:
-        facts.update(first_frame=info.skip)
-    if info.stream_index:
-        facts.update(stream=info.stream_index)
-    return facts
+    return dict(
+        sha256=digest,
+        num_frames=info.num_frames,
+        rate=str(info.rate),
+        first_frame=info.skip,
+        stream=info.stream_index)
 
 
 def _model_facts(model: nn.Module) -> Dict[str, Any]:

@@ -8,15 +8,13 @@ from mmagic.models import BaseEditModel
 from mmagic.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
 
 from dksan_mm import weights
 from dksan_mm.engine import check_checkpoint
-from dksan_mm.engine.checkpoint import check_weights
+from dksan_mm.engine.checkpoint import load_weights
 from dksan_mm.engine.config import naming_config
 from dksan_mm.engine.config import read_config as read_config_file
 from dksan_mm.utils.benchmark import pick_device
-from dksan_mm.utils.faults import CheckpointMismatchError
 
 
 def load_model(config: Union[str, os.PathLike, Config],
@@ -61,18 +59,7 @@ def load_model(config: Union[str, os.PathLike, Config],
     init_default_scope(config.get('default_scope', 'mmagic'))
     with naming_config(config):
         model = MODELS.build(config.model)
-    check_weights(model, config.filename, checkpoint)
-    if checkpoint is not None:
-        try:
-            load_checkpoint(model, checkpoint, 'cpu', strict=True)
-        except CheckpointMismatchError as error:
-            # the advice to train on with what fits does not apply here
-            text = str(error).partition(', or set model.strict')[0]
-            raise CheckpointMismatchError(f'{checkpoint}: {text}') from None
-        except RuntimeError as error:  # how other models report a mismatch
-            raise CheckpointMismatchError(
-                f'{checkpoint}: the checkpoint must fit the model that the '
-                f'config describes, found: {_shorten(str(error))}') from error
+    load_weights(model, config.filename, checkpoint)
     model.cfg = config
     if not isinstance(device, torch.device):
         device = pick_device(device)
@@ -100,9 +87,3 @@ def read_config(path: str) -> Config:
                          'choose one of those in configs/, not in '
                          'configs/_base_/')
     return config
-
-
-def _shorten(text: str, most: int = 200) -> str:
-    """Return a text, cut off if it is long, as lists of all weights are."""
-    text = ' '.join(text.split())
-    return text if len(text) <= most else f'{text[:most]} ...'

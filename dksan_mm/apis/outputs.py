@@ -209,7 +209,8 @@ def is_video_path(output: str) -> bool:
     suffix = osp.splitext(osp.normpath(output))[1].lower()
     if suffix in VIDEO_SUFFIXES:
         return True
-    if suffix and not output.endswith(os.sep) and not osp.isdir(output):
+    separators = os.sep, os.altsep or os.sep
+    if suffix and not output.endswith(separators) and not osp.isdir(output):
         raise ValueError(
             f'OUTPUT must be a folder, or a video with one of the suffixes '
             f'{", ".join(OUTPUT_SUFFIXES)}, got {output!r}; for a folder of '

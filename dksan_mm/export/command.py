@@ -2,28 +2,12 @@
 import argparse
 
 from mmagic.registry import MODELS
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
-from torch import nn
 
-from dksan_mm.engine.checkpoint import check_checkpoint, check_weights
-from dksan_mm.engine.cli import naming_files
-from dksan_mm.engine.config import check_config, merge_options, read_config
+from dksan_mm.engine.checkpoint import check_checkpoint, load_weights
+from dksan_mm.engine.config import (check_config, merge_options, naming_config,
+                                    read_config)
 from .onnx_export import check_arguments, check_packages, export_onnx
-
-
-def load_generator(cfg: Config) -> nn.Module:
-    """Return the network of a config with its checkpoint's weights."""
-    if cfg.load_from is not None:
-        check_checkpoint(cfg.load_from)
-    init_default_scope(cfg.get('default_scope', 'mmagic'))
-    with naming_files(cfg):
-        model = MODELS.build(cfg.model)
-        check_weights(model, cfg.filename, cfg.load_from)
-        if cfg.load_from is not None:
-            load_checkpoint(model, cfg.load_from, 'cpu', strict=True)
-    return model.generator
 
 
 def export(args: argparse.Namespace) -> None:
@@ -33,8 +17,13 @@ def export(args: argparse.Namespace) -> None:
     cfg = read_config(args.config)
     merge_options(cfg, args.cfg_options)
     check_config(cfg, ('model', ))
-    cfg.load_from = None if args.checkpoint == 'none' else args.checkpoint
-    net = load_generator(cfg)
+    if args.checkpoint != 'none':
+        check_checkpoint(args.checkpoint)
+    init_default_scope(cfg.get('default_scope', 'mmagic'))
+    with naming_config(cfg):
+        model = MODELS.build(cfg.model)
+    load_weights(model, cfg.filename, args.checkpoint)
+    net = model.generator
     shape = (getattr(net, 'num_frames',
                      cfg.get('num_input_frames',
                              1)), getattr(net, 'in_channels', 3), *args.size)

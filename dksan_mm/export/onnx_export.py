@@ -55,7 +55,7 @@ def check_arguments(path: str, size: Sequence[int], opset: int) -> None:
     if os.path.isdir(path):
         raise ValueError(f'{path} must be a file, found a folder; choose '
                          'another name')
-    # .onnx files have some megabytes: a full disk shows here
+    # a folder that cannot be written, or a full disk, shows here
     probe = f'{path}.probe'
     write_whole(probe, bytes(1 << 20))
     os.remove(probe)

@@ -8,13 +8,13 @@ import glob
 import io
 import json
 import math
-import os
 import os.path as osp
+import shutil
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import (Any, Dict, List, Mapping, Optional, Sequence, Type,
                     TypeVar, Union, get_args, get_origin)
 
-from dksan_mm.utils.files import write_whole
+from dksan_mm.utils.files import remove, write_whole
 from .averages import Frames, Values
 
 SCHEMA = 1
@@ -106,7 +106,7 @@ def write_result(folder: str, result: Result) -> None:
     Strict JSON has neither infinity nor NaN: they become the strings 'inf',
     '-inf' and 'nan'. The contents of both files are made before either is
     written, and an earlier JSON file is removed first, so that files of
-    different tests never stand side by side.
+    different tests never stand side by side; see also :func:`remove_result`.
 
     Raises:
         OutputError: The disk is full, the folder read-only, ...
@@ -116,11 +116,19 @@ def write_result(folder: str, result: Result) -> None:
     values = dict(schema=SCHEMA, **_encode(asdict(result)))
     del values['file']
     text = json.dumps(values, indent=1, allow_nan=False)
-    before = f'{path}.json'
-    if osp.isfile(before):
-        os.remove(before)
+    remove(f'{path}.json')
     write_whole(f'{path}.csv', table)
-    write_whole(before, f'{text}\n'.encode())
+    write_whole(f'{path}.json', f'{text}\n'.encode())
+
+
+def remove_result(folder: str, name: str) -> None:
+    """Remove a data set's files and frames of an earlier test, if there are
+    any, so that pictures never stand under the numbers of another test."""
+    for suffix in ('json', 'csv'):
+        remove(osp.join(folder, f'{name}.{suffix}'))
+    frames = osp.join(folder, 'frames', name)
+    if osp.isdir(frames):
+        shutil.rmtree(frames)
 
 
 def _encode(value: Any) -> Any:

@@ -96,6 +96,7 @@ def about_data(result: Result) -> List[List[str]]:
 
 
 def series(result: Result, sequence: str) -> List[object]:
-    """Return the PSNR of each frame in dB for JSON; 'inf' where equal."""
+    """Return the PSNR of each frame in dB for JSON; 'inf' where equal, 'nan'
+    where a frame is."""
     values = [row['PSNR'] for row in result.frames[sequence]]
-    return ['inf' if math.isinf(value) else value for value in values]
+    return [value if math.isfinite(value) else str(value) for value in values]

@@ -18,6 +18,8 @@ from typing import (Any, Callable, Dict, List, Optional, Sequence, TypeVar,
 
 import torch
 
+from .files import write_whole
+
 Run = Callable[[], Any]
 T = TypeVar('T')
 # larger than the second-level cache of any GPU
@@ -308,9 +310,5 @@ def make_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def write_json(path: str, data: Any) -> None:
-    """Write ``data`` completely or not at all."""
-    partial = f'{path}.partial'
-    with open(partial, 'w') as file:
-        json.dump(data, file, indent=1)
-        file.write('\n')
-    os.replace(partial, path)
+    """Write ``data`` as :func:`.files.write_whole` does."""
+    write_whole(path, f'{json.dumps(data, indent=1)}\n'.encode())

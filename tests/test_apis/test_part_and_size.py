@@ -1,6 +1,8 @@
 """Parts of videos, results made smaller, and what it all would take."""
+import importlib
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -201,3 +203,23 @@ def test_estimate(tmp_path, model, source):
         model, str(frames), f'{tmp_path}/out/', fps='3', start=Fraction(2, 3))
     assert '7 frames, about ' in text
     assert listing(tmp_path) == ['frames']
+
+
+@pytest.mark.parametrize('count, expected', [(1, '0:00:44'), (2, '0:00:23')])
+def test_estimate_of_several_processes(count, expected, monkeypatch, tmp_path,
+                                       model, source):
+    """2 s for 2 frames, then 2 s a frame; trials are one segment, which one
+    process restores."""
+    module = importlib.import_module('dksan_mm.apis.estimate')
+    parts = []
+
+    def restore(model, source, output, options):
+        parts.append(options)
+        return SimpleNamespace(seconds=2 + 2 * (options.segment - 2))
+
+    monkeypatch.setattr(module, 'restore_video', restore)
+    monkeypatch.setattr(module, 'get_dist_info', lambda: (0, count))
+    text = estimate(
+        model, source, tmp_path / 'out.mkv', dtype='fp32', segment=1)
+    assert f'about 2 s each, {expected} in all' in text
+    assert [part.segment for part in parts] == [2, 8]

@@ -1,12 +1,8 @@
 """The loss on VGG's features. Random weights stand in for the real ones."""
-import re
-from pathlib import Path
-
 import pytest
 import torch
 from torchvision.models.vgg import cfgs, make_layers
 
-from dksan_mm import models
 from dksan_mm.models import VGGPerceptualLoss
 
 LAYERS = {'2': 0.5, '7': 1.}
@@ -82,11 +78,3 @@ def test_exception(tmp_path):
     with pytest.raises(
             ValueError, match='vgg.pth must hold.*no features.0.bias'):
         VGGPerceptualLoss(LAYERS, pretrained=str(path)).init_weights()
-
-
-def test_models_import_no_later_room():
-    """Nor when they run."""
-    later = r'import dksan_mm\.|from dksan_mm\.'
-    later = rf'({later})(engine|evaluation|export|apis|cli)\b'
-    for path in Path(models.__file__).parent.rglob('*.py'):
-        assert not re.search(later, path.read_text()), path

@@ -59,7 +59,7 @@ def configs(tmp_path_factory):
 
 def test_op_results(monkeypatch, tmp_path, capsys):
     """The file has all contestants; ratios are those of the medians."""
-    out = tmp_path / 'op.json'
+    out = tmp_path / 'new' / 'op.json'
     run_tool(benchmark_op, monkeypatch, '--shapes', '1x4x6x5', '1x4x12x11',
              '--dtype', 'float32', 'bfloat16', '--repeat', 2, '--device',
              'cpu', '--out', out)

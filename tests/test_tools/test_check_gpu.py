@@ -39,7 +39,7 @@ def run(monkeypatch, *arguments):
 def test_report(monkeypatch, tmp_path, capsys):
     """Triton, by its interpreter, the portable backend, mmcv, a network;
     three tables of times."""
-    out = tmp_path / 'gpu.md'
+    out = tmp_path / 'new' / 'gpu.md'
     assert run(monkeypatch, '--device', 'cpu', '--out', str(out)) == 0
     report = out.read_text()
     assert report in capsys.readouterr().out

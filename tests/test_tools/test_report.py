@@ -1,4 +1,5 @@
 """tools/report.py: what it writes, and what it leaves alone."""
+import math
 import os
 import os.path as osp
 import shutil
@@ -50,6 +51,17 @@ def test_page_holds_all(report):
             for place in view['places']:
                 assert place['best'] == [False, False, True, False]
                 assert place['psnr'][-1] == '-'
+
+
+def test_of_a_network_that_diverged(tmp_path):
+    folder, *_ = make_folders(tmp_path)
+    result, = read_results([folder])
+    for rows in result.frames.values():
+        rows[2]['PSNR'] = math.nan
+    result.metrics['PSNR'] = math.nan
+    write_report([result], str(tmp_path / 'report'))
+    group, = payload(str(tmp_path / 'report'))['groups']
+    assert [s['series'][0][2] for s in group['sequences']] == ['nan', 'nan']
 
 
 def test_figures(report, folders):

@@ -218,6 +218,16 @@ def test_plot(page):
     assert values == ['21.50 dB', '24.50 dB', '22.50 dB']
 
 
+def test_frames_that_are_none_leave_a_gap(page):
+    """A network may have diverged."""
+    reload(page)
+    assert page.execute_script('return showDecibel("nan")') == 'nan dB'
+    drawn = page.execute_script(
+        'return curve([1, "nan", 2, 3], (t) => t, (value) => value)')
+    assert drawn == 'M0.0 1.0M2.0 2.0L3.0 3.0'
+    assert page.execute_script('return extent([[1, "nan"]])[0]') < 1
+
+
 def test_names_are_text(page):
     """Markup from files is shown, not run."""
     reload(page)

@@ -128,6 +128,19 @@ def test_ctrl_c_and_the_command_that_it_names(folder, tmp_path):
     assert os.listdir(tmp_path) == ['out.mp4']
 
 
+def test_nothing_of_an_estimate_is_kept(monkeypatch, capsys):
+
+    def restore(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('dksan_mm.apis.command.restore', restore)
+    monkeypatch.setattr(sys, 'argv', [TOOL, 'c', 'p', 'i', 'o', '--estimate'])
+    with pytest.raises(SystemExit) as end:
+        tool.main(tool.parse_args())
+    assert end.value.code == 130
+    assert capsys.readouterr().err.endswith(': stopped\n')
+
+
 def test_errors_are_a_line(folder, alone):
     result = run(
         sys.executable, TOOL, *command(folder, 'alone.mkv'), check=False)

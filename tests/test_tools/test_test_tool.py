@@ -2,6 +2,7 @@
 import json
 import os
 import os.path as osp
+import shutil
 import sys
 
 import cv2
@@ -93,7 +94,7 @@ test.__test__ = False
 def bicubic(folder):
     """Return what the tool printed, testing bicubic."""
     return test(folder, 'bicubic.py', 'none', '--result-dir', folder / 'a',
-                '--save-frames', 2, '--out', folder / 'a.json').stdout
+                '--save-frames', 2, '--out', folder / 'new' / 'a.json').stdout
 
 
 def read_rgb(path):
@@ -138,6 +139,18 @@ def test_numbers_are_those_of_the_files(folder, bicubic):
                 assert np.abs(read_rgb(saved) - image).max() <= 0.51
 
 
+def test_frames_of_an_earlier_test_are_removed(folder, bicubic, tmp_path):
+    """Of the same data set alone."""
+    results = tmp_path / 'results'
+    shutil.copytree(folder / 'a', results)
+    (results / 'first.json').write_text('old')
+    test(folder, 'bicubic.py', 'none', '--result-dir', results, '--dataset',
+         'first', '--no-temporal')
+    assert os.listdir(results / 'frames') == ['clips']
+    assert read_result(str(results / 'first.json')).frames
+    assert (results / 'clips.json').exists()
+
+
 def test_result_says_what_it_is_of(folder, bicubic):
     first, clips = (
         read_result(str(folder / 'a' / f'{name}.json'))
@@ -161,7 +174,7 @@ def test_result_says_what_it_is_of(folder, bicubic):
 
 
 def test_averages_are_the_metrics_of_the_log(folder, bicubic):
-    with open(folder / 'a.json') as file:
+    with open(folder / 'new' / 'a.json') as file:
         logged = json.load(file)
     for result in read_results([str(folder / 'a')]):
         name = result.dataset.name

@@ -9,7 +9,8 @@ function lineStyle(i, dotted) {
 }
 
 function showDecibel(value) {
-  return value === 'inf' ? '\u221e dB' : `${value.toFixed(2)} dB`;
+  if (typeof value === 'number') return `${value.toFixed(2)} dB`;
+  return `${value.replace('inf', '\u221e')} dB`;
 }
 
 // Round numbers that cover low to high, about so many.
@@ -24,30 +25,30 @@ function ticks(low, high, number) {
   return {marks, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9))};
 }
 
-// A sequence's values, apart from infinite ones, with some room.
+// A sequence's values, apart from 'inf' and 'nan', with some room.
 function extent(series) {
-  const finite = series.flat().filter((value) => value !== 'inf');
+  const finite = series.flat().filter(Number.isFinite);
   if (!finite.length) return [0, 1];
   const low = Math.min(...finite), high = Math.max(...finite);
   const room = Math.max((high - low) * 0.06, 0.05);
   return [low - room, high + room];
 }
 
-// A line with gaps where the value is infinite.
+// A line with gaps where the value is 'inf' or 'nan'.
 function curve(values, x, y) {
   let path = '', open = false;
   values.forEach((value, t) => {
-    if (value !== 'inf') {
+    if (Number.isFinite(value)) {
       path += `${open ? 'L' : 'M'}${x(t).toFixed(1)} ${y(value).toFixed(1)}`;
     }
-    open = value !== 'inf';
+    open = Number.isFinite(value);
   });
   return path;
 }
 
 function describe(sequence, systems) {
   const parts = systems.map((name, i) => {
-    const finite = sequence.series[i].filter((value) => value !== 'inf');
+    const finite = sequence.series[i].filter(Number.isFinite);
     const range = finite.length ? `, frames from ${Math.min(...finite).toFixed(2)}` +
       ` to ${Math.max(...finite).toFixed(2)}` : '';
     return `${name}: mean ${sequence.means[i]} dB${range}`;
@@ -101,7 +102,7 @@ function makePlot(sequence, systems, number) {
     outputs.forEach((output, i) => {
       const value = t === null ? null : sequence.series[i][t];
       output.textContent = t === null ? `mean ${sequence.means[i]} dB` : showDecibel(value);
-      if (value !== null && value !== 'inf') {
+      if (Number.isFinite(value)) {
         cursor.append(svg('circle', {class: 'dot', cx: x(t), cy: y(value), r: 4,
                                      style: `fill: var(--s${i % 6})`}));
       }
@@ -123,9 +124,9 @@ function makePlot(sequence, systems, number) {
       ...drawAxes(width, height, x, y, low, high, count),
       ...sequence.series.map((values, i) => svg('path', {class: 'curve',
         style: lineStyle(i), d: curve(values, x, y)})),
-      ...(count > 1 ? [] : sequence.series.map((values, i) => values[0] === 'inf' ? null :
+      ...(count > 1 ? [] : sequence.series.map((values, i) => Number.isFinite(values[0]) ?
         svg('circle', {class: 'dot', cx: x(0), cy: y(values[0]), r: 4,
-                       style: `fill: var(--s${i % 6})`}))), cursor);
+                       style: `fill: var(--s${i % 6})`}) : null)), cursor);
     show(shown);
   }
 
