@@ -43,11 +43,10 @@ def check_encoder(info: SourceInfo, scale: int,
             f'found: {error}; choose others of codec, preset, crf, pix_fmt '
             'or extra') from error
     raise ValueError(
-        f'frames of {width}x{height} ({info.path} is {info.width}x'
-        f'{info.height}, at scale {scale}) must fit the encoder of '
-        f'{coder}, found: {error}; choose a smaller source or scale, another '
-        'codec or pix_fmt (yuv444p for odd sizes), or write a folder of frames'
-    ) from error
+        f'restored frames of {info.path}, {width}x{height}, must fit the '
+        f'encoder of {coder}, found: {error}; choose another size (--height, '
+        '--width), codec or pix_fmt (yuv444p for odd sizes), or write a '
+        'folder of frames') from error
 
 
 def _try_encoder(info: SourceInfo, width: int, height: int,

@@ -110,7 +110,7 @@ def test_ten_bits_stay(tmp_path, codec):
     read = list(read_frames(info))
     write_segment(path, read, info, 0, 1, EncoderOptions(codec, crf=2))
     again = probe(path)
-    assert again.pix_fmt == 'yuv420p10le' and again.bit_depth == 10
+    assert again.bit_depth == 10
     difference = np.stack(list(read_frames(again))).astype(int) - read
     assert np.abs(difference).mean() < 4  # of 1023
 
@@ -320,7 +320,7 @@ def test_options_that_are_wrong(options, message):
 
 
 @pytest.mark.parametrize('options, scale, message', [
-    ({}, 328, '16400x.*at scale 328.*16400.*choose'),
+    ({}, 328, 'of .*, 16400x11152, must fit.*16400.*choose.*--height'),
     (dict(preset='silly'), 1,
      'options of libx264 in yuv420p must.*found.*silly.*choose others of'),
     (dict(pix_fmt='gbrp14le'), 1, 'options of libx264 in gbrp14le must'),
@@ -340,7 +340,10 @@ def test_odd_sizes(tmp_path):
     """4:2:0 has none; at an even scale there are none, and 4:4:4 does."""
     frames = make_frames(2, (33, 51))
     info = source(tmp_path, frames)
-    with pytest.raises(ValueError, match='51x33.*yuv444p for odd sizes'):
+    with pytest.raises(
+            ValueError,
+            match=r'restored frames of \S+, 51x33, must .*; choose another '
+            r'size \(--height.*yuv444p for odd sizes'):
         check_encoder(info, 1, EncoderOptions())
     check_encoder(info, 2, EncoderOptions())
     check_encoder(info, 1, LOSSLESS)
