@@ -6,6 +6,12 @@ import av
 import numpy as np
 from raw_material import make_frames
 
+from dksan_mm.video.encoding import write_segment
+from dksan_mm.video.joining import check_container, join_segments
+from dksan_mm.video.options import EncoderOptions
+from dksan_mm.video.probing import probe
+from dksan_mm.video.reader import read_frames
+
 MS = Fraction(1, 1000)
 AUDIO_RATE = 16000
 
@@ -187,3 +193,14 @@ def packets_of(path, kind):
         return [(packet.pts * packet.time_base, bytes(packet))
                 for packet in (container.demux(streams) if streams else ())
                 if packet.size]
+
+
+def convert(source, output, **options):
+    """Copy a video at scale 1; return what was told."""
+    info = probe(str(source))
+    options = EncoderOptions(preset='ultrafast', **options)
+    lines = check_container(info, str(output), 1, options)
+    segment = f'{output}.segment'
+    write_segment(segment, read_frames(info), info, 0, 1, options)
+    join_segments([segment], info, str(output), 1, options)
+    return lines

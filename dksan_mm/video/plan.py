@@ -13,7 +13,9 @@ from .source import (TAG_ERRORS, SourceInfo, describe_stream, encrypted,
                      open_video)
 from .streams import Pairs, TimesMended, copy_packets, copy_stream, is_copied
 
-_ENCODERS = dict(aac='aac', flac='flac')
+# what can be asked for, and the formats that hold it
+_ENCODERS = dict(
+    aac=('mp4', 'mov', 'matroska', 'mpegts'), flac=('mp4', 'matroska'))
 
 
 class Plan(NamedTuple):
@@ -73,22 +75,28 @@ def _choose(stream: av.stream.Stream, what: str, name: str,
             reason: Optional[str], options: EncoderOptions) -> str:
     """Return the encoder for a stream that is not copied."""
     cure = f'leave it out (--leave-out {stream.type}, leave_out)'
+    usual = 'libopus' if name == 'webm' else 'aac'
     if stream.type != 'audio':
         raise ValueError(
             f'{what} must be one that {name} can hold, found: {reason}; '
             f'choose .mkv (or .mp4 for its own kinds), or {cure}')
     if options.audio == 'copy':
-        raise ValueError(f'{what} must be one that {name} can hold, found: '
-                         f'{reason}; choose .mkv, --audio aac, or {cure}')
+        raise ValueError(
+            f'{what} must be one that {name} can hold, found: {reason}; '
+            f'choose .mkv, leave out --audio (to encode it as {usual}), or '
+            f'{cure}')
     if stream.codec_context is None:
         raise ValueError(f'{what} must be one that {name} can hold or that '
                          f'can be decoded, found neither; {cure}')
     if options.audio is not None:
-        return _ENCODERS[options.audio]
-    if name == 'webm':
-        return 'libopus'
+        if name not in _ENCODERS[options.audio]:
+            raise ValueError(
+                f'audio (--audio) must be a coding that {name} can hold, got '
+                f'{options.audio}; choose .mkv, or leave out --audio (to copy '
+                f'sound, or else encode it as {usual})')
+        return options.audio
     lossless = stream.codec_context.codec.lossless
-    return 'flac' if lossless and name == 'matroska' else 'aac'
+    return 'flac' if lossless and name == 'matroska' else usual
 
 
 def _try_streams(info: SourceInfo, name: str,

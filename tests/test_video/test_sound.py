@@ -5,24 +5,12 @@ import av
 import numpy as np
 import pytest
 from raw_material import make_frames
-from video_files import packets_of, read_all, write_clip
+from video_files import convert, packets_of, read_all, write_clip
 
 from dksan_mm.apis import (EncoderOptions, check_container, join_segments,
                            probe, read_frames, write_segment)
 
-OPTIONS = dict(codec='libx264', preset='ultrafast')
 RATE = 44100
-
-
-def convert(source, output, **options):
-    """Copy a video at scale 1; return what was told."""
-    info = probe(str(source))
-    options = EncoderOptions(**OPTIONS, **options)
-    lines = check_container(info, str(output), 1, options)
-    segment = f'{output}.segment'
-    write_segment(segment, read_frames(info), info, 0, 1, options)
-    join_segments([segment], info, str(output), 1, options)
-    return lines
 
 
 def write_with_sound(path, codec, layout='mono', rate=RATE, seconds=1, late=0):
@@ -135,7 +123,7 @@ def test_what_is_asked_for_is_done(tmp_path):
     with pytest.raises(
             ValueError,
             match='wmav2.*in.wmv must be one that mp4 '
-            'can hold.*--audio aac'):
+            'can hold.*leave out --audio.*as aac'):
         convert(source, tmp_path / 'out.mp4', audio='copy')
     lines = convert(source, tmp_path / 'out.mp4', audio='none')
     assert 'as asked' in lines[0]
@@ -171,6 +159,25 @@ def test_gap_in_encoded_sound_is_silence(tmp_path):
     convert(source, tmp_path / 'out.mp4', audio='aac')
     times = [time for time, _ in packets_of(tmp_path / 'out.mp4', 'audio')]
     assert float(min(times)) == pytest.approx(0.25, abs=0.07)
+
+
+@pytest.mark.parametrize('second, audio, usual', [
+    ('.webm', 'aac', 'opus'),
+    ('.webm', 'flac', 'opus'),
+    ('.mov', 'flac', 'aac'),
+    ('.ts', 'flac', 'aac'),
+])
+def test_codings_that_a_container_does_not_hold(tmp_path, second, audio,
+                                                usual):
+    """It is told before work begins, and the cure helps."""
+    info = probe(write_with_sound(tmp_path / 'in.avi', 'adpcm_ms'))
+    codec = 'libvpx-vp9' if second == '.webm' else 'libx264'
+    output = str(tmp_path / f'out{second}')
+    with pytest.raises(
+            ValueError, match=rf'\(--audio\) must .* {audio}; .*{usual}\)$'):
+        check_container(info, output, 1, EncoderOptions(codec, audio=audio))
+    lines = check_container(info, output, 1, EncoderOptions(codec))
+    assert f'as {"lib" * (usual == "opus")}{usual}: ' in lines[0]
 
 
 def test_a_refused_packet_is_not_a_full_disk(tmp_path, monkeypatch):
