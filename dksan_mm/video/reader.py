@@ -10,9 +10,10 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from dksan_mm.utils.faults import telling
 from dksan_mm.utils.log import print_log
+from .clock import Clock
 from .folders import read_image
 from .scanning import decode_packet
-from .source import (CURE, MATRICES, Clock, SourceInfo, full_scale, is_grey,
+from .source import (CURE, MATRICES, SourceInfo, full_scale, is_grey,
                      open_video, set_decoder)
 
 # interpolates chroma between its samples, with the same bits on any CPU

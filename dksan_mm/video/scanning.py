@@ -2,12 +2,13 @@
 import logging
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Iterator, List, Optional
+from typing import Iterator, List, Optional, Tuple
 
 import av
 
 from dksan_mm.utils.log import print_log
-from .source import CURE, Clock, encrypted, open_video, set_decoder
+from .clock import Clock
+from .source import CURE, encrypted, open_video, set_decoder
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Scan:
         codec (str): Name of its decoder; set only when packets were read.
         damaged (int): Packets that are damaged, and places where the clock
             jumps.
-        jumps (list[Fraction]): See :class:`SourceInfo`.
+        jumps (list[tuple]): See :class:`SourceInfo`.
     """
     times: List[int] = field(default_factory=list)
     last_duration: int = 0
@@ -30,7 +31,7 @@ class Scan:
     first: Optional[av.VideoFrame] = None
     codec: str = ''
     damaged: int = 0
-    jumps: List[Fraction] = field(default_factory=list)
+    jumps: List[Tuple[int, Fraction]] = field(default_factory=list)
 
 
 def scan_packets(path: str, index: int, strict: bool) -> Scan:
@@ -56,7 +57,7 @@ def scan_packets(path: str, index: int, strict: bool) -> Scan:
                 continue
             clock.mend(packet)
             scan.damaged += packet.is_corrupt
-            if strict and (packet.is_corrupt or clock.jumps):
+            if strict and (packet.is_corrupt or clock.moved):
                 found = ('a broken packet'
                          if packet.is_corrupt else 'a jump of its clock')
                 raise ValueError(

@@ -5,7 +5,8 @@ from typing import Iterator
 import av
 
 from dksan_mm.utils.log import print_log
-from .source import Clock, SourceInfo, describe_stream, open_video
+from .clock import demux_others
+from .source import SourceInfo, describe_stream, open_video
 
 
 def add_sound(container: av.container.OutputContainer,
@@ -67,9 +68,8 @@ def encode_packets(info: SourceInfo, number: int,
 def _decode_sound(source: av.container.InputContainer,
                   stream: av.audio.stream.AudioStream,
                   info: SourceInfo) -> Iterator[av.AudioFrame]:
-    broken, clock = 0, Clock(source, info.jumps)
-    for packet in source.demux(stream):
-        clock.mend(packet)
+    broken = 0
+    for packet in demux_others(source, [stream], info):
         try:
             yield from packet.decode()
         except av.error.FFmpegError:

@@ -17,9 +17,6 @@ from dksan_mm.utils.log import print_log
 
 CURE = DAMAGED
 
-# a gap of up to so many seconds is no jump of the clock
-_GAP = 10
-
 
 def _unknown_side_data(cls: type, value: int) -> Type:
     member = object.__new__(cls)
@@ -95,8 +92,9 @@ class SourceInfo:
             ends in the file, in seconds.
         damaged (int): Number of places where the file is damaged, as far as
             its packets show.
-        jumps (tuple[Fraction]): For each jump of the file's clock, the seconds
-            added to all times after it, so that they go on evenly.
+        jumps (tuple[tuple]): For each jump of the file's clock: where it is, a
+            byte of the file, and the seconds added to all times after it, so
+            that they go on evenly.
         strict (bool): Whether to refuse damage and changes of size.
     """
     path: str
@@ -128,7 +126,7 @@ class SourceInfo:
     skip: int = 0
     span: Optional[Tuple[Fraction, Fraction]] = None
     damaged: int = 0
-    jumps: Tuple[Fraction, ...] = ()
+    jumps: Tuple[Tuple[int, Fraction], ...] = ()
     strict: bool = False
 
     @property
@@ -369,60 +367,3 @@ def _choose_stream(container: av.container.InputContainer,
         f'{container.name} has several videos, streams {sorted(counts)}: '
         f'{stream.index} is taken (video_stream, --video-stream)', 'current')
     return stream
-
-
-class Clock:
-    """Keeps the times of a stream's packets continuous where the file's clock
-    jumps, as in concatenated transport streams.
-
-    Args:
-        container (InputContainer): The file.
-        jumps (Sequence[Fraction]): The video's jumps, to keep another stream
-            in time with it.
-
-    Attributes:
-        jumps (list[Fraction]): Seconds that are added to the times after each
-            jump.
-    """
-
-    def __init__(
-        self,
-        container: av.container.InputContainer,
-        jumps: Tuple[Fraction, ...] = ()
-    ) -> None:
-        flags = container.format.flags
-        self.jumps: List[Fraction] = []
-        # Matroska stores no decoding times; FFmpeg guesses them
-        self._works = not container.format.name.startswith('matroska')
-        self._gaps = bool(flags & av.format.Flags.ts_discont.value)
-        self._known = list(jumps)
-        self._last: Optional[Fraction] = None
-        self._step = Fraction(0)
-
-    def mend(self, packet: av.Packet) -> None:
-        """Shift the next packet's time so that it follows the one before."""
-        time = packet.pts if packet.dts is None else packet.dts
-        if time is None or not self._works:
-            return
-        base = packet.time_base
-        stated = time * base
-        now = stated + (self.jumps[-1] if self.jumps else 0)
-        if self._last is not None and (now < self._last or self._gaps
-                                       and now > self._last + _GAP):
-            self.jumps.append(self._next(stated))
-            now = stated + self.jumps[-1]
-        elif self._last is not None and now > self._last:
-            self._step = now - self._last
-        self._last = now
-        if self.jumps:
-            shift = round(self.jumps[-1] / base)
-            packet.pts = None if packet.pts is None else packet.pts + shift
-            packet.dts = None if packet.dts is None else packet.dts + shift
-
-    def _next(self, stated: Fraction) -> Fraction:
-        """Return the shift for a jump: the video's own if that fits here."""
-        while self._known:
-            jump = self._known.pop(0)
-            if 0 <= stated + jump - self._last < 2:
-                return jump
-        return self._last + self._step - stated

@@ -7,9 +7,10 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import av
 
+from .clock import demux_others, shift_times
 from .options import EncoderOptions
 from .sound import add_sound
-from .source import Clock, SourceInfo, describe_stream, is_cover, open_video
+from .source import SourceInfo, describe_stream, is_cover, open_video
 
 Pairs = List[Tuple[av.stream.Stream, av.stream.Stream]]
 # by stream number: how many packets had their times corrected, and the time of
@@ -247,31 +248,25 @@ def copy_packets(source: av.container.InputContainer, info: SourceInfo,
     """
     if not pairs:
         return
-    source.streams[info.stream_index].discard = av.stream.Discard.all
     copies = {stream.index: copy for stream, copy in pairs}
     into_mp4 = name in ('mp4', 'mov')
     clocks = {stream.index: _Clock(copy) for stream, copy in pairs}
-    jumps = {number: Clock(source, info.jumps) for number in copies}
-    for packet in source.demux([stream for stream, _ in pairs]):
+    for packet in demux_others(source, [stream for stream, _ in pairs], info):
         unknown = packet.dts is None and packet.pts is None
         if unknown and not packet.size:  # the end of the file
             continue
-        jumps[packet.stream_index].mend(packet)
         if unknown:
             # a cover picture, or no known time: right after the one before
             packet.pts = packet.dts = clocks[packet.stream_index].next(packet)
         elif not _is_inside(packet, info):
             continue
+        elif not is_cover(packet.stream):
+            shift_times(packet, -info.start)
         if into_mp4:
             if _is_gap(packet):
                 continue
         elif packet.is_discard:  # cut off by MP4's edit list
             continue
-        shift = 0
-        if not is_cover(packet.stream):
-            shift = round(info.start / packet.time_base)
-        packet.pts = None if packet.pts is None else packet.pts - shift
-        packet.dts = None if packet.dts is None else packet.dts - shift
         number, time = packet.stream_index, float(decoding_time(packet))
         packet.stream = copies[number]
         if clocks[number].set(packet):

@@ -88,22 +88,6 @@ def test_a_clock_that_is_set_back_goes_on(tmp_path, told, suffix):
         probe(str(path), strict=True)
 
 
-def test_sound_stays_with_the_video_over_a_jump(tmp_path):
-    from dksan_mm.video.source import Clock, open_video
-    path = tmp_path / 'a.ts'
-    write_clip(path, frames=make_frames(30, (34, 50)), sound='mp2', **MPEG2)
-    path.write_bytes(2 * path.read_bytes())
-    info = probe(str(path))
-    with open_video(str(path)) as container:
-        clock, times = Clock(container, info.jumps), []
-        for packet in container.demux(container.streams.audio[0]):
-            if packet.size:
-                clock.mend(packet)
-                times.append(packet.pts * packet.time_base)
-    assert tuple(clock.jumps) == info.jumps
-    assert times == sorted(times)
-
-
 def test_a_change_of_size_is_restored(told, monkeypatch):
     from dksan_mm.video import reader
     monkeypatch.setattr(reader, 'print_log',
