@@ -1,12 +1,17 @@
 """Re-encodes a source's sound."""
 import logging
-from typing import Iterator
+from fractions import Fraction
+from itertools import groupby
+from typing import Iterable, Iterator, List, Tuple
 
 import av
 
 from dksan_mm.utils.log import print_log
 from .clock import demux_others
 from .source import SourceInfo, describe_stream, open_video
+
+# names and arguments
+Filters = List[Tuple[str, str]]
 
 
 def add_sound(container: av.container.OutputContainer,
@@ -45,35 +50,37 @@ def encode_packets(info: SourceInfo, number: int,
     """Yield the packets of a source's sound, re-encoded for ``sound``; gaps
     are filled with silence, to keep it in time with the pictures."""
     context = sound.codec_context
+    form = ('aformat', f'sample_fmts={context.format.name}:sample_rates='
+            f'{context.sample_rate}:channel_layouts={context.layout.name}')
     with open_video(info.path) as source:
-        stream = source.streams[number]
-        graph = None
-        for frame in _decode_sound(source, stream, info):
-            if frame.pts is not None and not info.contains(
-                    frame.pts * frame.time_base):
-                continue
-            if graph is None:
-                graph = _graph(frame, context)
-            frame.pts = None if frame.pts is None else (
-                frame.pts - round(info.start / frame.time_base))
-            graph.push(frame)
-            yield from _encode(graph, sound)
-        if graph is None:
-            return
-        graph.push(None)
-        yield from _encode(graph, sound)
-        yield from sound.encode(None)
+        frames = _decode_sound(source, source.streams[number], info)
+        # the first filter makes them alike, the second sees all gaps
+        alike = _filter(frames, [form])
+        for frame in _filter(alike, [('aresample', 'async=1'), form]):
+            yield from sound.encode(frame)
+    yield from sound.encode(None)
 
 
 def _decode_sound(source: av.container.InputContainer,
                   stream: av.audio.stream.AudioStream,
                   info: SourceInfo) -> Iterator[av.AudioFrame]:
-    broken = 0
+    """Yield the frames that begin in the restored part of a source, with times
+    from its start."""
+    broken = end = 0
     for packet in demux_others(source, [stream], info):
         try:
-            yield from packet.decode()
+            frames = packet.decode()
         except av.error.FFmpegError:
             broken += 1
+            continue
+        for frame in frames:
+            if frame.pts is None:  # no known time: right after the one before
+                frame.pts = end
+            seconds = Fraction(frame.samples, frame.sample_rate)
+            end = frame.pts + round(seconds / frame.time_base)
+            if info.contains(frame.pts * frame.time_base):
+                frame.pts -= round(info.start / frame.time_base)
+                yield frame
     if broken:
         print_log(
             f'{broken} packets of {describe_stream(stream)} of {source.name} '
@@ -81,33 +88,39 @@ def _decode_sound(source: av.container.InputContainer,
             logging.WARNING)
 
 
-def _graph(
-        frame: av.AudioFrame,
-        context: av.audio.codeccontext.AudioCodecContext) -> av.filter.Graph:
+def _filter(frames: Iterable[av.AudioFrame],
+            steps: Filters) -> Iterator[av.AudioFrame]:
+    """Yield frames of sound after filters, which begin anew where the frames'
+    rate, format or layout changes."""
+    for _, alike in groupby(frames, _kind):
+        graph = None
+        for frame in alike:
+            graph = graph or _graph(frame, steps)
+            graph.push(frame)
+            yield from _pull(graph)
+        graph.push(None)
+        yield from _pull(graph)
+
+
+def _kind(frame: av.AudioFrame) -> tuple:
+    return frame.sample_rate, frame.format.name, frame.layout.name
+
+
+def _graph(frame: av.AudioFrame, steps: Filters) -> av.filter.Graph:
     graph = av.filter.Graph()
     source = graph.add_abuffer(
         sample_rate=frame.sample_rate,
         format=frame.format.name,
         layout=_layout(frame.layout).name,
         time_base=frame.time_base)
-    steps = [
-        source,
-        graph.add('aresample', f'{context.sample_rate}:async=1'),
-        graph.add(
-            'aformat', f'sample_fmts={context.format.name}:sample_rates='
-            f'{context.sample_rate}:channel_layouts={context.layout.name}'),
-        graph.add('abuffersink')
-    ]
-    graph.link_nodes(*steps).configure()
+    graph.link_nodes(source, *(graph.add(*step) for step in steps),
+                     graph.add('abuffersink')).configure()
     return graph
 
 
-def _encode(graph: av.filter.Graph,
-            sound: av.audio.stream.AudioStream) -> Iterator[av.Packet]:
-    """Yield the packets that encode a filter graph's frames."""
+def _pull(graph: av.filter.Graph) -> Iterator[av.AudioFrame]:
     while True:
         try:
-            frame = graph.pull()
+            yield graph.pull()
         except (av.error.BlockingIOError, av.error.EOFError):
             return
-        yield from sound.encode(frame)

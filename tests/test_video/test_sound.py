@@ -161,6 +161,21 @@ def test_gap_in_encoded_sound_is_silence(tmp_path):
     assert float(min(times)) == pytest.approx(0.25, abs=0.07)
 
 
+@pytest.mark.parametrize('layout, rate', [('stereo', 44100), ('mono', 32000)])
+def test_sound_whose_format_changes(tmp_path, layout, rate):
+    """As at an advertisement in a broadcast."""
+    source = tmp_path / 'in.ts'
+    parts = [
+        write_with_sound(tmp_path / f'{index}.ts', 'mp2', *settings)
+        for index, settings in enumerate((('mono', RATE), (layout, rate)))
+    ]
+    source.write_bytes(b''.join(open(part, 'rb').read() for part in parts))
+    convert(source, tmp_path / 'out.mkv', audio='flac')
+    seconds, strength = level(tmp_path / 'out.mkv')
+    assert seconds == pytest.approx(2, abs=0.1)
+    assert strength == pytest.approx(level(parts[0])[1], rel=0.05)
+
+
 @pytest.mark.parametrize('second, audio, usual', [
     ('.webm', 'aac', 'opus'),
     ('.webm', 'flac', 'opus'),
