@@ -59,7 +59,6 @@ class SourceInfo:
         time_base (Fraction): Unit of times, in seconds.
         rate (Fraction): Frames per second, on average.
         bit_depth (int): Bits per channel of the frames as read, 8 or 10.
-        pix_fmt (str): Coded pixel format.
         color_range (int): Range of the output, by AVColorRange: 1 limited
             (also if the source states none or is RGB), 2 full.
         colorspace (int): Matrix of the output, by H.273. If the source states
@@ -75,8 +74,6 @@ class SourceInfo:
         mirrored (bool): ... and then mirrored, left to right.
         has_alpha (bool): Whether there is an alpha channel, or a palette that
             may have one; it must be opaque.
-        interlaced (bool): Whether frames consist of two fields; these are read
-            as one picture.
         side_data (tuple[str]): Names of the first frame's metadata that the
             output does not keep: static and dynamic HDR metadata, captions.
         stream_index (int): Number of the video among the file's streams.
@@ -107,7 +104,6 @@ class SourceInfo:
     time_base: Fraction
     rate: Fraction
     bit_depth: int = 8
-    pix_fmt: str = 'rgb24'
     color_range: int = ColorRange.MPEG
     colorspace: int = BT709
     primaries: int = UNSPECIFIED
@@ -116,7 +112,6 @@ class SourceInfo:
     rotation: int = 0
     mirrored: bool = False
     has_alpha: bool = False
-    interlaced: bool = False
     side_data: Tuple[str, ...] = ()
     stream_index: int = 0
     start: Fraction = Fraction(0)
