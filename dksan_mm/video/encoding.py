@@ -43,7 +43,7 @@ def check_encoder(info: SourceInfo, scale: int,
             f'found: {error}; choose others of codec, preset, crf, pix_fmt '
             'or extra') from error
     raise ValueError(
-        f'restored frames of {info.path}, {width}x{height}, must fit the '
+        f'restored frames of {width}x{height} ({info.path}) must fit the '
         f'encoder of {coder}, found: {error}; choose another size (--height, '
         '--width), codec or pix_fmt (yuv444p for odd sizes), or write a '
         'folder of frames') from error
