@@ -1,5 +1,6 @@
 """Keeps times continuous where a file's clock jumps, as in concatenated
 transport streams."""
+import math
 from fractions import Fraction
 from typing import Iterator, List, Optional, Sequence, Tuple
 
@@ -42,7 +43,7 @@ class Clock:
         self._known = known
         self._place = 0
         self._last: Optional[Fraction] = None  # the video's
-        self._now = Fraction(0)  # the latest of all streams
+        self._now = -math.inf  # the latest of all streams
         self._step = Fraction(0)
 
     def mend(self, packet: av.Packet) -> None:

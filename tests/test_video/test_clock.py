@@ -14,6 +14,7 @@ from dksan_mm.video.reader import read_frames
 
 SUBTITLE = bytes([15, 128, 0, 1, 0, 0])  # the end of a display set
 RATE = 16000
+NO_FILE = av.open(os.devnull, 'w', format='mpegts')
 SOUND = 2  # the number of its packets, 258, without 256
 
 
@@ -118,6 +119,17 @@ def test_other_streams_jump_with_the_video(tmp_path, begin, audio, late):
     assert (np.diff(heard) > 0.02).all() and (np.diff(heard) < 0.1).all()
 
 
+def test_times_below_zero():
+    """FFmpeg gives them before a clock's overflow."""
+    clock, found = Clock(NO_FILE, [(0, Fraction(-300))]), []
+    for mend, time in ((clock.mend, -700), (clock.follow, -399)):
+        packet = av.Packet(b'')
+        packet.time_base, packet.dts, packet.pts = Fraction(1), time, time
+        mend(packet)
+        found.append(packet.pts)
+    assert found == [-700, -699]
+
+
 @pytest.mark.parametrize('times, mended, jumps', [
     ((0, 40, 80, 60, 160, 200), (0, 40, 80, 120, 160, 200), []),
     ((0, 40, 80, 9**9, 160, 200), (0, 40, 80, 120, 160, 200), []),
@@ -127,8 +139,7 @@ def test_other_streams_jump_with_the_video(tmp_path, begin, audio, late):
 ])
 def test_one_wrong_time_is_no_jump(times, mended, jumps):
     """Two are one; frames are shown later than decoded."""
-    with av.open(os.devnull, 'w', format='mpegts') as container:
-        clock, found = Clock(container), []
+    clock, found = Clock(NO_FILE), []
     for time in times:
         packet = av.Packet(b'')
         packet.time_base = MS
