@@ -1,5 +1,4 @@
 """What a room must not load: the rooms of CONTRIBUTING.md."""
-import importlib
 import re
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 from commands import ROOT
 
-import dksan_mm.video
+from dksan_mm.video import check_av
 
 HEAVY = ('torch', 'mmengine', 'mmcv', 'mmagic')
 LIGHT = ('results.report', 'results.tables_public', 'results.tables_formats',
@@ -37,12 +36,31 @@ def test_results_and_videos_need_no_pytorch():
     assert 'torch' in load(('utils.precision', ), HEAVY).stderr
 
 
-def test_a_pyav_that_is_too_new_is_refused(monkeypatch):
-    monkeypatch.setattr(metadata, 'version', lambda name: '19.0.2')
-    with pytest.raises(ImportError, match=r"found 19.0.2: .* 'av<19'"):
-        importlib.reload(dksan_mm.video)
-    monkeypatch.undo()
-    importlib.reload(dksan_mm.video)
+@pytest.mark.parametrize('version, fits', [('19.0.2', False),
+                                           ('17.0.1', False), ('9.2', False),
+                                           ('17.1.0', True), ('18.1.0', True)])
+def test_versions_of_pyav(version, fits, monkeypatch):
+    monkeypatch.setattr(metadata, 'version', lambda name: version)
+    if fits:
+        return check_av()
+    with pytest.raises(
+            ImportError, match=f"found {version}: .* 'av>=17.1,<19'"):
+        check_av()
+
+
+@pytest.mark.parametrize('room', ['clips', 'compression', 'options', 'source'])
+def test_another_pyav_is_refused_where_it_is_used(room):
+    """And nowhere else: training does without it."""
+    code = ('from importlib import metadata\n'
+            "metadata.version = lambda name: '16.1.0'\n"
+            'import dksan_mm.video.storage\n'
+            f'import dksan_mm.video.{room}\n')
+    result = subprocess.run([sys.executable, '-c', code],
+                            cwd=ROOT,
+                            capture_output=True,
+                            text=True)
+    assert 'line 4' in result.stderr
+    assert 'ImportError: PyAV must be at least 17.1' in result.stderr
 
 
 @pytest.mark.parametrize('tool', ['report.py', 'benchmark_tables.py'])

@@ -110,10 +110,15 @@ def main(args: argparse.Namespace) -> None:
               f'{error}: see the README, "Installation"')
         sys.exit(1)
     from dksan_mm import __version__, _compat
+    from dksan_mm.video import AV_RANGE, av_fault
     show('dksan_mm', __version__)
     for name in _compat.SUPPORTED:
         found = _compat.installed_version(name) or 'missing'
         show(name, f'{found} (supported: {_compat.required(name)})')
+    found = _compat.installed_version('av') or 'missing'
+    show('av', f'{found} (for videos; supported: {AV_RANGE[2:]})')
+    if av_fault():
+        show('', f'warning: no video can be read or written: {av_fault()}')
     show(
         'GPU',
         torch.cuda.get_device_name()

@@ -11,8 +11,10 @@ import numpy as np
 
 from dksan_mm.utils.faults import telling, told
 from dksan_mm.utils.log import print_log
+from . import check_av
 from .folders import IMAGE_SUFFIXES, check_exists, list_frames, read_image
 
+check_av()
 VIDEO_SUFFIXES = ('.mp4', '.mkv', '.mov', '.avi', '.webm', '.m4v', '.mpg',
                   '.mpeg', '.ts', '.y4m')
 # 000, video_000, 000.mp4, ...

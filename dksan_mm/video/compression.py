@@ -5,6 +5,9 @@ from typing import Iterable, Iterator, Optional, Tuple
 import av
 import numpy as np
 
+from . import check_av
+
+check_av()
 # x264 runs in one thread and with the same instructions everywhere; otherwise
 # its bits depend on the number of cores and, now and then, on uninitialised
 # memory

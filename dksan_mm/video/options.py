@@ -6,6 +6,10 @@ from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 from av.video.format import VideoFormat
 
+from . import check_av
+
+check_av()
+
 
 class _Coder(NamedTuple):
     """How our options translate to an encoder's own."""

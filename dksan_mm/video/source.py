@@ -14,7 +14,9 @@ from av.video.reformatter import ColorRange
 
 from dksan_mm.utils.faults import DAMAGED, cure_of, is_of_library
 from dksan_mm.utils.log import print_log
+from . import check_av
 
+check_av()
 CURE = DAMAGED
 
 
