@@ -60,14 +60,14 @@ def restore_segments(job: Job, segments: List[Segment],
 
 def _find_spans(segments: List[Segment], total: int,
                 context: int) -> List[Span]:
-    """Return the spans to restore, each in one go. One frame beyond the
-    context, on either side, shows whether there is a cut."""
+    """Return the spans to restore, each in one go. A frame before the context
+    shows whether there is a cut where the span begins."""
     spans = []
     for run in find_runs(segments):
         start, stop = run[0].start, run[-1].stop
         spans.append(
             Span(start, stop, max(start - context - 1, 0),
-                 min(stop + context + 1, total)))
+                 min(stop + context, total)))
     return spans
 
 
@@ -113,4 +113,3 @@ def _restore(job: Job, span: Span,
             recent.popleft()
         yield recent[0][1], result
         del result
-    deque(window, maxlen=0)  # the next span begins after this one's last

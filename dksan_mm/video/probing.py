@@ -174,7 +174,6 @@ def _describe_frame(path: str, frame: av.VideoFrame) -> Dict[str, Any]:
         mirrored=mirrored,
         has_alpha=frame.format.name == 'pal8'
         or any(part.is_alpha for part in frame.format.components),
-        interlaced=frame.interlaced_frame,
         side_data=tuple(
             sorted(data.type.name for data in frame.side_data
                    if data.type.name in _NOT_KEPT)))

@@ -76,8 +76,6 @@ class SourceInfo:
         mirrored (bool): ... and then mirrored, left to right.
         has_alpha (bool): Whether there is an alpha channel, or a palette that
             may have one; it must be opaque.
-        interlaced (bool): Whether frames consist of two fields; these are read
-            as one picture.
         side_data (tuple[str]): Names of the first frame's metadata that the
             output does not keep: static and dynamic HDR metadata, captions.
         stream_index (int): Number of the video among the file's streams.
@@ -116,7 +114,6 @@ class SourceInfo:
     rotation: int = 0
     mirrored: bool = False
     has_alpha: bool = False
-    interlaced: bool = False
     side_data: Tuple[str, ...] = ()
     stream_index: int = 0
     start: Fraction = Fraction(0)

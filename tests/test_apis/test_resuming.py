@@ -72,8 +72,8 @@ def test_a_gap_is_filled(tmp_path, model, source, undisturbed, monkeypatch):
     monkeypatch.setattr(pipeline, 'read_frames', counting)
     summary = restore(model, source, output, resume=True)
     assert (summary.restored, summary.reused) == (15, 2)
-    # 0 to before 5, 10 to before 20, the context and a frame at each side
-    assert len(decoded) == (5 + 3) + (3 + 10 + 3)
+    # 0 to before 5, 10 to before 20, the context, a frame before it
+    assert len(decoded) == (5 + 2) + (3 + 10 + 2)
     assert data(output) == data(undisturbed)
 
 
