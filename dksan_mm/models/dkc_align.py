@@ -49,8 +49,8 @@ class DKCAlign(nn.Module):
 
     A 1x1 convolution fuses the two; deformable-kernel layers and a 3x3
     convolution predict offsets and masks from that. With these, one modulated
-    deformable convolution, mmcv's, aligns the neighbour's features. Offsets
-    start at zero and masks at a half.
+    deformable convolution aligns the neighbour's features. Offsets start at
+    zero and masks at a half.
 
     Args:
         mid_channels (int): Channels C, a multiple of ``deform_groups``.

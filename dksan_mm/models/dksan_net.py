@@ -76,7 +76,8 @@ class DKSANNet(BaseModule):
         flow_guided (bool): Whether the alignment starts from the optical flow
             between the frames (:func:`.optical_flow.estimate_flow`), so that a
             short training learns to use them all. This is ours, not the
-            paper's; it adds no weights. Default: False.
+            paper's. It adds no weights, so checkpoints do not tell whether
+            they were trained with it; configs do. Default: False.
         init_cfg (dict, optional): As for :class:`mmengine.model.BaseModule`.
 
     Raises:
