@@ -20,7 +20,7 @@ needs_mim = pytest.mark.skipif(
     'environment has, so install it in one of its own')
 TRACKED = ('setup.py', 'setup.cfg', 'pyproject.toml', 'MANIFEST.in', 'LICENSE',
            'README.md', 'model-index.yml', '.gitignore', 'configs', 'tools',
-           'dksan_mm')
+           'requirements', 'dksan_mm')
 
 
 def copy_sources(folder):
@@ -102,8 +102,8 @@ def test_a_wheel_holds_what_mim_reads(installed):
     mim = installed / 'dksan_mm' / '.mim'
     assert {path.name
             for path in mim.iterdir()
-            } == {'configs', 'tools', 'model-index.yml'}
-    for name in ('configs', 'tools'):
+            } == {'configs', 'tools', 'requirements', 'model-index.yml'}
+    for name in ('configs', 'tools', 'requirements'):
         assert files_in(mim / name) == files_in(osp.join(ROOT, name))
     assert (mim / 'model-index.yml').read_bytes() == open(
         osp.join(ROOT, 'model-index.yml'), 'rb').read()
@@ -123,7 +123,7 @@ def test_an_editable_installation(tmp_path):
     (source / 'dksan_mm' / '.mim').mkdir()
     os.symlink('../../tools', source / 'dksan_mm' / '.mim' / 'tools')
     build(source, 'editable', tmp_path / 'wheel')
-    for name in ('configs', 'tools', 'model-index.yml'):
+    for name in ('configs', 'tools', 'requirements', 'model-index.yml'):
         assert osp.samefile(source / name, source / 'dksan_mm' / '.mim' / name)
     status = subprocess.run([*git, 'status', '--porcelain'],
                             check=True,

@@ -18,9 +18,9 @@ SHA256: Dict[str, str] = {
     'dksan-lite-real_x4':
     'f6b6825583b3da488746d802665b71cb566826e7fe1a876a06f4505d6203c709',
     'dksan-lite_x16':
-    'ed91e4725acf4e75b8562ebbe1d64130061b7fc1c669a2fa602ef685ece4a714',
+    '012f3a712917c3da2f825782e2f817059b4d4f7f2da150f1265ff8e3dc85b006',
     'dksan-lite_x4':
-    '41d1a65db01d201ef0360c5e7f1750031a2ce54dd7d9ef9bee812a9e0a331acd',
+    '37ad097367fd0d0bc0a365390c3f4e99d192065cc8b8717e0750a399258de3a3',
     'edvr-lite_x16':
     '4c10088b37366d82371d65f808de3fc8c0b636ad26a2d7af982ecb6cc5c8b11a',
     'edvr-lite_x4':
