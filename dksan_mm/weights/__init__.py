@@ -16,7 +16,7 @@ FOLDER = osp.dirname(osp.abspath(__file__))
 # hashes of the released files, as tools/publish_model.py prints them
 SHA256: Dict[str, str] = {
     'dksan-lite-real_x4':
-    'f6b6825583b3da488746d802665b71cb566826e7fe1a876a06f4505d6203c709',
+    '7e2d7ac6be305a02bff040a61386e6d4af3192f3c097cca52cad8338a30ed07e',
     'dksan-lite_x16':
     '012f3a712917c3da2f825782e2f817059b4d4f7f2da150f1265ff8e3dc85b006',
     'dksan-lite_x4':
