@@ -5,6 +5,7 @@ import pytest
 import torch
 from tiny_networks import make_network
 
+from dksan_mm.models import optical_flow
 from dksan_mm.models.dkc_align import DKCAlign
 from dksan_mm.models.optical_flow import estimate_flow, warp
 
@@ -122,6 +123,15 @@ class TestFlow:
         expected = estimate_flow(reference, neighbour)
         with torch.autocast('cpu', torch.bfloat16):
             assert torch.equal(estimate_flow(reference, neighbour), expected)
+
+
+@pytest.mark.parametrize('size', [3, 5])
+@pytest.mark.parametrize('shape', [(1, 1), (2, 7), (9, 4)])
+def test_means_on_cpus_are_those_elsewhere(size, shape, monkeypatch):
+    x = torch.rand(2, 3, *shape)
+    found = optical_flow._means(x, size)
+    monkeypatch.setattr(torch.compiler, 'is_exporting', lambda: True)
+    torch.testing.assert_close(found, optical_flow._means(x, size))
 
 
 class TestAlignment:
