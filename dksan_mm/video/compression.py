@@ -5,13 +5,7 @@ from typing import Iterable, Iterator, Optional, Tuple
 import av
 import numpy as np
 
-from . import check_av
-
-check_av()
-# x264 runs in one thread and with the same instructions everywhere; otherwise
-# its bits depend on the number of cores and, now and then, on uninitialised
-# memory
-_SAME_BITS = {'x264-params': 'cpu-independent=1'}
+from .options import SAME_BITS
 
 
 def compress(frames: Iterable[np.ndarray],
@@ -35,7 +29,7 @@ def compress(frames: Iterable[np.ndarray],
     encoder = av.CodecContext.create('libx264', 'w')
     encoder.pix_fmt, encoder.thread_count = 'yuv420p', 1
     encoder.framerate, encoder.time_base = 25, Fraction(1, 25)
-    encoder.options = dict(crf=str(crf), preset=preset, **_SAME_BITS)
+    encoder.options = dict(crf=str(crf), preset=preset, **SAME_BITS)
     decoder = av.CodecContext.create('h264', 'r')
     decoder.thread_count = 1
     for number, frame in enumerate(frames):

@@ -25,14 +25,14 @@ class _Coder(NamedTuple):
 # CPUs nor on their kind. (On CPUs with AVX-512, x264's macroblock tree reads
 # uninitialised memory, so that now and then a file differs, unless
 # cpu-independent is set. x265 would write the kind of CPU into each file.)
-_X264 = {'x264-params': 'cpu-independent=1'}
+SAME_BITS = {'x264-params': 'cpu-independent=1'}
 _X265 = 'open-gop=0:info=0:log-level=error'
 _CODERS = {
     'libx264':
-    _Coder(_X264, ('crf', 17, 51), ('preset', 'medium'), dict(qp='0'), 'rgb24',
-           None),
+    _Coder(SAME_BITS, ('crf', 17, 51), ('preset', 'medium'), dict(qp='0'),
+           'rgb24', None),
     'libx264rgb':
-    _Coder(_X264),
+    _Coder(SAME_BITS),
     'libx265':
     _Coder({'x265-params': _X265}, ('crf', 19, 51), ('preset', 'medium'),
            {'x265-params': f'{_X265}:lossless=1'}),
