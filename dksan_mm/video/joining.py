@@ -182,11 +182,13 @@ def _mux(container: av.container.OutputContainer, packet: av.Packet,
     try:
         container.mux(packet)
     except ValueError as error:  # raised by the muxer, not by the disk
+        name = container.format.name
+        cure = '--leave-out' if name == 'webm' else '--audio aac or --leave-out'
         raise ValueError(
-            f'{container.format.name} must take all packets of {info.path}, '
-            f'found one of stream {number} that it refuses: '
-            f'{short_reason(error)}; go on with --resume and --audio aac or '
-            '--leave-out, or write .mkv: what is restored is kept') from error
+            f'{name} must take all packets of {info.path}, found one of '
+            f'stream {number} that it refuses: {short_reason(error)}; go on '
+            f'with --resume and {cure}, or write .mkv: what is restored is '
+            'kept') from error
 
 
 def _add_video(
