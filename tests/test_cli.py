@@ -268,3 +268,17 @@ def test_the_command_that_goes_on(monkeypatch):
         monkeypatch.setattr(sys, 'argv', [program, 'a', 'in file', 'out'])
         assert restore.resume_command() == (
             f"{expected} a 'in file' out --resume")
+        monkeypatch.setattr(sys, 'argv', [program, 'a', '--', '-in', 'out'])
+        assert restore.resume_command() == f'{expected} a --resume -- -in out'
+
+
+def test_any_name_can_be_printed():
+    program = (
+        'import argparse; from dksan_mm.cli import run_tool; '
+        "run_tool(argparse.Namespace, lambda args: print('caf\\udce9'))")
+    found = subprocess.run([sys.executable, '-c', program],
+                           env={
+                               **os.environ, 'PYTHONIOENCODING': 'utf-8'
+                           },
+                           capture_output=True)
+    assert (found.returncode, found.stdout) == (0, b'caf\\udce9\n')

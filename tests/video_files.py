@@ -195,9 +195,9 @@ def packets_of(path, kind):
                 if packet.size]
 
 
-def convert(source, output, **options):
+def convert(source, output, video_stream=None, **options):
     """Copy a video at scale 1; return what was told."""
-    info = probe(str(source))
+    info = probe(str(source), video_stream=video_stream)
     options = EncoderOptions(preset='ultrafast', **options)
     lines = check_container(info, str(output), 1, options)
     segment = f'{output}.segment'

@@ -2,7 +2,6 @@
 import os.path as osp
 import sys
 import tempfile
-from fractions import Fraction
 from typing import Any, Optional
 
 import torch
@@ -10,6 +9,7 @@ from mmagic.models import BaseEditModel
 from mmengine.dist import get_dist_info
 
 from dksan_mm.utils.faults import told
+from . import processes
 from .job import Job, choose_dtype
 from .options import RestoreOptions
 from .outputs import is_video_path
@@ -50,16 +50,15 @@ def estimate(model: BaseEditModel,
             dtype=choose_dtype(model, output, device=options.device))
     job = Job(model, source, output, options)
     # for the whole video: a part of it would be too short for trials
-    whole, batch = job.info, job.choose_batch()
+    whole, batch, zero = job.info, job.choose_batch(), job.first_time
     del job  # and its copy of the network
     options = options.updated(batch=batch)
-    start = Fraction(options.start)
     total = whole.num_frames
     few = -(-_FEW // batch) * batch  # whole batches
     few, more = min(few, total), min(_TIMES * few, total)
     first = max(total - more, 0) // 2
-    times = [(time - whole.times[0]) * whole.time_base for time in whole.times]
-    end = times[-1] + 1 / whole.rate
+    times = [(time - zero) * whole.time_base for time in whole.times]
+    end = times[-1] + (whole.last_duration or 1) * whole.time_base
 
     def run(frames: int) -> float:
         last = first + frames
@@ -69,19 +68,22 @@ def estimate(model: BaseEditModel,
             if is_video_path(output):
                 name += osp.splitext(output)[1]
             part = options.updated(
-                start=start + times[first],
+                start=times[first],
                 duration=until - times[first],
                 segment=frames)
-            return restore_video(model, source, osp.join(folder, name),
-                                 part).seconds
+            # one folder for all processes, as in the run itself
+            place = osp.join(processes.from_first(folder), name)
+            return restore_video(model, source, place, part).seconds
 
     once = run(few)
     each = max(
         (run(more) - once) / (more - few), 0) if more > few else (once / few)
     # the trials are one process's
     seconds = once + each * (total - few) / get_dist_info()[1]
+    # the trials are too short to fill the encoder
+    beside = ', and the encoder beside it' if is_video_path(output) else ''
     return (f'{source}: {total} frames, about {each:.3g} s each, '
-            f'{_duration(seconds)} in all; memory: {_memory(model)}')
+            f'{_duration(seconds)} in all; memory: {_memory(model)}{beside}')
 
 
 def _memory(model: BaseEditModel) -> str:

@@ -37,10 +37,13 @@ _LEAST_FPS = Fraction(1, 3600)
 
 class Job:
     """A video to restore, with checked arguments. See
-    :func:`dksan_mm.apis.restore_video` for these and for the errors.
+    :func:`dksan_mm.apis.restore_video` for these and for the errors, and
+    :func:`probe` for ``decode``.
 
     Attributes:
-        info (SourceInfo): The source.
+        info (SourceInfo): The source, or the part of it to restore.
+        first_time (int): Time of the whole source's first frame, in units of
+            ``info.time_base``.
         restorer (WindowRestorer): What restores it.
         outputs (list[Output]): Everything to write: the output, and with
             ``compare`` the comparison.
@@ -49,13 +52,18 @@ class Job:
         was_there (bool): Whether they were complete when the run began.
     """
 
-    def __init__(self, model: BaseEditModel, source: str, output: str,
-                 options: RestoreOptions) -> None:
+    def __init__(self,
+                 model: BaseEditModel,
+                 source: str,
+                 output: str,
+                 options: RestoreOptions,
+                 decode: bool = False) -> None:
         source, output = os.fspath(source), _real_place(os.fspath(output))
         network = options.network()
         self.model = model
         self.options = options
-        self.info = probe_source(source, options)
+        self.info = probe_source(source, options, decode)
+        self.first_time = self.info.times[0]
         if options.part() != (0, None):
             self.info = cut_source(self.info, *options.part())
         self.restorer = WindowRestorer(model, network)
@@ -271,12 +279,18 @@ def choose_dtype(model: nn.Module,
     return found.dtype
 
 
-def probe_source(source: str, options: RestoreOptions) -> SourceInfo:
-    """Return the description of a source."""
+def probe_source(source: str,
+                 options: RestoreOptions,
+                 decode: bool = False) -> SourceInfo:
+    """Return the description of a source; ``decode`` as for :func:`probe`.
+    """
     fps = options.fps
     if fps is None:
         return probe(
-            source, strict=options.strict, video_stream=options.video_stream)
+            source,
+            strict=options.strict,
+            video_stream=options.video_stream,
+            decode=decode)
     try:
         rate = Fraction(fps)
     except (ValueError, OverflowError, ZeroDivisionError):

@@ -16,7 +16,7 @@ from dksan_mm.video.joining import check_container, count_frames, join_segments
 from dksan_mm.video.options import EncoderOptions
 from dksan_mm.video.probing import probe
 from dksan_mm.video.source import SourceInfo
-from dksan_mm.video.streams import OUTPUT_SUFFIXES, list_other_streams
+from dksan_mm.video.streams import OUTPUT_SUFFIXES, list_left_out_of_folder
 from .resume_folder import ResumeFolder
 
 # names that frame_name gives
@@ -124,7 +124,7 @@ class VideoOutput:
 
     def check_whole(self) -> None:
         """See :class:`Output`."""
-        found, info = probe(self.path), self._info
+        found, info = probe(self.path, video_stream=0), self._info
         _check_equal(self.path, (found.num_frames, found.width, found.height),
                      (info.num_frames, info.width * self._scale,
                       info.height * self._scale))
@@ -155,7 +155,7 @@ class FolderOutput:
     def check(self) -> None:
         """See :class:`Output`."""
         if self._info.kind == 'video':
-            for line in list_other_streams(self._info):
+            for line in list_left_out_of_folder(self._info):
                 print_log(f'{self.path}: {line}', 'current')
         if osp.isfile(self.path):
             raise ValueError(f'{self.path} must be a folder or not exist, '

@@ -1,5 +1,6 @@
 """Reduces restored frames to a requested size."""
 from dataclasses import replace
+from fractions import Fraction
 from typing import Optional
 
 import numpy as np
@@ -19,7 +20,8 @@ class Resizing:
             most the height of the restored frames.
         width (int, optional): Likewise for the width. If one of the two is
             left out, it follows from the aspect ratio, rounded to an even
-            number.
+            number. If both are given and change the aspect ratio, that of
+            the pixels makes up for it, so that it is shown as before.
 
     Raises:
         ValueError: A side is below 1, or larger than the restored frames.
@@ -36,6 +38,8 @@ class Resizing:
                 raise ValueError(
                     f'{name} (--{name}) must be from 1 to {most}, that of '
                     f'the result, got {side}')
+        self._stretched = None not in (
+            width, height) and abs(width - whole[0] * height / whole[1]) > 1
         if width is None:
             width = _even(whole[0] * height / whole[1], whole[0])
         if height is None:
@@ -54,7 +58,14 @@ class Resizing:
         turned = (self._source.rotation - info.rotation) % 180
         width, height = reversed(self._size) if turned else self._size
         base = self._source.height if turned else self._source.width
-        return replace(info, width=width * (info.width // base), height=height)
+        aspect = info.sample_aspect_ratio
+        if self._stretched:
+            aspect *= Fraction(height * base, width * info.height)
+        return replace(
+            info,
+            width=width * (info.width // base),
+            height=height,
+            sample_aspect_ratio=aspect)
 
     def draw(self, frame: np.ndarray, info: SourceInfo) -> np.ndarray:
         """Return a frame reduced to the new size.

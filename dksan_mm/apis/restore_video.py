@@ -95,7 +95,9 @@ def restore_video(model: BaseEditModel,
         dtype = processes.done_first(lambda: choose_dtype(
             model, output, options.resume, options.device))
         options = options.updated(dtype=dtype)
-    job = Job(model, source, output, options)
+    # damage must not stop a run of days; a part is soon reached
+    job = Job(
+        model, source, output, options, decode=options.part() == (0, None))
     try:
         # the first process finds out what there is to do, and tells the others
         todo = processes.done_first(job.begin)

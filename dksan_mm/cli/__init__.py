@@ -2,6 +2,7 @@
 ``--help`` is quick."""
 import argparse
 import gc
+import io
 import logging
 import os.path as osp
 import re
@@ -37,6 +38,9 @@ def run_tool(parse_args: Callable[[], argparse.Namespace],
         main (Callable): Does the work.
     """
     gc.freeze()  # what the tool has imported at its top
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # names of files need not be UTF-8; standard error is like that already
+        sys.stdout.reconfigure(errors='backslashreplace')
     args = parse_args()
     try:
         main(args)

@@ -16,7 +16,7 @@ crash, the same command with --resume goes on, and ends with the same file.
 
 Several GPUs, or processes on CPUs, share one video; the bits stay the same:
 
-    torchrun --nproc_per_node 4 tools/restore_video.py CONFIG CHECKPOINT \\
+    torchrun --nproc_per_node 4 -- tools/restore_video.py CONFIG CHECKPOINT \\
         in.mp4 out.mp4
 
 (On CPUs this holds for equal numbers of threads: torchrun sets OMP_NUM_THREADS
@@ -24,6 +24,7 @@ to 1 unless it is set. Several machines need a shared file system.)
 """
 import argparse
 import os
+import re
 import shlex
 import signal
 import sys
@@ -60,7 +61,7 @@ def parse_args() -> argparse.Namespace:
     add_encoder_arguments(
         parser.add_argument_group(
             'encoder', argument_default=argparse.SUPPRESS))
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     places = args.__dict__.pop('places')
     if len(places) not in (3, 4):
         parser.error('give NAME INPUT OUTPUT, or CONFIG CHECKPOINT INPUT '
@@ -83,6 +84,8 @@ def frames_per_second(text: str) -> Fraction:
 
 def seconds(text: str) -> Fraction:
     """Parse a time such as 90, 1:30 or 0:01:30.5; return seconds."""
+    if not re.fullmatch(r'(\d+:){0,2}(\d+(\.\d*)?|\.\d+)', text):
+        raise ValueError
     total = Fraction(0)
     for part in text.split(':'):
         total = 60 * total + Fraction(part)
@@ -225,11 +228,13 @@ def add_encoder_arguments(group: argparse._ArgumentGroup) -> None:
         help='keep restored pixels unchanged, as RGB, which few players show')
     add('--extra',
         nargs='+',
+        action='extend',
         type=key_and_value,
         metavar='KEY=VALUE',
         help='further options of the encoder, by their FFmpeg names')
     add('--leave-out',
         nargs='+',
+        action='extend',
         choices=STREAM_KINDS,
         help='streams of INPUT not to copy, such as subtitles that OUTPUT '
         'cannot hold')
@@ -276,7 +281,9 @@ def resume_command() -> str:
     """Return the command that resumes this run."""
     arguments = [*sys.argv[1:]]
     if '--resume' not in arguments:
-        arguments.append('--resume')
+        # what follows -- is no option
+        end = arguments.index('--') if '--' in arguments else len(arguments)
+        arguments.insert(end, '--resume')
     if sys.argv[0].startswith('dksan '):
         return shlex.join([*sys.argv[0].split(), *arguments])
     command = shlex.join(['python', sys.argv[0], *arguments])

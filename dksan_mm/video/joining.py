@@ -65,7 +65,7 @@ def check_container(info: SourceInfo, output: str, scale: int,
                 left_out.append(
                     f'chapters of {info.path} are left out, as its sound has '
                     f'no name of its own in {name} (--audio aac keeps them)')
-            tags = find_lost_tags(file_tags(source), name)
+            tags = find_lost_tags(file_tags(source, info), name)
             if tags:
                 left_out.append(f'tags of {info.path} are left out, as {name} '
                                 f'holds none of these: {", ".join(tags)}')
@@ -161,7 +161,10 @@ def _join(paths: Sequence[str], info: SourceInfo,
             video.metadata.update(video_tags(source, info))
             pairs = copy_streams(source, container, name, info, options,
                                  plan.encoders)
-            video.disposition = source.streams[info.stream_index].disposition
+            # the one that players choose
+            video.disposition = (
+                source.streams[info.stream_index].disposition
+                | av.stream.Disposition.default)
             copied = [(stream, copy) for stream, copy in pairs
                       if stream.index not in plan.encoders]
             others = [copy_packets(source, info, copied, name, {})] + [
@@ -183,7 +186,8 @@ def _mux(container: av.container.OutputContainer, packet: av.Packet,
         container.mux(packet)
     except ValueError as error:  # raised by the muxer, not by the disk
         name = container.format.name
-        cure = '--leave-out' if name == 'webm' else '--audio aac or --leave-out'
+        cure = ('--leave-out'
+                if name == 'webm' else '--audio aac or --leave-out')
         raise ValueError(
             f'{name} must take all packets of {info.path}, found one of '
             f'stream {number} that it refuses: {short_reason(error)}; go on '

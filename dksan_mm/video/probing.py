@@ -13,7 +13,8 @@ from dksan_mm.utils.faults import told
 from dksan_mm.utils.log import print_log
 from .clips import Clip, read_clip
 from .folders import check_exists, list_frames
-from .scanning import Scan, first_frame, scan_frames, scan_packets
+from .scanning import (Scan, count_broken, first_frame, scan_frames,
+                       scan_packets)
 from .source import (BT709, CURE, MATRICES, SMPTE170M, UNSPECIFIED, SourceInfo,
                      find_video_stream, open_video)
 
@@ -35,7 +36,8 @@ _FRAMELESS = ('vp8', 'mpeg4', 'msmpeg4', 'h263', 'flv')
 def probe(path: str,
           rate: Fraction = Fraction(25),
           strict: bool = False,
-          video_stream: Optional[int] = None) -> SourceInfo:
+          video_stream: Optional[int] = None,
+          decode: bool = False) -> SourceInfo:
     """Return the description of a video file or a folder of frames.
 
     The frames of a video are counted from its packets, without decoding. Where
@@ -52,6 +54,9 @@ def probe(path: str,
         rate (Fraction): Frames per second of a folder.
         strict (bool): Whether to refuse damaged files.
         video_stream (int, optional): Number of the video among the streams.
+        decode (bool): Whether to decode a video once in any case, so that
+            damage which its packets do not show is known of before it is
+            reached. Default: False.
 
     Raises:
         FileNotFoundError: There is nothing there.
@@ -65,23 +70,25 @@ def probe(path: str,
     index = find_video_stream(path, video_stream)
     packets = scan = scan_packets(path, index, strict)
     scan.first = first_frame(path, index) if scan.timed else None
-    if (scan.damaged or scan.jumps or scan.first is None
-            or scan.first.pts != scan.times[0]
-            or scan.codec.startswith(_FRAMELESS)
-            or scan.codec == 'h264' and scan.first.interlaced_frame):
+    unsure = (
+        scan.damaged or scan.jumps or scan.first is None
+        or scan.first.pts != scan.times[0] or scan.codec.startswith(_FRAMELESS)
+        or scan.codec == 'h264' and scan.first.interlaced_frame)
+    if decode and not unsure:
+        scan.damaged = count_broken(path, index, scan.times)
+    if unsure or scan.damaged:
         scan = scan_frames(path, index)
         scan.damaged = max(scan.damaged, packets.damaged)
         scan.jumps = packets.jumps
     if scan.damaged and strict:
-        raise ValueError(
-            f'{path} must be undamaged (strict, --strict), found '
-            f'{scan.damaged} packets that cannot be decoded; {CURE}')
+        raise ValueError(f'{path} must be undamaged (strict, --strict), found '
+                         f'{scan.damaged} broken packets or frames; {CURE}')
     places = scan.damaged + len(scan.jumps)
     if places:
         print_log(
             f'{path} is damaged in {places} places: {scan.damaged} broken '
-            f'packets, {len(scan.jumps)} jumps of its clock; it is used as '
-            'the decoder gives it (--strict refuses it)', 'current',
+            f'packets or frames, {len(scan.jumps)} jumps of its clock; it is '
+            'used as the decoder gives it (--strict refuses it)', 'current',
             logging.WARNING)
     if scan.first.interlaced_frame:
         print_log(

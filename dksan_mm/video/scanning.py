@@ -2,7 +2,7 @@
 import logging
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Iterator, List, Optional, Tuple
+from typing import Iterable, Iterator, List, Optional, Tuple
 
 import av
 
@@ -125,6 +125,28 @@ def first_frame(path: str, index: int) -> Optional[av.VideoFrame]:
         stream = container.streams[index]
         set_decoder(stream)
         return next(container.decode(stream), None)
+
+
+def count_broken(path: str, index: int, times: Iterable[int]) -> int:
+    """Decode a file; return how many of its frames are damaged or missing.
+
+    Args:
+        path (str): The file.
+        index (int): Number of the video among its streams.
+        times (Iterable[int]): The times of its frames, by its packets.
+    """
+    whole = set()
+    with open_video(path) as container:
+        stream, clock = container.streams[index], Clock(container)
+        stream.thread_type = 'AUTO'
+        set_decoder(stream)
+        for packet in container.demux(stream):
+            if packet.size:
+                clock.mend(packet)
+            whole.update(
+                frame.pts for frame in decode_packet(packet)
+                if frame is not None and not frame.is_corrupt)
+    return len(set(times) - whole)
 
 
 def decode_packet(packet: av.Packet) -> Iterator[Optional[av.VideoFrame]]:

@@ -8,7 +8,7 @@ import av
 
 from dksan_mm.utils.log import print_log
 from .clock import demux_others
-from .source import SourceInfo, describe_stream, open_video
+from .source import SourceInfo, content_tags, describe_stream, open_video
 
 # names and arguments
 Filters = List[Tuple[str, str]]
@@ -32,7 +32,7 @@ def add_sound(container: av.container.OutputContainer,
     if encoder != 'flac':
         channels = context.layout.nb_channels
         sound.codec_context.bit_rate = 96000 * max(1, channels)
-    sound.metadata.update(stream.metadata)
+    sound.metadata.update(content_tags(stream))
     sound.disposition = stream.disposition
     return sound
 

@@ -1,11 +1,12 @@
 """The source of frames: a video file, or a folder of images."""
 import errno
+import math
 import os.path as osp
 from bisect import bisect_left, bisect_right
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Iterator, List, Optional, Tuple, Union
+from typing import Dict, Iterator, List, Optional, Tuple, Union
 
 import av
 import numpy as np
@@ -35,6 +36,9 @@ TAG_ERRORS = 'surrogateescape'
 
 # AVColorSpace, ITU-T H.273's matrix coefficients
 BT709, UNSPECIFIED, SMPTE170M = 1, 2, 6
+# tags that describe a stream's coding, not its content
+_CODED_TAGS = ('encoder', 'DURATION', 'BPS', 'NUMBER_OF_', '_STATISTICS_',
+               'SOURCE_ID')
 # swscale's numbers for the matrices that it converts
 MATRICES = {BT709: 1, 4: 4, 5: 5, SMPTE170M: 5, 7: 7, 9: 9}
 
@@ -87,8 +91,9 @@ class SourceInfo:
         names (tuple[str]): File names of a folder's frames.
         skip (int): For a part made by :func:`cut_source`: the number of frames
             in the file before it.
-        span (tuple[Fraction], optional): For such a part: where it begins and
-            ends in the file, in seconds.
+        span (tuple, optional): For such a part: where it begins and ends in
+            the file, in seconds, as a Fraction; without a stated duration it
+            ends at ``inf``, as sound may be longer than the pictures.
         damaged (int): Number of places where the file is damaged, as far as
             its packets show.
         jumps (tuple[tuple]): For each jump of the file's clock: where it is, a
@@ -121,7 +126,7 @@ class SourceInfo:
     seekable: bool = False
     names: Tuple[str, ...] = ()
     skip: int = 0
-    span: Optional[Tuple[Fraction, Fraction]] = None
+    span: Optional[Tuple[Fraction, Union[Fraction, float]]] = None
     damaged: int = 0
     jumps: Tuple[Tuple[int, Fraction], ...] = ()
     strict: bool = False
@@ -179,6 +184,9 @@ def cut_source(info: SourceInfo,
         last = max(bisect_left(times, end), first + 1)
     whole = (*info.times, info.times[-1] + (info.last_duration or 1))
     begin, end = (whole[index] * unit for index in (first, last))
+    if last == len(times):  # sound may go on
+        end = math.inf if duration is None else max(
+            end, info.times[0] * unit + Fraction(start) + Fraction(duration))
     return replace(
         info,
         times=info.times[first:last],
@@ -275,6 +283,16 @@ def describe_stream(stream: av.stream.Stream) -> str:
     """Return a stream's number, kind and codec, for messages."""
     codec = getattr(stream, 'name', None) or 'unknown'
     return f'stream {stream.index} ({stream.type}, {codec})'
+
+
+def content_tags(stream: av.stream.Stream) -> Dict[str, str]:
+    """Return the tags of a stream that also apply to a copy of a part of it,
+    or in another coding."""
+    return {
+        key: value
+        for key, value in stream.metadata.items()
+        if not key.startswith(_CODED_TAGS)
+    }
 
 
 def is_cover(stream: av.stream.Stream) -> bool:

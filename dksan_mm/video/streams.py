@@ -10,7 +10,8 @@ import av
 from .clock import demux_others, shift_times
 from .options import EncoderOptions
 from .sound import add_sound
-from .source import SourceInfo, describe_stream, is_cover, open_video
+from .source import (SourceInfo, content_tags, describe_stream, is_cover,
+                     open_video)
 
 Pairs = List[Tuple[av.stream.Stream, av.stream.Stream]]
 # by stream number: how many packets had their times corrected, and the time of
@@ -27,11 +28,11 @@ _FORMATS = {
 }
 _TS_SOUND = ('aac', 'aac_latm', 'ac3', 'dca', 'eac3', 'mp2', 'mp3', 'mp3float',
              'opus', 'truehd')
-# tags that describe the source's file or coding, not its content
+# transfer characteristics by H.273: PQ and HLG
+_HDR = (16, 18)
+# tags that describe the source's file, not its content
 _FILE_TAGS = ('major_brand', 'minor_version', 'compatible_brands', 'encoder',
               'software')
-_CODED_TAGS = ('encoder', 'DURATION', 'BPS', 'NUMBER_OF_', '_STATISTICS_',
-               'SOURCE_ID')
 
 
 def output_format(output: str) -> str:
@@ -74,13 +75,26 @@ def _left_out(stream: av.stream.Stream, info: SourceInfo, reason: str) -> str:
     return f'{describe_stream(stream)} of {info.path} is left out: {reason}'
 
 
-def list_other_streams(info: SourceInfo) -> List[str]:
-    """Return a line for each stream that a folder of frames cannot keep."""
+def list_left_out_of_folder(info: SourceInfo) -> List[str]:
+    """Return lines on what a folder of frames cannot keep."""
+    reason = 'a folder holds pictures alone'
     with open_video(info.path) as source:
-        return [
-            _left_out(stream, info, 'a folder holds pictures alone')
-            for stream in source.streams if stream.index != info.stream_index
+        lines = [
+            _left_out(stream, info, reason) for stream in source.streams
+            if stream.index != info.stream_index
         ]
+        facts = {
+            'chapters': source.chapters(),
+            'tags': file_tags(source, info),
+            'frame times': not info.constant_rate,
+            'pixel aspect ratio': info.sample_aspect_ratio != 1,
+            'transfer characteristics': info.trc in _HDR,
+            **dict.fromkeys(info.side_data, True)
+        }
+    lost = ', '.join(name for name in facts if facts[name])
+    if lost:
+        lines.append(f'{lost} of {info.path} are left out: {reason}')
+    return lines
 
 
 def _is_kept_otherwise(source: av.container.InputContainer,
@@ -111,6 +125,10 @@ def list_left_out(source: av.container.InputContainer, name: str,
     if name == 'mpegts' and source.chapters():
         lines.append(f'chapters of {info.path} are left out: {name} holds '
                      'none')
+    video = source.streams[info.stream_index]
+    if info.skip and 'timecode' in map(str.lower, video.metadata):
+        lines.append(f'the time code of {info.path} is left out: it is that '
+                     'of the first frame, with which the part does not begin')
     return lines
 
 
@@ -149,17 +167,24 @@ def copy_streams(source: av.container.InputContainer,
         else:  # an attachment, which has no packets
             copy_stream(container, name, stream)
     container.set_chapters(_chapters(source, info))
-    container.metadata.update(file_tags(source))
+    container.metadata.update(file_tags(source, info))
     return pairs
 
 
-def file_tags(source: av.container.InputContainer) -> Dict[str, str]:
+def file_tags(source: av.container.InputContainer,
+              info: SourceInfo) -> Dict[str, str]:
     """Return the tags of a source that also apply to its copy."""
     return {
         key: value
         for key, value in source.metadata.items()
-        if key.lower() not in _FILE_TAGS
+        if key.lower() not in _FILE_TAGS and _holds(key, info)
     }
+
+
+def _holds(key: str, info: SourceInfo) -> bool:
+    """Return whether a tag holds for the restored part of a source: a time
+    code is that of the first frame."""
+    return not info.skip or key.lower() != 'timecode'
 
 
 def _chapters(source: av.container.InputContainer,
@@ -196,8 +221,10 @@ def copy_stream(container: av.container.OutputContainer, name: str,
             stream.name not in _TS_SOUND):  # players cannot read those
         raise ValueError(f'its sound is one of {", ".join(_TS_SOUND)}')
     copy = container.add_stream_from_template(stream, opaque=True)
-    copy.metadata.update(stream.metadata)
+    copy.metadata.update(content_tags(stream))
     copy.disposition = stream.disposition
+    if stream.type == 'video':  # the restored one is the default
+        copy.disposition &= ~av.stream.Disposition.default
     return copy
 
 
@@ -214,11 +241,8 @@ def _attach_cover(container: av.container.OutputContainer, info: SourceInfo,
 def video_tags(source: av.container.InputContainer,
                info: SourceInfo) -> Dict[str, str]:
     """Return the tags of the source's video that also apply to its copy."""
-    return {
-        key: value
-        for key, value in source.streams[info.stream_index].metadata.items()
-        if not key.startswith(_CODED_TAGS)
-    }
+    tags = content_tags(source.streams[info.stream_index])
+    return {key: value for key, value in tags.items() if _holds(key, info)}
 
 
 def _is_gap(packet: av.Packet) -> bool:

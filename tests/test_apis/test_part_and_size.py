@@ -13,6 +13,7 @@ from video_files import write_clip
 
 from dksan_mm.apis import estimate, probe, read_frames
 from dksan_mm.apis.resizing import Resizing
+from dksan_mm.apis.restore_video import restore_video
 from dksan_mm.video.source import cut_source
 
 
@@ -104,6 +105,23 @@ def test_sound_of_a_part(tmp_path, model, suffix):
     assert [float(end) for end in ends] == [0.22, 1.04]
 
 
+@pytest.mark.parametrize('duration, end', [(None, 2), (Fraction(1, 2), 0.5)])
+def test_sound_may_be_longer_than_the_pictures(tmp_path, model, duration, end):
+    source = write_clip(
+        tmp_path / 'in.mkv',
+        frames=make_frames(12, SIZE),
+        sound='flac',
+        sound_seconds=2.2)
+    output = tmp_path / 'out.mkv'
+    restore(model, source, output, start=Fraction(5, 24), duration=duration)
+    with av.open(str(output)) as container:
+        *_, last = (
+            packet for packet in container.demux(container.streams.audio[0])
+            if packet.size)
+        found = float((last.pts + last.duration) * last.time_base)
+    assert abs(found - end) < 0.3
+
+
 class TestResizing:
 
     @pytest.mark.parametrize('height, width, size', [
@@ -152,6 +170,13 @@ class TestResizing:
             compare='side',
             duration=Fraction(2, 24))
         assert decode(tmp_path / 'out_compare.mkv').shape == (2, 18, 52, 3)
+
+    def test_is_shown_in_the_same_aspect_ratio(self):
+        info = replace(probe_of(8, 16), sample_aspect_ratio=Fraction(4, 3))
+        for size, ratio in (((8, None), '4/3'), ((8, 16), '4/3'),
+                            ((8, 8), '8/3'), ((12, 32), '1')):
+            described = Resizing(info, 2, *size).describe(info)
+            assert described.sample_aspect_ratio == Fraction(ratio)
 
     def test_of_a_video_that_is_shown_turned(self):
         info = replace(probe_of(8, 16), rotation=90)
@@ -222,4 +247,26 @@ def test_estimate_of_several_processes(count, expected, monkeypatch, tmp_path,
     text = estimate(
         model, source, tmp_path / 'out.mkv', dtype='fp32', segment=1)
     assert f'about 2 s each, {expected} in all' in text
+    assert text.endswith('GiB, and the encoder beside it')
     assert [part.segment for part in parts] == [2, 8]
+
+
+def test_an_estimate_measures_whole_frames(monkeypatch, tmp_path, model,
+                                           source):
+    """Wherever the part begins: each of its runs is one segment."""
+    module = importlib.import_module('dksan_mm.apis.estimate')
+    runs = []
+
+    def counted(*args):
+        runs.append(restore_video(*args))
+        return runs[-1]
+
+    monkeypatch.setattr(module, 'restore_video', counted)
+    estimate(
+        model,
+        source,
+        tmp_path / 'out.mkv',
+        dtype='fp32',
+        start=Fraction(5, 48),
+        duration=Fraction(1, 2))
+    assert [(run.frames, run.segments) for run in runs] == [(2, 1), (8, 1)]

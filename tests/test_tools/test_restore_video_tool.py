@@ -176,7 +176,8 @@ def test_every_option_of_the_command_is_one_of_the_function(monkeypatch):
                   '--self-ensemble', '--codec', 'libx264', '--crf', '12',
                   '--preset', 'slow', '--pix-fmt', 'yuv444p', '--lossless',
                   '--leave-out', 'audio', 'subtitle', '--extra', 'bf=2',
-                  'x264-params=a=1:b=2')
+                  '--leave-out', 'data', '--extra', 'x264-params=a=1:b=2')
+    assert found['leave_out'] == ['audio', 'subtitle', 'data']
     assert found['extra'] == [('bf', '2'), ('x264-params', 'a=1:b=2')]
     known = {field.name for field in fields(RestoreOptions)}
     # and the other way round: but for what is said by --quiet, or chosen
@@ -189,6 +190,23 @@ def test_every_option_of_the_command_is_one_of_the_function(monkeypatch):
                                            ('0:01:30.5', 90.5)])
 def test_times(monkeypatch, text, seconds):
     assert parse(monkeypatch, '--start', text)['start'] == seconds
+
+
+@pytest.mark.parametrize('text',
+                         ['1/0', '-0:30', '1:-30', '1:2:3:4', '1:', ''])
+def test_no_times(monkeypatch, capsys, text):
+    with pytest.raises(SystemExit):
+        parse(monkeypatch, f'--start={text}')
+    assert 'argument --start: invalid seconds value' in capsys.readouterr().err
+
+
+def test_options_anywhere(monkeypatch):
+    monkeypatch.setattr(
+        sys, 'argv',
+        [TOOL, 'dksan-lite_x4', '--height', '9', 'in', '--crf', '3', 'out'])
+    found = vars(tool.parse_args())
+    assert (found['input'], found['output']) == ('in', 'out')
+    assert (found['height'], found['crf']) == (9, 3)
 
 
 def test_a_network_by_name(monkeypatch, capsys):

@@ -15,6 +15,8 @@ from dksan_mm.video.joining import check_container, join_segments
 from dksan_mm.video.options import EncoderOptions
 from dksan_mm.video.probing import probe
 from dksan_mm.video.reader import read_frames
+from dksan_mm.video.source import cut_source
+from dksan_mm.video.streams import list_left_out_of_folder, video_tags
 
 LOSSLESS = EncoderOptions(lossless=True)
 YUV = dict(codec='libx264', pix_fmt='yuv420p')
@@ -252,6 +254,31 @@ def test_time_code(tmp_path):
             tags = container.streams.video[0].metadata
             assert tags.get('timecode', tags.get('TIMECODE')) == '01:02:03:04'
             assert len(container.streams.data) == (suffix == '.mov')
+    part = cut_source(probe(source), Fraction(2, 24))
+    told, = check_container(part, str(output), 1, LOSSLESS)
+    assert told.startswith(f'the time code of {source} is left out')
+    with av.open(source) as container:
+        assert 'timecode' not in video_tags(container, part)
+
+
+def test_what_a_folder_cannot_hold(tmp_path):
+    lines = list_left_out_of_folder(probe(write_clip(tmp_path / 'a.mkv')))
+    assert lines == []
+    source = write_clip(
+        tmp_path / 'b.mkv',
+        ratio=Fraction(4, 3),
+        colors=dict(color_trc=16),
+        times=[0, 40, 80, 300, 340, 380, 420, 460, 500],
+        time_base=MS,
+        sound='aac',
+        chapters=((0, 400), ),
+        tags=dict(artist='x'))
+    sound, line = list_left_out_of_folder(probe(source))
+    assert sound.startswith('stream 1 (audio, aac)')
+    assert line == (
+        'chapters, tags, frame times, pixel aspect ratio, transfer '
+        f'characteristics of {source} are left out: a folder holds pictures '
+        'alone')
 
 
 @pytest.mark.parametrize('first, second', [('.mkv', '.mkv'), ('.mkv', '.mp4'),

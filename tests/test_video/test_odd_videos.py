@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from commands import ROOT
 from raw_material import make_frames
-from video_files import read_all, write_clip
+from video_files import convert, read_all, write_clip
 
 from dksan_mm.apis import probe, read_frames
 from dksan_mm.video import probing as video_probe
@@ -52,6 +52,29 @@ def test_a_broken_packet_is_told(told):
             match='cat13.ts must be undamaged.*--strict'
             '.*after frame 11'):
         probe(path, strict=True)
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.mkv'])
+def test_a_packet_that_cannot_be_decoded(tmp_path, told, suffix):
+    """Packets do not show it: the video must be decoded."""
+    path = tmp_path / f'a{suffix}'
+    write_clip(path, frames=make_frames(20, (98, 130)))
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux() if packet.size]
+        data = bytes(packets[9])
+    whole = path.read_bytes()
+    assert whole.count(data) == 1
+    path.write_bytes(whole.replace(data, bytes(len(data))))
+    info = probe(str(path))
+    assert not info.damaged and not told
+    with pytest.raises(ValueError, match='cannot be decoded.*again'):
+        list(read_frames(info))
+    info = probe(str(path), decode=True)
+    assert info.damaged and len(told) == 1
+    assert 0 < 20 - info.num_frames < 8
+    check_any_start(info)
+    with pytest.raises(ValueError, match='must be undamaged.*--strict'):
+        probe(str(path), decode=True, strict=True)
 
 
 def test_a_lost_packet_of_a_transport_stream(tmp_path, told):
@@ -174,3 +197,14 @@ def test_which_of_several_videos(tmp_path, told, suffix, counts, default,
             ValueError, match=r'--video-stream\) must be.*\[0, 1\]'
             ', got 2'):
         probe(path, video_stream=2)
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.mkv'])
+def test_the_restored_one_of_several_videos_is_shown(tmp_path, suffix):
+    path = write_two(tmp_path / f'a{suffix}', (9, 9), 1)
+    output = tmp_path / f'b{suffix}'
+    for number, level in ((0, 60), (1, 120)):
+        convert(path, output, video_stream=number)
+        info = probe(str(output))
+        assert info.stream_index == 0
+        assert abs(int(next(read_frames(info)).mean()) - level) < 4
