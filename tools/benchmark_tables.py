@@ -16,17 +16,18 @@ publishes for it.
     python tools/benchmark_tables.py work_dirs/results/A \\
         work_dirs/results/B --paired
 
-shows by how much B is above A on the same frames, and whether the difference
-is significant.
+shows by how much B is above A on the same frames and, from 6 sequences on,
+whether the difference is significant.
 """
 import argparse
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from dksan_mm.cli import add_debug_argument, run_tool
-from dksan_mm.results.files import read_results
+from dksan_mm.results.files import Result, read_results
 from dksan_mm.results.paired import compare_pair, pair_results
 from dksan_mm.results.public import PUBLIC_SETS
 from dksan_mm.results.tables import make_tables
+from dksan_mm.results.tables_columns import config_stem
 from dksan_mm.results.tables_formats import latex, markdown, paired_markdown
 from dksan_mm.results.tables_public import make_public_table
 from dksan_mm.utils.files import write_whole
@@ -74,19 +75,36 @@ def parse_args() -> argparse.Namespace:
         '--paired',
         action='store_true',
         help='compare two results frame by frame: the second against the '
-        'first, with a bootstrap interval')
+        'first, with a sign-flip test over sequences')
     parser.add_argument(
         '--seed',
         type=int,
         default=0,
-        help='seed of the random draws of --paired; default: 0')
+        help='seed of the random draws of --paired, which more than 16 '
+        'sequences need; default: 0')
     add_debug_argument(parser)
     args = parser.parse_args()
-    latex_asked = args.format == 'latex' or (args.out or '').endswith('.tex')
-    if args.paired and (len(args.results) != 2 or args.paper or latex_asked):
-        parser.error('--paired must have two RESULTs, is Markdown, and stands '
-                     'without --paper')
+    if args.format is None:
+        is_tex = (args.out or '').endswith('.tex')
+        args.format = 'latex' if is_tex else 'markdown'
+    if args.paired:
+        check_paired(parser, args)
     return args
+
+
+def check_paired(parser: argparse.ArgumentParser,
+                 args: argparse.Namespace) -> None:
+    """End the tool if --paired stands with what it has no use for."""
+    if len(args.results) != 2:
+        parser.error('--paired must have two RESULTs, found '
+                     f'{len(args.results)}')
+    for option, value in (('--paper', args.paper), ('--system', args.system)):
+        if value:
+            parser.error(f'--paired must stand without {option}; leave one of '
+                         'them out')
+    if args.format == 'latex':
+        parser.error('--paired writes Markdown only; pass --format markdown, '
+                     'also for a FILE that ends in .tex')
 
 
 def read_names(arguments: List[str]) -> Dict[str, str]:
@@ -99,6 +117,16 @@ def read_names(arguments: List[str]) -> Dict[str, str]:
                              f'"dksan_small=DKSAN", found {argument!r}')
         names[name] = column
     return names
+
+
+def check_names(names: Dict[str, str], results: Sequence[Result]) -> None:
+    """Raise ValueError for a name of --system that no result has."""
+    known = {r.system for r in results} | {config_stem(r) for r in results}
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                '--system must name a system or a config of the results '
+                f'({", ".join(sorted(known))}), found {name!r}')
 
 
 def paired(args: argparse.Namespace) -> Tuple[str, int]:
@@ -121,18 +149,18 @@ def write(out: Optional[str], text: str, tables: int) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    default = 'latex' if (args.out or '').endswith('.tex') else 'markdown'
     if args.paired:
         write(args.out, *paired(args))
         return
     results, names = read_results(args.results), read_names(args.system)
+    check_names(names, results)
     if args.paper:
         tables, left_out = [
             make_public_table(results, args.paper, args.metric, names)
         ], []
     else:
         tables, left_out = make_tables(results, args.metric or 'PSNR', names)
-    text = FORMATS[args.format or default](tables, left_out)
+    text = FORMATS[args.format](tables, left_out)
     write(args.out, text, len(tables))
 
 

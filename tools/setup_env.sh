@@ -3,10 +3,12 @@
 # shell that sources this file: the active virtual environment if there is one,
 # else .venv in the repository. A second call does nothing.
 #
-# An active environment in which DKSAN runs already is left as it is, but for
-# this package and, for the tests, requirements/tests.txt and onnx.txt. PYTHON
-# names the interpreter that makes .venv (python3). DKSAN_MM_CACHE is where
-# built mmcv wheels are kept (default: ~/.cache/dksan_mm).
+# An active environment in which DKSAN runs already (tools/check_env.py) is left
+# as it is, but for this package and, for the tests, requirements/tests.txt and
+# onnx.txt; any other gets the versions of requirements/runtime.txt. PYTHON
+# names the interpreter that makes .venv (default: python3.11, else python3).
+# DKSAN_MM_CACHE is where built mmcv wheels are kept (default:
+# ~/.cache/dksan_mm).
 set -euo pipefail
 
 SETUP_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -7,6 +7,13 @@ import numpy as np
 from .files import Result, check_same_data
 from .tables import check_metric
 
+#: Confidence level of the interval; p-values up to 1 - LEVEL are significant.
+LEVEL = 0.95
+#: Fewest sequences for a verdict: of N no p-value is below 2 / 2**N.
+LEAST_SEQUENCES = 6
+
+_MOST_EXACT = 16  # sequences of which all subsets are taken
+_DRAWS = 9_999  # subsets drawn of more
 _CHUNK = 2**22  # numbers drawn at once
 
 
@@ -21,13 +28,13 @@ class Pairing(NamedTuple):
             first system, mean of the second).
         difference (float): Mean difference of each sequence's frames, averaged
             over sequences without weights.
-        over_sequences (tuple[float, float], optional): Its confidence interval
-            for a draw of other sequences; None for a single sequence.
-        over_frames (tuple[float, float]): Its confidence interval for a draw
-            of other frames of the same sequences.
+        p_value (float): Two-sided p-value of no difference, by a sign-flip
+            test over sequences.
+        interval (tuple[float, float], optional): Confidence interval of the
+            difference at :data:`LEVEL`: the values that the same test does
+            not reject. None below :data:`LEAST_SEQUENCES` sequences.
         left_out (int): Number of frames without a finite value in both
             results.
-        level (float): Confidence level of the intervals, such as 0.95.
     """
 
     dataset: str
@@ -35,39 +42,34 @@ class Pairing(NamedTuple):
     systems: Tuple[str, str]
     sequences: Dict[str, Tuple[int, float, float]]
     difference: float
-    over_sequences: Optional[Tuple[float, float]]
-    over_frames: Tuple[float, float]
+    p_value: float
+    interval: Optional[Tuple[float, float]]
     left_out: int
-    level: float
 
     @property
-    def is_told(self) -> bool:
-        """Whether the difference is significant: zero lies outside the
-        interval over sequences, or, for a single one, over frames."""
-        low, high = self.over_sequences or self.over_frames
-        return low > 0 or high < 0
+    def is_significant(self) -> bool:
+        """Whether zero lies outside the interval; False without one."""
+        return self.interval is not None and (self.interval[0] > 0
+                                              or self.interval[1] < 0)
 
 
 def compare_pair(first: Result,
                  second: Result,
                  metric: str = 'PSNR',
-                 draws: int = 10_000,
-                 level: float = 0.95,
                  seed: int = 0) -> Pairing:
-    """Compare two results frame by frame, with percentile bootstrap
-    intervals of the mean difference.
+    """Compare two results frame by frame, with a sign-flip test over
+    sequences.
 
-    Consecutive frames are alike, so the interval over frames is too narrow;
-    trust the interval over sequences.
+    Frames of a sequence are alike, so each sequence counts as one observation:
+    the mean difference of its frames. The test is exact, for any number of
+    sequences, if differences are distributed symmetrically about their mean.
 
     Args:
         first (Result): A result, as :func:`read_result` returns it.
         second (Result): A result of the same frames.
         metric (str): Metric to compare. Default: 'PSNR'.
-        draws (int): Number of bootstrap samples. Default: 10,000.
-        level (float): Confidence level, above 0 and below 1. Default: 0.95.
-        seed (int): Seed of the draws: the same input gives the same interval.
-            Default: 0.
+        seed (int): Seed of the random draws, which more than 16 sequences
+            need: the same input gives the same numbers. Default: 0.
 
     Raises:
         ValueError: The results are of different data, one of them lacks the
@@ -80,7 +82,7 @@ def compare_pair(first: Result,
     for result in (first, second):
         check_metric([result], metric)
     sequences: Dict[str, Tuple[int, float, float]] = {}
-    differences: List[np.ndarray] = []
+    differences: List[float] = []
     left_out = 0
     for name, frames in first.frames.items():
         pairs = [(a[metric], b[metric])
@@ -92,41 +94,53 @@ def compare_pair(first: Result,
         left_out += len(pairs) - len(kept)
         if len(kept):
             sequences[name] = (len(kept), *kept.mean(0).tolist())
-            differences.append(kept[:, 1] - kept[:, 0])
+            differences.append(float((kept[:, 1] - kept[:, 0]).mean()))
     if not differences:
         raise ValueError(f'{metric} of {first.dataset.name} must be '
                          'finite in both results for one frame at least, '
                          'found none; compare by another --metric')
-    means = np.array([d.mean() for d in differences])
-    rng = np.random.default_rng(seed)
-    over_sequences = None
-    if len(means) > 1:
-        over_sequences = _interval(_bootstrap(means, draws, rng), level)
-    # frames are drawn within each sequence, then averaged as above
-    frames_drawn = sum(_bootstrap(d, draws, rng) for d in differences)
     systems = first.system, second.system
     if systems[0] == systems[1]:
         systems = f'{systems[0]} (1)', f'{systems[1]} (2)'
     return Pairing(first.dataset.name, metric, systems, sequences,
-                   float(means.mean()), over_sequences,
-                   _interval(frames_drawn / len(means), level), left_out,
-                   level)
+                   float(np.mean(differences)),
+                   *_sign_flip_test(np.array(differences), seed), left_out)
 
 
-def _bootstrap(values: np.ndarray, draws: int,
-               rng: np.random.Generator) -> np.ndarray:
-    """Return the means of ``draws`` samples drawn with replacement."""
-    step = max(_CHUNK // len(values), 1)
-    return np.concatenate([
-        values[rng.integers(
-            len(values), size=(min(step, draws - start), len(values)))].mean(1)
-        for start in range(0, draws, step)
-    ])
+def _sign_flip_test(values: np.ndarray,
+                    seed: int) -> Tuple[float, Optional[Tuple[float, float]]]:
+    """Return the p-value of a mean of zero, and the confidence interval.
+
+    Flipping the signs of a subset leaves the sum at least as large if the
+    subset's mean is at most zero. So the subset means give both the p-value
+    and the interval: it reaches from their k-th smallest to their k-th
+    largest (Hartigan, "Using Subsample Values as Typical Values", 1969).
+    """
+    # rounded, so that means that should be zero are
+    means = np.sort(_subset_means(values, seed).round(12))
+    total = len(means) + 1  # with no sign flipped
+    tail = 1 + min((means <= 0).sum(), (means >= 0).sum())
+    k = int((1 - LEVEL) / 2 * total)
+    interval = (float(means[k - 1]), float(means[-k])) if k else None
+    return min(float(2 * tail / total), 1.), interval
 
 
-def _interval(means: np.ndarray, level: float) -> Tuple[float, float]:
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+def _subset_means(values: np.ndarray, seed: int) -> np.ndarray:
+    """Return the means of all non-empty subsets of a few values, or else of
+    random ones, each value being in half of them."""
+    number = len(values)
+    if number <= _MOST_EXACT:
+        subsets = np.arange(1, 2**number)[:, None] >> np.arange(number) & 1
+        return subsets @ values / subsets.sum(1)
+    rng = np.random.default_rng(seed)
+    step = max(_CHUNK // number, 1)
+    means = []
+    for start in range(0, _DRAWS, step):
+        size = min(step, _DRAWS - start), number
+        subsets = rng.integers(2, size=size, dtype=np.int8)
+        subsets = subsets[subsets.any(1)]
+        means.append(subsets @ values / subsets.sum(1))
+    return np.concatenate(means)
 
 
 def pair_results(firsts: Sequence[Result],

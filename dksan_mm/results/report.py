@@ -11,7 +11,8 @@ from dksan_mm.utils.faults import is_write_error
 from dksan_mm.utils.files import output_error
 from .files import Result, check_same_data
 from .report_data import View, make_group
-from .report_figures import figure
+from .report_figures import figure, number_names
+from .report_summary import system_names
 
 TEMPLATE = osp.join(osp.dirname(__file__), 'report_template')
 SCRIPTS = ('elements.js', 'plot.js', 'slider.js', 'page.js')
@@ -121,16 +122,25 @@ def _build(results: Sequence[Result], folder: str, ground_truth: Dict[str,
     parts = []
     for name, group in groups.items():
         prefix = f'{name}_' if len(groups) > 1 else ''
+        numbers = number_names(system_names(group))
+        notes: Dict[str, None] = {}
 
         def save_figure(view: View) -> None:
             if view.places:
                 stem = f'{prefix}{view.sequence}_{view.frame}'
                 path = _figure_path(folder, stem, written)
-                figure(view).save(path)
+                labels = [numbers.get(x, x) for x in view.labels]
+                figure(view._replace(labels=labels)).save(path)
+                for number, system in zip(labels, view.labels):
+                    if number != system:
+                        notes[f'{number} of the figures is {system}: their '
+                              'font lacks letters of the name.'] = None
 
         gt_folder = ground_truth.get(
             name, ground_truth.get('', group[0].dataset.gt_folder))
-        parts.append(make_group(group, gt_folder, max_frames, save_figure))
+        part = make_group(group, gt_folder, max_frames, save_figure)
+        part['notes'] += notes
+        parts.append(part)
     page = render({'title': title, 'groups': parts})
     with open(osp.join(folder, 'index.html'), 'w', encoding='utf-8') as file:
         file.write(page)

@@ -1,4 +1,5 @@
 """The data of the report's page, as one structure for JSON."""
+import math
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -72,10 +73,13 @@ def make_view(results: Sequence[Result], names: Sequence[str], sequence: str,
 def compared(results: Sequence[Result]) -> int:
     """Return the index of the picture to compare the first with: the best of
     the other systems or, if there is none, the ground truth, which comes last.
+    A system that diverged is the worst.
     """
-    others = range(1, len(results))
+    values = [result.metrics['PSNR'] for result in results]
     return max(
-        others, key=lambda i: results[i].metrics['PSNR'], default=len(results))
+        range(1, len(results)),
+        key=lambda i: -math.inf if math.isnan(values[i]) else values[i],
+        default=len(results))
 
 
 def embed(view: View) -> dict:

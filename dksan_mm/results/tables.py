@@ -38,8 +38,10 @@ def make_tables(
                              str]] = None) -> Tuple[List[Table], List[str]]:
     """Return the paper's tables, ours beside the paper's numbers.
 
-    Data other than the paper's (another name, scale, sequences or numbers of
-    frames) give tables that say so in their title, without its numbers.
+    Data other than the paper's (another scale, sequences, numbers of frames,
+    or a name that differs in more than its case) give tables that say so in
+    their title, without its numbers. Only results of data with exactly one
+    name stand in one table.
 
     Args:
         results (Sequence[Result]): Results, as :func:`read_results` returns
@@ -60,15 +62,19 @@ def make_tables(
     check_metric(results, metric)
     groups: Dict[str, List[Result]] = {}
     for result in results:
-        name = result.dataset.name
-        groups.setdefault(name.casefold(), []).append(result)
+        groups.setdefault(result.dataset.name, []).append(result)
     tables, left_out = [], []
-    on_papers_data = not groups.keys().isdisjoint(t.dataset for t in TABLES)
+    on_papers_data = any(name.casefold() == paper.dataset for name in groups
+                         for paper in TABLES)
     for paper in TABLES:
-        columns = assign(groups.get(paper.dataset, []), paper.columns, names)
-        if any(column in columns for column in paper.columns):
-            tables.append(_table(columns, paper.columns, paper, metric))
-        elif on_papers_data:
+        made = len(tables)
+        for name, group in groups.items():
+            if name.casefold() != paper.dataset:
+                continue
+            columns = assign(group, paper.columns, names)
+            if any(column in columns for column in paper.columns):
+                tables.append(_table(columns, paper.columns, paper, metric))
+        if on_papers_data and len(tables) == made:
             left_out.append(
                 f'Table {paper.number} is left out: no result of '
                 f'{", ".join(paper.columns)} on {paper.dataset}. Write them '
@@ -76,7 +82,7 @@ def make_tables(
     published = {(paper.dataset, paper.columns) for paper in TABLES}
     for name, group in groups.items():
         for layout in (COMPARISON, ABLATION):
-            if (name, layout) in published:
+            if (name.casefold(), layout) in published:
                 continue
             columns = assign(group, layout, names)
             # DKSAN alone, which the comparison shows, is no ablation

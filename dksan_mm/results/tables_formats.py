@@ -4,7 +4,7 @@ import re
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from .averages import rows_of
-from .paired import Pairing
+from .paired import LEAST_SEQUENCES, LEVEL, Pairing
 from .tables import Table
 from .tables_columns import LOWER_IS_BETTER, Column, unit
 
@@ -36,7 +36,7 @@ def show_value(value: Optional[float], metric: str) -> str:
     if value is None:
         return '-'
     if math.isinf(value):
-        return '\u221e'
+        return '\u221e' if value > 0 else '-\u221e'
     return f'{value:.2f}' if metric.startswith('PSNR') else f'{value:.4f}'
 
 
@@ -153,25 +153,22 @@ def paired_markdown(pairings: Sequence[Pairing]) -> str:
 
 
 def _paired_notes(pairing: Pairing) -> List[str]:
-    """Return notes on the intervals, and the conclusion from them."""
-    level = f'{100 * pairing.level:g}%'
-    intervals = [('frames, for these sequences alone; frames that follow each '
-                  'other are alike, so it is too narrow', pairing.over_frames)]
-    if pairing.over_sequences:
-        intervals.insert(0, ('sequences', pairing.over_sequences))
-    notes = [
-        f'- difference {pairing.difference:+.4f}, {level} interval '
-        f'{low:+.4f} to {high:+.4f} over {what}'
-        for what, (low, high) in intervals
-    ]
-    verdict = (
-        'the interval does not contain zero: the difference is significant'
-        if pairing.is_told else
-        'the interval contains zero: the difference is not significant')
-    if not pairing.over_sequences:
-        verdict += ('; this is a single sequence, which says nothing about '
-                    'others')
-    notes.append(f'- {verdict}')
+    """Return the difference and the verdict, or why there is none."""
+    number = len(pairing.sequences)
+    notes = [f'- difference {pairing.difference:+.4f}']
+    if pairing.interval:
+        low, high = pairing.interval
+        notes[0] += (f', {LEVEL:.0%} confidence interval {low:+.4f} to '
+                     f'{high:+.4f}')
+        verdict = '' if pairing.is_significant else 'not '
+        notes.append(
+            f'- the difference is {verdict}significant: p = '
+            f'{pairing.p_value:.2g} by a sign-flip test, in which each of the '
+            f'{number} sequences is one observation')
+    else:
+        are = 'sequence is' if number == 1 else 'sequences are'
+        notes.append(f'- {number} {are} too few for a verdict (at least '
+                     f'{LEAST_SEQUENCES})')
     if pairing.left_out:
         notes.append(f'- {pairing.left_out} frames are left out: no finite '
                      'number in both')

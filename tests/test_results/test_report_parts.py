@@ -2,18 +2,21 @@
 import base64
 import errno
 import json
+import math
 import re
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+from PIL import ImageFont
 from result_files import make_result
 
 from dksan_mm.results.report import render, write_report
 from dksan_mm.results.report_data import (TRUTH, View, compared, make_view,
                                           shared_frames)
-from dksan_mm.results.report_figures import captions, figure
+from dksan_mm.results.report_figures import (captions, figure, fit,
+                                             number_names, writable)
 from dksan_mm.results.report_frames import (Box, choose_frames, crop_side,
                                             data_uri, find_places, read_truth)
 from dksan_mm.results.report_summary import folded, summary, system_names
@@ -116,14 +119,19 @@ def test_crop_side(size, side):
     assert crop_side(*size) == side
 
 
-def test_baseline_is_compared_with_the_best():
+@pytest.mark.parametrize('others, best', [((20., 22.), 2),
+                                          ((math.nan, 20.), 2),
+                                          ((20., math.nan, 22.), 3),
+                                          ((math.nan, math.nan), 1), ((), 1)])
+def test_baseline_is_compared_with_the_best(others, best):
+    """Or with the ground truth, after one system; not with one that
+    diverged, wherever it stands."""
     results = [
         make_result({'a': {
             'PSNR': [value]
-        }}) for value in (30., 20., 22.)
+        }}) for value in (30., *others)
     ]
-    assert compared(results) == 2
-    assert compared(results[:1]) == 1  # the ground truth, after one system
+    assert compared(results) == best
 
 
 # Pictures
@@ -172,6 +180,66 @@ def test_figure_captions():
     text = f'{10 * np.log10(255**2 / error):.2f} (20.00 dB)'
     assert captions(shown, crops) == [['S0', text], [TRUTH]]
     assert captions(view(1, truth=False), crops[:1]) == [['S0', '(20.00 dB)']]
+
+
+def test_captions_have_letters_that_the_font_has():
+    """It has no infinity sign, which is of equal pictures."""
+    shown = view(2)
+    shown = shown._replace(images=shown.images[:1] * 2, psnr=[math.inf, None])
+    lines = captions(shown, shown.images)
+    assert lines[0] == ['S0', 'inf (inf dB)']
+    assert all(writable(line) for line in sum(lines, []))
+
+
+NAMES = [
+    'dksan-lite-real_x4 (work_dirs/results/a)',
+    'dksan-lite-real_x4 (work_dirs/results/b)'
+]
+
+
+def test_names_are_fitted():
+    """Both ends stay, for names often differ at one; short ones are whole."""
+    font = ImageFont.load_default(17)
+    short = [fit(name, font, 170) for name in NAMES]
+    assert all(font.getlength(name) <= 170 for name in short)
+    assert [name[:9] for name in short] == ['dksan-lit'] * 2
+    assert [name[-4:] for name in short] == ['s/a)', 's/b)']
+    assert fit('DKSAN', font, 170) == 'DKSAN'
+    assert fit('DKSAN', font, 1) == '\u2026N'
+
+
+@pytest.mark.parametrize('number', [2, 7, 19])
+def test_captions_stay_under_their_crops(number):
+    """None of long names, of many systems or of a narrow frame, reaches into
+    the space between crops or to the edge."""
+    shown = view(number)
+    shown = shown._replace(
+        sequence='a_long_name_of_a_sequence',
+        images=[picture(48, 30, i) for i in range(number)],
+        labels=[NAMES[0]] * (number - 1) + [TRUTH],
+        psnr=[20.] * (number - 1) + [None],
+        places=[Box(8, 5, 16)])
+    array = np.asarray(figure(shown))
+    columns = min(-(-number // 2), 4)
+    lines = -(-number // columns)
+    side = max((540 - 12 * (lines - 1)) // lines, 132)
+    for i in range(columns + 1):
+        end = array.shape[1] - i * (side + 12)
+        assert (array[:, end - 11:end - 1] == 255).all()
+
+
+def test_names_that_the_font_cannot_write():
+    """They are numbered by their place; figures leave out such a sequence."""
+    names = ['DKSAN+', '\u0441\u0435\u0442\u044c', '\u7db2', 'a\nb']
+    assert number_names(names) == {
+        name: f'System {i}'
+        for i, name in enumerate(names[1:], 2)
+    }
+    shown = view(2)
+    cyrillic = np.asarray(figure(shown._replace(sequence=names[1])))
+    chinese = np.asarray(figure(shown._replace(sequence=names[2])))
+    assert np.array_equal(cyrillic, chinese)
+    assert not np.array_equal(cyrillic, np.asarray(figure(shown)))
 
 
 # Names and tables

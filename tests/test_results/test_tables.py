@@ -258,6 +258,24 @@ def test_different_data_are_refused():
         make_tables([first, second])
 
 
+def test_names_of_data_are_exact():
+    """Data whose names differ in case only have tables of their own; the
+    paper's are known in any case."""
+    frames = {'a': {'PSNR': [20., 21.]}}
+    results = [
+        make_result(frames, name='Clips', system='Bicubic', scale=4),
+        make_result(frames, name='clips')
+    ]
+    tables, _ = make_tables(results)
+    assert [(t.scale, [c.system for c in t.columns]) for t in tables] == [
+        (4, ['Bicubic']), (16, ['DKSAN'])
+    ]  # yapf: disable
+    result = papers_result(paper.TABLE_1)
+    result.dataset.name = 'Vid3oC'
+    (table, ), left_out = make_tables([result])
+    assert table.title.startswith('Table 1. ') and len(left_out) == 2
+
+
 def test_one_result_a_column():
     result = make_result({'a': {'PSNR': [20., 21.]}})
     with pytest.raises(ValueError, match="column 'DKSAN'.*--system"):
@@ -269,6 +287,18 @@ def test_one_result_a_column():
 
 
 # Formats
+
+
+def test_infinity_has_a_sign():
+    """A system of infinite error is not the best."""
+    results = [
+        make_result({'a': {
+            'PSNR': [value]
+        }}, system=system)
+        for system, value in (('Bicubic', 20.), ('DKSAN', -math.inf))
+    ]
+    text = markdown(*make_tables(results))
+    assert row(text, 'Average')[2:] == ['**20.00**', '-\u221e']
 
 
 def test_markdown_is_whole():

@@ -81,9 +81,27 @@ def test_paired(folders, monkeypatch, capsys):
     text = capsys.readouterr().out
     assert '**clips: mine against bicubic (PSNR in dB)**' in text
     assert '| Average | 2 | 20.00 | 21.00 | +1.000 |' in text
+    assert '1 sequence is too few for a verdict' in text
+
+
+@pytest.mark.parametrize('options, message', [
+    (['bicubic'], '--paired must have two RESULTs, found 3'),
+    (['--paper', 'reds4'], 'without --paper; leave'),
+    (['--system', 'mine=DKSAN'], 'without --system; leave'),
+    (['-o', 'x.tex'], 'pass --format markdown'),
+    (['--format', 'latex'], 'pass --format markdown'),
+])
+def test_what_paired_refuses(options, message, folders, monkeypatch, capsys):
     with pytest.raises(SystemExit):
-        run_tool(monkeypatch, folders[0], '--paired')
-    assert '--paired must have two RESULTs' in capsys.readouterr().err
+        run_tool(monkeypatch, '--paired', *folders, *options)
+    assert message in capsys.readouterr().err
+
+
+def test_paired_is_markdown_in_any_file(folders, monkeypatch, tmp_path):
+    out = tmp_path / 'x.tex'
+    run_tool(monkeypatch, *folders, '--paired', '-o', out, '--format',
+             'markdown')
+    assert '| Average | 2 |' in out.read_text()
 
 
 def test_errors_are_one_line(folders, monkeypatch, tmp_path):
@@ -95,3 +113,7 @@ def test_errors_are_one_line(folders, monkeypatch, tmp_path):
         run_tool(monkeypatch, tmp_path / 'nowhere')
     with pytest.raises(SystemExit, match="NAME=COLUMN.*found 'mine'"):
         run_tool(monkeypatch, *folders, '--system', 'mine')
+    known = 'bicubic, bicubic_clips_x16, mine, mine_clips_x16'
+    with pytest.raises(
+            SystemExit, match=rf"--system must .*\({known}\), found 'mime'"):
+        run_tool(monkeypatch, *folders, '--system', 'mime=DKSAN')

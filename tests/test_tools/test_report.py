@@ -146,6 +146,19 @@ def test_replaces_only_its_own(folders, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['out']
 
 
+def test_names_that_figures_cannot_write(tmp_path):
+    """Figures number them; a note says so. Newlines do no harm."""
+    results = read_results(make_folders(tmp_path))
+    results[1] = replace(results[1], system='\u7db2\n1')
+    out = tmp_path / 'report'
+    note = ('System 2 of the figures is \u7db2\n1: their font lacks letters '
+            'of the name.')
+    assert write_report(results, str(out)) == [note]
+    group, = payload(out)['groups']
+    assert group['notes'] == [note] and '\u7db2\n1' in group['systems']
+    assert len(list((out / 'figures').iterdir())) == len(SIZES)
+
+
 def test_bad_input(folders, tmp_path):
     results = read_results(folders)
     with pytest.raises(ValueError, match='max_frames.*found -1'):
