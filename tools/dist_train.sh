@@ -3,14 +3,17 @@
 # One process a GPU; without a GPU, processes on the CPU. Several machines:
 # NNODES, NODE_RANK, MASTER_ADDR and PORT, and the command on each of them.
 # MAX_RESTARTS=N starts all processes again, up to N times, where one of them
-# ends early; with --resume they go on from the last checkpoint.
+# ends early; with --resume they go on from the last checkpoint, and --max-time
+# counts from here.
 set -euo pipefail
 if [ $# -lt 2 ]; then
-    sed -n 2,6p "$0" >&2
+    sed -n 2,7p "$0" >&2
     exit 2
 fi
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
+DKSAN_MM_START=$(date +%s)  # in seconds; for MaxTimeHook
+export DKSAN_MM_START
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 ADDRESS=${MASTER_ADDR:-127.0.0.1}
 MEETING=(--node_rank="${NODE_RANK:-0}" --master_addr="$ADDRESS"

@@ -1,4 +1,5 @@
 """Converts videos and frames to data sets in MMagic's layout."""
+import hashlib
 import logging
 import os
 import os.path as osp
@@ -21,6 +22,7 @@ from dksan_mm.utils.files import OutputError, output_error, write_whole
 from dksan_mm.utils.locking import RunLock
 from dksan_mm.video.clips import Clip, read_clip
 from dksan_mm.video.compression import compress
+from dksan_mm.video.folders import check_exists, list_frames
 from dksan_mm.video.storage import (WRITERS, list_sequence, memmap_path,
                                     sequence_digest)
 from .layout import Settings, lr_folder, read_json, read_metadata, to_json
@@ -29,6 +31,8 @@ from .splits import MIN_FRAMES, Splits
 
 # records of finished sequences, while others are in progress
 _RECORDS = '.conversion'
+# bytes at a source's ends that its fingerprint is made of
+_END_BYTES = 2**20
 # locks that a worker holds until its end
 _HELD: List[RunLock] = []
 
@@ -39,6 +43,7 @@ class _Task(NamedTuple):
     folder: str  # the split's
     sequence: str
     settings: Settings
+    origin: Dict[str, Any]  # which frames of which source
 
     @property
     def key(self) -> str:
@@ -54,7 +59,7 @@ class _Task(NamedTuple):
                         f'{self.sequence}.json')
 
     @property
-    def origin(self) -> str:
+    def origin_file(self) -> str:
         """File that names the source of the frames that are there."""
         return f'{self.record}.origin'
 
@@ -80,7 +85,8 @@ def convert(out: str,
     is no ``test``, its annotation is a copy of ``val``'s.
 
     Finished work is kept: call this again to continue a run that was stopped
-    for whatever reason. Every file is complete when it gets its name.
+    for whatever reason. A sequence that was made from other frames is
+    converted anew. Every file is complete when it gets its name.
     Annotations, without which no data set loads, are written last.
 
     Args:
@@ -134,7 +140,7 @@ def _convert(out: str, splits: Splits, settings: Settings, workers: int,
              min_frames: int) -> None:
     folders = _folders(splits)
     tasks = [
-        _Task(clip, out, split, sequence, settings)
+        _Task(clip, out, split, sequence, settings, _origin(clip))
         for split, clips in splits.items() if folders[split] == split
         for sequence, clip in clips.items()
     ]
@@ -243,12 +249,21 @@ def _start(out: str, tasks: Sequence[_Task],
     done = {}
     for task in tasks:
         record = records.get(task.key)
-        if record and {**record, **_origin(task.clip)} == record:
-            write_whole(task.origin, to_json(_origin(task.clip)))
-            if _is_whole(task, record):
-                done[task.key] = record
-            elif _has_all(task, record):
-                os.remove(task.origin)  # which frames are wrong is not known
+        if not record:
+            continue
+        # earlier versions stored no fingerprint
+        if {**task.origin, **record} != {**record, **task.origin}:
+            print_log(
+                f'{task.key} is converted anew: it was made from other frames '
+                f'than those of {task.clip.path} that are asked for now',
+                'current', logging.WARNING)
+            continue
+        write_whole(task.origin_file, to_json(task.origin))
+        if _is_whole(task, record):
+            done[task.key] = record
+        elif _has_all(task, record) or 'fingerprint' not in record:
+            # which frames are wrong, or another source's, is not known
+            os.remove(task.origin_file)
     return done
 
 
@@ -280,7 +295,27 @@ def _origin(clip: Clip) -> Dict[str, Any]:
     return dict(
         source=osp.basename(osp.normpath(clip.path)),
         first_frame=clip.start,
-        stop=clip.stop)
+        stop=clip.stop,
+        fingerprint=_fingerprint(clip))
+
+
+def _fingerprint(clip: Clip) -> str:
+    """Return a digest of the sizes of a source's files, and of the beginning
+    and end of the first and the last one: a moved or copied source keeps it,
+    and it is quick to get."""
+    check_exists(clip.path)
+    paths = [clip.path]
+    if osp.isdir(clip.path):
+        names = list_frames(clip.path)[clip.start:clip.stop]
+        paths = [osp.join(clip.path, name) for name in names]
+    sizes = [osp.getsize(path) for path in paths]
+    digest = hashlib.sha256(repr(sizes).encode())
+    for path in paths[:1] + paths[-1:]:
+        with open(path, 'rb') as file:
+            digest.update(file.read(_END_BYTES))
+            file.seek(max(0, osp.getsize(path) - _END_BYTES))
+            digest.update(file.read())
+    return digest.hexdigest()
 
 
 class _Convert:
@@ -310,7 +345,7 @@ class _Convert:
             width=size[1],
             height=size[0],
             sha256=_digests(task),
-            **_origin(task.clip))
+            **task.origin)
         write_whole(task.record, to_json(record))
         return record
 
@@ -318,9 +353,9 @@ class _Convert:
     def _clear(task: _Task, kinds: Sequence[str]) -> None:
         """Remove frames from another source; keep those that a stopped run has
         written."""
-        expected = to_json(_origin(task.clip))
-        if osp.isfile(task.origin):
-            with open(task.origin, 'rb') as file:
+        expected = to_json(task.origin)
+        if osp.isfile(task.origin_file):
+            with open(task.origin_file, 'rb') as file:
                 if file.read() == expected:
                     return
         for kind in kinds:
@@ -328,7 +363,7 @@ class _Convert:
             shutil.rmtree(osp.join(folder, task.sequence), ignore_errors=True)
             if osp.exists(memmap_path(folder, task.sequence)):
                 os.remove(memmap_path(folder, task.sequence))
-        write_whole(task.origin, expected)
+        write_whole(task.origin_file, expected)
 
     def _write(self, task: _Task, writers: List[Any]) -> Sequence[int]:
         """Write the frames; return the HR frames' shape."""

@@ -41,8 +41,11 @@ class SeededInfiniteSampler(InfiniteSampler):
         super().__init__(dataset, shuffle, seed)
         dataset.augmentation_seed = self.seed
 
-    def skip(self, draws: int) -> None:
-        """Restart after the first ``draws`` draws of this process."""
+    def skip(self, draws: int, seed: Optional[int] = None) -> None:
+        """Restart after the first ``draws`` draws of this process, with
+        another seed if one is given."""
+        if seed is not None:
+            self.seed = self.dataset.augmentation_seed = seed
         self.indices = islice(self._indices_of_rank(), draws, None)
 
     def _infinite_indices(self) -> Iterator[int]:

@@ -131,8 +131,9 @@ def load_checkpoint_file(
     path: str,
     map_location: Union[str, torch.device, Callable, None] = 'cpu'
 ) -> Dict[str, Any]:
-    """Return the contents of a checkpoint: tensors and plain values. No code
-    in it is run, now or when a runner resumes from it.
+    """Return the contents of a checkpoint: tensors and plain values, the
+    network's tensors as ``state_dict``. No code in it is run, now or when a
+    runner resumes from it.
 
     All loading of checkpoints comes here, also by mmengine's loaders: see
     :func:`register_checkpoint_loaders`.
@@ -159,6 +160,8 @@ def load_checkpoint_file(
             f"checkpoint {path} must be a dict with the network's tensors by "
             f'name, in it or in its state_dict, found {fault}; give a file '
             'that tools/train.py wrote')
+    if 'state_dict' not in checkpoint:  # EMAHook needs it, as do others
+        return dict(state_dict=checkpoint, meta={})
     _drop_what_could_act(checkpoint)
     return checkpoint
 
@@ -210,8 +213,6 @@ def _drop_what_could_act(checkpoint: Dict[str, Any]) -> None:
     """Remove a checkpoint's configs, which mmengine would run as Python, and
     restrict the files that it names, which mmengine would remove, to its own
     folder."""
-    if 'state_dict' not in checkpoint:
-        return
     checkpoint.get('meta', {}).pop('config', None)
     info = checkpoint.get('message_hub', {}).get('runtime_info', {})
     if not isinstance(info, dict):

@@ -13,8 +13,11 @@ from typing import Any, BinaryIO, Callable, Dict, List, NamedTuple
 
 import torch
 
-# far more than any network needs; each takes about 2 microseconds
-_MAX_OPERATIONS = 3_000_000
+# far more than any network needs; each takes about 2 microseconds. A log needs
+# one for about 32 bytes
+_MAX_OPERATIONS, _BYTES_PER_OPERATION = 3_000_000, 16
+# above all limits; keeps the weights of nested tuples short
+_MAX_WEIGHT = 10**15
 # numbers as keys can be chosen so that look-ups take quadratic time
 _MAX_NUMBERS_AS_KEYS = 20_000
 # memory allowed for shared and repeated tensors: _FACTOR times the file's size
@@ -72,21 +75,21 @@ def _weight(value: Any) -> int:
 def _tuple(items: List[Any]) -> tuple:
     """Return a stand-in for a tuple: its weight, then its items."""
     weight = 1 + sum(map(_weight, items))
-    return (min(weight, _MAX_OPERATIONS + 1), *items)
+    return (min(weight, _MAX_WEIGHT), *items)
 
 
 class _Machine:
     """Follows a pickle; raises ScanError if it would go too far.
 
     Args:
-        limit (int): Bytes that all tensors may take.
+        size (int): Bytes of the file, which limit memory and operations.
         storage_limit (Callable): Returns the bytes that the file has for the
             storage with a key.
     """
 
-    def __init__(self, limit: int, storage_limit: Callable[[str],
-                                                           int]) -> None:
-        self.left = limit
+    def __init__(self, size: int, storage_limit: Callable[[str], int]) -> None:
+        self.left = _memory(size)
+        self.operations = max(_MAX_OPERATIONS, size // _BYTES_PER_OPERATION)
         self.storage_limit = storage_limit
         self.work = 0
         self.number_keys = 0
@@ -115,8 +118,8 @@ class _Machine:
 
     def spend(self, amount: int) -> None:
         self.work += amount
-        if self.work > _MAX_OPERATIONS:
-            _refuse(f'more than {_MAX_OPERATIONS} operations or members')
+        if self.work > self.operations:
+            _refuse(f'more than {self.operations} operations or members')
 
     def _pop_mark(self) -> List[Any]:
         items, self.stack = self.stack, self.marks.pop()
@@ -270,6 +273,11 @@ _VALUES: Dict[str, Callable[[], Any]] = {
 }
 
 
+def _memory(size: int) -> int:
+    """Return the bytes that a file of a size may take when it is loaded."""
+    return _FACTOR * size + _SPARE
+
+
 def scan_checkpoint(path: str) -> None:
     """Check that loading a file takes time and memory in proportion to its
     size.
@@ -282,7 +290,6 @@ def scan_checkpoint(path: str) -> None:
         Exception: Damaged files may raise anything.
     """
     size = osp.getsize(path)
-    limit = _FACTOR * size + _SPARE
     with open(path, 'rb') as file:
         start = file.read(4)
         is_zip = start == b'PK\x03\x04'
@@ -290,20 +297,20 @@ def scan_checkpoint(path: str) -> None:
             raise pickle.UnpicklingError('neither an archive nor a pickle')
         file.seek(0)
         if is_zip:
-            _scan_zip(file, limit)
+            _scan_zip(file, size)
         else:
-            machine = _Machine(limit, lambda key: size)
+            machine = _Machine(size, lambda key: size)
             # magic number, protocol, system, contents, names of storages
             for _ in range(5):
                 machine.run(file)
 
 
-def _scan_zip(file: BinaryIO, limit: int) -> None:
+def _scan_zip(file: BinaryIO, size: int) -> None:
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         names = [entry.filename for entry in entries]
-        if len(set(names)) < len(names) or sum(entry.file_size
-                                               for entry in entries) > limit:
+        unpacked = sum(entry.file_size for entry in entries)
+        if len(set(names)) < len(names) or unpacked > _memory(size):
             _refuse('an archive that unpacks to far more than the file holds')
         sizes = {
             entry.filename.partition('/')[2]: entry.file_size
@@ -313,6 +320,6 @@ def _scan_zip(file: BinaryIO, limit: int) -> None:
                     None)
         if name is None:
             raise ValueError('an archive without data.pkl')
-        machine = _Machine(limit, lambda key: sizes.get(f'data/{key}', -1))
+        machine = _Machine(size, lambda key: sizes.get(f'data/{key}', -1))
         with archive.open(name) as contents:
             machine.run(contents)

@@ -9,13 +9,13 @@ from mmengine.dist import all_reduce, barrier
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
 from .checkpoint_hook import DivergenceError, has_finite_weights
-from .schedule_hook import scale_base_rates
+from .schedule_hook import (optim_wrappers, param_groups, param_schedulers,
+                            scale_base_rates)
 
 _MOST_ROLLBACKS = 5
 _MOST_OFFSET = 50
@@ -46,7 +46,8 @@ class HealthHook(Hook):
             once. Default: 100.
 
     Raises:
-        ValueError: ``on_nan`` has another value.
+        ValueError: ``on_nan`` has another value; or checkpoints have no
+            optimizer to go back to.
         DivergenceError: The training diverged, and ``'rollback'`` was not
             chosen or did not help.
     """
@@ -68,6 +69,12 @@ class HealthHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Watch the convolutions that predict alignment offsets."""
+        if self.on_nan == 'rollback' and not all(
+                hook.save_optimizer for hook in _savers(runner)):
+            raise ValueError(
+                'default_hooks.checkpoint.save_optimizer must be True with '
+                '--on-nan rollback, which goes back to the optimizer of a '
+                'checkpoint, found False; set it, or leave one of them out')
         # a checkpoint of this training; later, the last one saved
         runner.message_hub.update_info(
             'last_ckpt', runner._load_from if runner._resume else None)
@@ -137,11 +144,9 @@ class HealthHook(Hook):
         self._roll_back(runner, found)
 
     def _saves(self, runner: Runner) -> bool:
-        hooks = (
-            hook for hook in runner.hooks if hasattr(hook, 'save_optimizer'))
         return self.is_last_train_iter(runner) or any(
             hook.interval > 0 and (runner.iter + 1) % hook.interval == 0
-            for hook in hooks)
+            for hook in _savers(runner))
 
     def _tell_alignment(self, runner: Runner) -> None:
         if not self._found:
@@ -177,17 +182,16 @@ class HealthHook(Hook):
             raise DivergenceError(
                 f'{found}; {reason}. Train with a smaller learning rate '
                 '(optim_wrapper.optimizer.lr)')
-        rates = [group['lr'] / 2 for group in _param_groups(runner)]
+        rates = [group['lr'] / 2 for group in param_groups(runner)]
         runner._resume = True  # EMAHook then takes its average as well
         checkpoint = runner.load_checkpoint(path)
         barrier()  # the next save may remove the file
         runner.optim_wrapper.load_state_dict(checkpoint['optimizer'])
-        for group, rate in zip(_param_groups(runner), rates):
+        for wrapper in optim_wrappers(runner):
+            wrapper.zero_grad()  # an accumulation may hold the fault's
+        for group, rate in zip(param_groups(runner), rates):
             group['lr'] = rate
-        schedulers = runner.param_schedulers or []
-        if isinstance(schedulers, dict):  # of several optimizers
-            schedulers = sum(schedulers.values(), [])
-        for scheduler in schedulers:
+        for scheduler in param_schedulers(runner):
             scale_base_rates(vars(scheduler), 1 / 2)
         hub.update_info('lr_factor', hub.get_info('lr_factor', 1) / 2)
         print_log(
@@ -195,12 +199,6 @@ class HealthHook(Hook):
             'half the learning rate', 'current', logging.WARNING)
 
 
-def _param_groups(runner: Runner) -> List[Dict[str, Any]]:
-    """Return the groups of the runner's optimizer, or of all of them."""
-    wrappers = runner.optim_wrapper
-    if not isinstance(wrappers, OptimWrapperDict):
-        return wrappers.optimizer.param_groups
-    return [
-        group for wrapper in wrappers.values()
-        for group in wrapper.optimizer.param_groups
-    ]
+def _savers(runner: Runner) -> List[Hook]:
+    """Return the hooks that save checkpoints."""
+    return [hook for hook in runner.hooks if hasattr(hook, 'save_optimizer')]

@@ -2,6 +2,7 @@
 from itertools import repeat
 from typing import Any, Iterator
 
+from mmengine.dist import all_gather_object
 from mmengine.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop
 from torch import nn
@@ -25,16 +26,33 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     mmengine loads and discards every batch up to the checkpoint, which takes
     hours late in a training on video. This loop advances the sampler instead,
     which must be a :class:`SeededInfiniteSampler`; with another sampler it is
-    mmengine's loop. Arguments are the same.
+    mmengine's loop. The sampler's seed is kept in checkpoints. Arguments are
+    the same.
     """
 
     def run(self) -> nn.Module:
-        """Train from the current iteration; return the model."""
-        sampler = self.dataloader.sampler
-        if self._iter > 0 and isinstance(sampler, SeededInfiniteSampler):
-            sampler.skip(self._iter * self.dataloader.batch_size)
-            # mmengine's loop skips one batch for each finished iteration
-            self.dataloader_iterator = _batches(self.dataloader, self._iter)
+        """Train from the current iteration; return the model.
+
+        Raises:
+            OSError: Processes have resumed from different iterations.
+        """
+        starts = all_gather_object(self._iter)
+        if len(set(starts)) > 1:
+            raise OSError(
+                'all processes must resume from the same checkpoint, found '
+                f'iterations {sorted(set(starts))}; let work_dir (--work-dir) '
+                'be on storage that all machines share')
+        sampler, hub = self.dataloader.sampler, self.runner.message_hub
+        if isinstance(sampler, SeededInfiniteSampler):
+            if self._iter > 0:
+                sampler.skip(self._iter * self.dataloader.batch_size,
+                             hub.get_info('sampler_seed'))
+                # workers that run already have the seed before
+                self.dataloader._iterator = None
+                # mmengine's loop skips one batch for each finished iteration
+                self.dataloader_iterator = _batches(self.dataloader,
+                                                    self._iter)
+            hub.update_info('sampler_seed', sampler.seed)
         return super().run()
 
     def owes_validation(self) -> bool:

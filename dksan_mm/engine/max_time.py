@@ -1,4 +1,6 @@
 """Stops a training when its time is over."""
+import math
+import os
 import time
 from typing import Any
 
@@ -7,14 +9,18 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from .schedule_hook import optim_wrappers
+
 
 @HOOKS.register_module()
 class MaxTimeHook(Hook):
     """Stop training after a time, with a checkpoint to resume from.
 
-    The time counts from the hook's creation. It is checked between iterations,
-    so saving, and a validation that is due, come on top. The schedule does not
-    depend on it: a training in several parts gives the same result.
+    The time counts from the start of ``tools/dist_train.sh``, whose restarts
+    share it, else from the hook's creation. It is checked between iterations,
+    with gradient accumulation between updates of the weights, so saving, and a
+    validation that is due, come on top. The schedule does not depend on it: a
+    training in several parts gives the same result.
 
     Args:
         seconds (float): Time in seconds, above 0.
@@ -29,15 +35,20 @@ class MaxTimeHook(Hook):
     def __init__(self, seconds: float) -> None:
         if not seconds > 0:
             raise ValueError(f'seconds must be above 0, got {seconds}')
-        self._end = time.monotonic() + seconds
+        start = float(os.environ.get('DKSAN_MM_START', time.time()))
+        self._end = start + seconds
         self.stopped = False
 
     def after_train_iter(self, runner: Runner, *args: Any,
                          **kwargs: Any) -> None:
         # one process decides for all, as their clocks differ
-        over = [time.monotonic() > self._end]
+        over = [time.time() > self._end]
         broadcast_object_list(over)
-        if not over[0] or runner.iter + 1 >= runner.max_iters:
+        done = runner.iter + 1
+        # gradients that an update still waits for are in no checkpoint
+        waits = done % math.lcm(*(wrapper._accumulative_counts
+                                  for wrapper in optim_wrappers(runner)))
+        if not over[0] or waits or done >= runner.max_iters:
             return
         self.stopped = True
         runner.train_loop.stop_training = True
@@ -46,5 +57,5 @@ class MaxTimeHook(Hook):
                 # the loop counts the iteration when its hooks are done
                 hook._save_checkpoint(runner)
         runner.logger.info(
-            f'The time is over: stopped after {runner.iter + 1} of '
+            f'The time is over: stopped after {done} of '
             f'{runner.max_iters} iterations; --resume goes on from there.')

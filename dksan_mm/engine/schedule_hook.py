@@ -5,6 +5,7 @@ from typing import Any, Dict, List
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
@@ -24,6 +25,29 @@ def scale_base_rates(state: Dict[str, Any], factor: float) -> None:
         ]
 
 
+def optim_wrappers(runner: Runner) -> List[OptimWrapper]:
+    """Return the wrapper of the runner's optimizer, or of all of them."""
+    wrapper = runner.optim_wrapper
+    several = isinstance(wrapper, OptimWrapperDict)
+    return list(wrapper.values()) if several else [wrapper]
+
+
+def param_groups(runner: Runner) -> List[Dict[str, Any]]:
+    """Return the parameter groups of the runner's optimizers."""
+    return [
+        group for wrapper in optim_wrappers(runner)
+        for group in wrapper.optimizer.param_groups
+    ]
+
+
+def param_schedulers(runner: Runner) -> List[Any]:
+    """Return the schedulers of the runner's optimizers."""
+    schedulers = runner.param_schedulers or []
+    if isinstance(schedulers, dict):  # of several optimizers
+        schedulers = sum(schedulers.values(), [])
+    return schedulers
+
+
 @HOOKS.register_module()
 class ScheduleHook(Hook):
     """On resuming, applies the config's current schedules from the iteration
@@ -37,21 +61,17 @@ class ScheduleHook(Hook):
     def after_load_checkpoint(self, runner: Runner,
                               checkpoint: Dict[str, Any]) -> None:
         """Store the schedules before the checkpoint's replace them."""
-        self._states: List[Dict[str, Any]] = []
-        if not isinstance(runner.param_schedulers, list):
-            return
-        optimizer = runner.optim_wrapper.optimizer
         self._rates = [(group['lr'], group.get('initial_lr', group['lr']))
-                       for group in optimizer.param_groups]
+                       for group in param_groups(runner)]
         self._states = [
             copy.deepcopy(scheduler.state_dict())
-            for scheduler in runner.param_schedulers
+            for scheduler in param_schedulers(runner)
         ]
 
     def before_train(self, runner: Runner) -> None:
         """Step the config's schedules up to this iteration."""
         states = getattr(self, '_states', [])
-        schedulers = runner.param_schedulers
+        schedulers = param_schedulers(runner)
         if not runner.iter or not states or any(
                 scheduler.by_epoch or not hasattr(scheduler, 'base_values')
                 for scheduler in schedulers):
@@ -63,7 +83,7 @@ class ScheduleHook(Hook):
                 _constants(scheduler.state_dict()) for scheduler in schedulers
         ]:
             return
-        groups = runner.optim_wrapper.optimizer.param_groups
+        groups = param_groups(runner)
         for group, (rate, initial) in zip(groups, self._rates):
             group.update(lr=rate * factor, initial_lr=initial)
         for scheduler, state in zip(schedulers, states):

@@ -1,11 +1,12 @@
 """Trains a model, from the command line's arguments on."""
 import argparse
 import logging
+import os
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 
 from .cli import last_checkpoint, load_config, naming_files, prepare
 from .config import TRAINING, check_config
@@ -86,13 +87,35 @@ def use_whole_checkpoints(cfg: Config) -> None:
 
 def resume(cfg: Config, args: argparse.Namespace) -> None:
     """Resume a training from the ``load_from`` of the command line, else from
-    its newest checkpoint. If there is none, it begins as the config says."""
-    if 'load_from' not in (args.cfg_options or {}):
+    its newest checkpoint. If there is none, it begins as the config says.
+    Where torchrun has started it again, the newest one, if it is further on,
+    comes before ``load_from``."""
+    given = (args.cfg_options or {}).get('load_from')
+    try:
         found = last_checkpoint(cfg)
-        if found is None:
+    except ValueError:  # none is whole
+        if not given:
+            raise
+        found = None
+    if given:
+        cfg.resume = True
+        if not found or _iteration(found) <= _iteration(given):
             return
-        cfg.load_from = found
-    cfg.resume = True
+        if os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') == '0':
+            print_log(
+                f'{found} is further on than {given}, from which this '
+                'training resumes, and may be overwritten; leave load_from '
+                'out to go on from it', 'current', logging.WARNING)
+            return
+    if found:
+        cfg.load_from, cfg.resume = found, True
+
+
+def _iteration(checkpoint: str) -> int:
+    """Return the iteration after which a checkpoint was saved."""
+    # by mmengine, as it may be an address
+    found = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
+    return found.get('meta', {}).get('iter', 0)
 
 
 def train(args: argparse.Namespace) -> None:

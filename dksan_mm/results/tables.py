@@ -187,7 +187,7 @@ def _paper_notes(paper: PaperTable, columns: Dict[str, Result],
         'training, and none for its seconds per frame.'
     ]
     bicubic = columns.get('Bicubic')
-    if bicubic and 'Bicubic' in paper.columns:
+    if bicubic and metric in bicubic.metrics and 'Bicubic' in paper.columns:
         index = paper.columns.index('Bicubic')
         gap = bicubic.metrics[metric] - paper.average[index]
         notes.append(

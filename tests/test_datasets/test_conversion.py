@@ -155,6 +155,7 @@ def test_layout(tmp_path):
     assert metadata['crop'] == 'bottom-right, to a multiple of 4'
     assert 'imresize(x, 1/4' in metadata['kernel']
     assert metadata['tool'].startswith('dksan_mm ')
+    assert len(metadata['sequences']['train/a_clip'].pop('fingerprint')) == 64
     digests = metadata['sequences']['train/a_clip'].pop('sha256')
     assert {*map(len, digests.values())} == {64} and len(digests) == 2
     assert metadata['sequences'] == {
@@ -291,6 +292,92 @@ def test_other_frames_are_converted_anew(tmp_path):
     np.testing.assert_array_equal(
         read_frame(str(out / 'val/GT'), 'v', '00000001'),
         make_frames(8, seed=1)[1, :68, :64])
+
+
+def stopped(source):
+    """Return a whole source, and one of the same name that ends a run."""
+    wrong = write_folder(source.parent / 'wrong/000', make_frames(seed=1))
+    (source.parent / 'wrong/000/0004.png').write_bytes(b'x')
+    return write_folder(source, make_frames()), wrong
+
+
+@pytest.mark.parametrize('earlier', [False, True])
+def test_frames_of_two_sources_are_not_mixed(tmp_path, earlier):
+    """After a stopped run on another folder, whose sequence has the same
+    name; also if that run was one of an earlier version."""
+    source, wrong = stopped(tmp_path / '000')
+    out = tmp_path / 'out'
+    with pytest.raises(ValueError, match='0004.png must be a readable image'):
+        make_set(out, splits_of(train=[wrong]))
+    assert (out / 'train/GT/000/00000003.png').exists()
+    if earlier:
+        note = out / '.conversion/train/000.json.origin'
+        fields = json.loads(note.read_text())
+        del fields['fingerprint']
+        note.write_bytes(to_json(fields))
+    splits = splits_of(train=[source])
+    make_set(out, splits)
+    assert files_below(out) == files_below(
+        make_set(tmp_path / 'expected', splits))
+
+
+def replace_frame(tmp_path):
+    """Replace one in the middle, after which others are replaced."""
+    write_image(str(tmp_path / 'v/0004.png'), scene((70, 67), 5))
+
+
+def replace_video(tmp_path):
+    write_video(tmp_path / 'v.mp4', make_frames(seed=5))
+
+
+@pytest.mark.parametrize('write, name, replace', [
+    (write_folder, 'v', replace_frame),
+    (write_video, 'v.mp4', replace_video),
+])
+def test_corrected_sources_are_converted_anew(tmp_path, monkeypatch, write,
+                                              name, replace):
+    told = []
+    monkeypatch.setattr(conversion, 'print_log',
+                        lambda text, *args: told.append(text))
+    splits = splits_of(train=[write(tmp_path / name, make_frames())])
+    out = make_set(tmp_path / 'out', splits)
+    before = files_below(out)
+    replace(tmp_path)
+    make_set(out, splits)
+    assert files_below(out) != before
+    assert files_below(out) == files_below(
+        make_set(tmp_path / 'expected', splits))
+    assert len(told) == 1 and 'train/v is converted anew' in told[0]
+
+
+def test_moved_sources_are_the_same(tmp_path, monkeypatch):
+    first, second = (
+        write_folder(tmp_path / name / 'v', make_frames()) for name in 'ab')
+    out = make_set(tmp_path / 'out', splits_of(train=[first]))
+    before = files_below(out)
+    forbid_reading(monkeypatch)
+    make_set(out, splits_of(train=[second]))
+    assert files_below(out) == before
+
+
+def test_a_set_of_an_earlier_version_is_accepted(tmp_path, monkeypatch):
+    """It has no fingerprints. What is missing cannot be added to it: the
+    sequence is converted anew."""
+    splits = splits_of(train=[write_folder(tmp_path / 'v', make_frames())])
+    out = make_set(tmp_path / 'out', splits)
+    whole = files_below(out)
+    metadata = json.loads((out / 'metadata.json').read_text())
+    del metadata['sequences']['train/v']['fingerprint']
+    (out / 'metadata.json').write_bytes(to_json(metadata))
+    before = files_below(out)
+    with monkeypatch.context() as patch:
+        forbid_reading(patch)
+        make_set(out, splits)
+    assert files_below(out) == before
+    write_image(str(out / 'train/GT/v/00000002.png'), scene((68, 64), 5))
+    (out / 'train/GT/v/00000003.png').unlink()
+    make_set(out, splits)
+    assert files_below(out) == whole
 
 
 @pytest.mark.parametrize('change', [

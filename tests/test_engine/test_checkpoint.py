@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dksan_mm import weights
-from dksan_mm.engine import (check_checkpoint, checkpoint_sources,
-                             load_checkpoint_file)
+from dksan_mm.engine import (check_checkpoint, checkpoint_scan,
+                             checkpoint_sources, load_checkpoint_file)
 
 
 def test_accepts_what_mmengine_saves(tmp_path):
@@ -34,6 +34,15 @@ def test_accepts_what_mmengine_saves(tmp_path):
     check_checkpoint(path)
     loaded = torch.load(path)  # weights only, as is the default
     assert loaded['message_hub']['log_scalars']['loss'].current() == 1.5
+
+
+def test_weights_alone_are_a_state_dict(tmp_path):
+    """EMAHook and others take them from there."""
+    path = str(tmp_path / 'a.pth')
+    torch.save(dict(a=torch.ones(2)), path)
+    loaded = CheckpointLoader.load_checkpoint(path)
+    assert loaded['meta'] == {}
+    assert loaded['state_dict']['a'].tolist() == [1, 1]
 
 
 def test_weights_alone_cannot_be_resumed(tmp_path):
@@ -259,6 +268,20 @@ def test_bombs_are_refused_unbuilt(tmp_path, monkeypatch, bomb, new):
     monkeypatch.setattr(torch, 'load', None)  # nothing is built
     with pytest.raises(ValueError, match='bomb.pth must hold tensors and'):
         check_checkpoint(path)
+
+
+@pytest.mark.parametrize('new', [True, False])
+def test_a_long_log_is_accepted(tmp_path, monkeypatch, new):
+    """What is allowed grows with the file."""
+    monkeypatch.setattr(checkpoint_scan, '_MAX_OPERATIONS', 1000)
+    buffer = HistoryBuffer(
+        np.random.default_rng(0).random(20000), np.ones(20000, np.int64))
+    path = str(tmp_path / 'a.pth')
+    torch.save(
+        dict(state_dict={}, message_hub=dict(log_scalars=dict(loss=buffer))),
+        path,
+        _use_new_zipfile_serialization=new)
+    check_checkpoint(path)
 
 
 def test_archives_that_unpack_without_end_are_refused(tmp_path):

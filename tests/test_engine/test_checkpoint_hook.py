@@ -4,6 +4,7 @@ import shutil
 import sys
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,9 +12,11 @@ from mmcv.ops import ModulatedDeformConv2d
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
+from mmengine.optim import LinearLR, OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from tiny_networks import make_network
 from torch import nn
+from torch.optim import SGD
 from torch.utils.data import Dataset
 
 from dksan_mm.engine import HealthHook, ScheduleHook, load_checkpoint_file
@@ -66,6 +69,7 @@ def train(folder,
           trigger=None,
           model=Line,
           resume=True,
+          accumulative_counts=1,
           **hook):
     torch.manual_seed(0)
     loader = dict(
@@ -87,7 +91,9 @@ def train(folder,
             type='ResumableTrainLoop', max_iters=max_iters, val_interval=2),
         val_cfg=dict(),
         val_evaluator=evaluator,
-        optim_wrapper=dict(optimizer=dict(type='Adam', lr=lr)),
+        optim_wrapper=dict(
+            optimizer=dict(type='Adam', lr=lr),
+            accumulative_counts=accumulative_counts),
         param_scheduler=dict(
             type='CosineAnnealingLR',
             by_epoch=False,
@@ -252,6 +258,30 @@ def test_a_loss_that_is_not_finite_rolls_back(tmp_path):
     assert all(p.isfinite().all() for p in runner.model.parameters())
 
 
+class SpoilGradients(Spoil):
+    """Makes the gradients infinite as well."""
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        if runner.iter + 1 == self.at:
+            runner.model.layer.weight.grad.fill_(float('nan'))
+        super().after_train_iter(runner, *args, **kwargs)
+
+
+def test_rolling_back_ends_an_accumulation(tmp_path):
+    """The next update does not take the gradients of the fault."""
+    runner = train(
+        tmp_path,
+        hooks=[SpoilGradients(5), HealthHook('rollback')],
+        accumulative_counts=2)
+    assert runner.message_hub.get_info('lr_factor') == 1 / 2  # once
+    assert all(p.isfinite().all() for p in runner.model.parameters())
+
+
+def test_rolling_back_needs_the_optimizer(tmp_path):
+    with pytest.raises(ValueError, match='save_optimizer must be True with'):
+        train(tmp_path, hooks=[HealthHook('rollback')], save_optimizer=False)
+
+
 def test_rolls_back_to_a_checkpoint_of_its_own(tmp_path):
     """Not to what another training left in the folder."""
     rollback = [Spoil(1), HealthHook('rollback')]
@@ -385,6 +415,36 @@ def test_the_configs_schedule_holds_on_resuming(tmp_path, change):
     assert rates[0][0] == change.get('lr', .1)
     undisturbed = train(tmp_path / 'b', **{**change, 'max_iters': 6})
     assert resumed.optim_wrapper.get_lr() == undisturbed.optim_wrapper.get_lr()
+
+
+def test_the_schedules_of_several_optimizers_hold_on_resuming():
+
+    def make(lr, steps):
+        wrappers = {
+            name: OptimWrapper(SGD(nn.Linear(1, 1).parameters(), lr=lr * i))
+            for i, name in enumerate('ab', 1)
+        }
+        schedulers = {
+            name: [LinearLR(wrapper, .1, end=9, by_epoch=False)]
+            for name, wrapper in wrappers.items()
+        }
+        for scheduler, in list(schedulers.values()) * steps:
+            scheduler.step()
+        return SimpleNamespace(
+            optim_wrapper=OptimWrapperDict(**wrappers),
+            param_schedulers=schedulers,
+            iter=0,
+            message_hub=SimpleNamespace(get_info=lambda key, value: value))
+
+    hook, resumed, earlier = ScheduleHook(), make(.3, 0), make(.1, 4)
+    hook.after_load_checkpoint(resumed, {})
+    resumed.optim_wrapper.load_state_dict(earlier.optim_wrapper.state_dict())
+    for name, (scheduler, ) in resumed.param_schedulers.items():
+        scheduler.load_state_dict(
+            earlier.param_schedulers[name][0].state_dict())
+    resumed.iter = 4
+    hook.before_train(resumed)
+    assert resumed.optim_wrapper.get_lr() == make(.3, 4).optim_wrapper.get_lr()
 
 
 def test_a_damaged_or_copied_folder(tmp_path):

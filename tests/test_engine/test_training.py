@@ -30,6 +30,42 @@ def test_resumes_from_the_hooks_folder(saved):
     assert (cfg.resume, cfg.load_from) == (True, path)
 
 
+@pytest.mark.parametrize('given, restarts, taken, words', [
+    (2, '0', 2, ['iter_4.pth is further on than']),
+    (2, '1', 4, []),
+    (6, '0', 6, []),
+    (6, '1', 6, []),
+])
+def test_resumes_from_load_from(saved, tmp_path, monkeypatch, given, restarts,
+                                taken, words):
+    """Unless torchrun starts the processes again: then nothing that was
+    trained since is lost."""
+    cfg, newest = saved
+    path = str(tmp_path / f'iter_{given}.pth')
+    torch.save(dict(state_dict={}, meta=dict(iter=given)), path)
+    told = []
+    monkeypatch.setattr(training, 'print_log',
+                        lambda text, *args: told.append(text))
+    monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', restarts)
+    cfg.load_from = path
+    training.resume(cfg, SimpleNamespace(cfg_options=dict(load_from=path)))
+    assert (cfg.resume, cfg.load_from) == (True, {4: newest}.get(taken, path))
+    assert len(told) == len(words)
+    assert all(word in text for word, text in zip(words, told))
+
+
+def test_load_from_helps_where_no_checkpoint_is_whole(saved, tmp_path):
+    cfg, newest = saved
+    cfg.load_from = path = str(tmp_path / 'a.pth')
+    torch.save(dict(state_dict={}, meta=dict(iter=2)), path)
+    with open(newest, 'wb') as file:
+        file.write(b'x')
+    with pytest.raises(ValueError, match='must have a whole checkpoint'):
+        training.resume(cfg, SimpleNamespace(cfg_options=None))
+    training.resume(cfg, SimpleNamespace(cfg_options=dict(load_from=path)))
+    assert (cfg.resume, cfg.load_from) == (True, path)
+
+
 def test_the_runner_looks_for_no_checkpoint(tmp_path):
     """It would follow a last_checkpoint to anywhere."""
     (tmp_path / 'last_checkpoint').write_text('/elsewhere/iter_2.pth')

@@ -1,14 +1,21 @@
 """The restorer, in MMagic's terms."""
+import copy
+from types import SimpleNamespace
+
 import pytest
 import torch
+from commands import ROOT
 from mmagic.datasets.transforms import MATLABLikeResize
 from mmagic.registry import MODELS
 from mmagic.structures import DataSample
+from mmengine.config import Config
+from mmengine.registry import HOOKS
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from tiny_networks import DKSAN as TINY
 
 from dksan_mm.models import DKSAN
 from dksan_mm.models.dksan import restore_clip
+from dksan_mm.utils.faults import CheckpointMismatchError
 
 
 def make_model(strict_checkpoint=True,
@@ -133,6 +140,34 @@ def test_starts_from_what_fits_if_told():
     _load_checkpoint_to_model(model, dict(state_dict=source.state_dict()))
     assert torch.equal(model.generator.fuse.weight,
                        source.generator.fuse.weight)
+
+
+@pytest.mark.parametrize('resume', [False, True])
+def test_the_averaged_copy_is_as_strict(resume):
+    """The lite schedule's EMAHook leaves it to the model what is refused."""
+    schedule = Config.fromfile(f'{ROOT}/configs/_base_/schedules/adam_lite.py')
+    other = make_model(with_dksa=False)
+    torch.nn.init.normal_(other.generator.fuse.weight)
+    state = other.state_dict()
+    checkpoint = dict(state_dict=state)
+    if resume:
+        checkpoint['ema_state_dict'] = {
+            f'module.{key}': value
+            for key, value in state.items()
+        }
+
+    def load(strict_checkpoint):
+        hook = HOOKS.build(schedule.custom_hooks[0])
+        runner = SimpleNamespace(
+            model=make_model(strict_checkpoint), _resume=resume)
+        hook.before_run(runner)
+        hook.after_load_checkpoint(runner, copy.deepcopy(checkpoint))
+        return hook.ema_model.module
+
+    with pytest.raises(CheckpointMismatchError, match='it lacks .*dksa'):
+        load(True)
+    assert torch.equal(
+        load(False).generator.fuse.weight, other.generator.fuse.weight)
 
 
 def test_registered_by_name():

@@ -14,6 +14,3 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=100)
 ]
-custom_hooks = _base_.custom_hooks
-# a checkpoint of the generator alone has no discriminator
-custom_hooks[0].update(strict_load=False)

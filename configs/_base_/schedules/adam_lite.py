@@ -14,13 +14,14 @@ param_scheduler[1].update(
     end=max_iters,
     T_max=max_iters - warmup_iters,
     eta_min=1e-6)
+# strict_load=False: the model's own strict_checkpoint decides what is refused
 custom_hooks = [
     dict(
         type='EMAHook',
         ema_type='MomentumAnnealingEMA',
         momentum=1e-3,
         gamma=10,
-        strict_load=True)
+        strict_load=False)
 ]
 # tools/train.py --auto-scale-lr: lr is for 2 windows in all
 auto_scale_lr = dict(base_batch_size=2)
