@@ -226,6 +226,8 @@ class Job:
         self.choose_batch()
         device = device_of(self.model)
         on_gpu = device.type == 'cuda'
+        # by which PyTorch chooses its kernels
+        cpu = torch.backends.cpu.get_cpu_capability()
         return dict(
             source=_source_facts(self.info),
             model=_model_facts(self.model),
@@ -233,7 +235,8 @@ class Job:
             encoder=asdict(self._encoder),
             options=self._choices,
             hardware=dict(
-                name=torch.cuda.get_device_name(device) if on_gpu else 'cpu',
+                name=(torch.cuda.get_device_name(device)
+                      if on_gpu else f'cpu, {cpu}'),
                 threads=None if on_gpu else torch.get_num_threads()),
             software=dict(
                 dksan_mm=dksan_mm.__version__,

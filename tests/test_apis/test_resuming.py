@@ -195,6 +195,10 @@ def test_other_settings_are_refused(tmp_path, model, source, monkeypatch):
         patch.setattr(torch, 'get_num_threads', lambda: threads + 1)
         with pytest.raises(ValueError, match='hardware.threads'):
             restore(model, source, output, resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: 'Z80')
+        with pytest.raises(ValueError, match='hardware.name "cpu, Z80" inst'):
+            restore(model, source, output, resume=True)
     with torch.no_grad():
         weight = next(model.parameters())
         saved = weight.clone()
