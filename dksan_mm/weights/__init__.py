@@ -18,9 +18,9 @@ SHA256: Dict[str, str] = {
     'dksan-lite-real_x4':
     '7e2d7ac6be305a02bff040a61386e6d4af3192f3c097cca52cad8338a30ed07e',
     'dksan-lite_x16':
-    '012f3a712917c3da2f825782e2f817059b4d4f7f2da150f1265ff8e3dc85b006',
+    'f655584d0889daa9e83f95732fb756b6a9ac149961ad5b64e913758267d98d62',
     'dksan-lite_x4':
-    '37ad097367fd0d0bc0a365390c3f4e99d192065cc8b8717e0750a399258de3a3',
+    'a86a774c73674b53992cfe4d503dab3943e2bbe3da650d0e44c27999ce790fd2',
     'edvr-lite_x16':
     '4c10088b37366d82371d65f808de3fc8c0b636ad26a2d7af982ecb6cc5c8b11a',
     'edvr-lite_x4':
