@@ -16,7 +16,7 @@ FOLDER = osp.dirname(osp.abspath(__file__))
 # hashes of the released files, as tools/publish_model.py prints them
 SHA256: Dict[str, str] = {
     'dksan-lite-real_x4':
-    '7e2d7ac6be305a02bff040a61386e6d4af3192f3c097cca52cad8338a30ed07e',
+    'e7488c97b71f3424f7b2e2fc25dcb57ac6006c844a519d02d7112ab4f1a7fe2b',
     'dksan-lite_x16':
     'f655584d0889daa9e83f95732fb756b6a9ac149961ad5b64e913758267d98d62',
     'dksan-lite_x4':
