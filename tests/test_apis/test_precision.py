@@ -207,7 +207,7 @@ class TestAuto:
                             lambda work: told.append(work) or 'bf16')
         monkeypatch.setattr(
             importlib.import_module('dksan_mm.apis.restore_video'), 'Job',
-            lambda *args: told.append(args[3].dtype) or 1 / 0)
+            lambda *args, decode: told.append(args[3].dtype) or 1 / 0)
         with pytest.raises(ZeroDivisionError):
             restore_video(model, source, tmp_path / 'out.mkv')
         assert told[1] == 'bf16'
