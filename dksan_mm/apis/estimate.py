@@ -46,11 +46,13 @@ def estimate(model: BaseEditModel,
     options = options.updated(
         **settings, resume=False, overwrite=False, progress=False)
     if options.dtype == 'auto':  # once for both runs
-        options = options.updated(
-            dtype=choose_dtype(model, output, device=options.device))
+        dtype = processes.done_first(
+            lambda: choose_dtype(model, output, device=options.device))
+        options = options.updated(dtype=dtype)
     job = Job(model, source, output, options)
     # for the whole video: a part of it would be too short for trials
-    whole, batch, zero = job.info, job.choose_batch(), job.first_time
+    whole, zero = job.info, job.first_time
+    batch = processes.from_first(job.choose_batch())
     del job  # and its copy of the network
     options = options.updated(batch=batch)
     total = whole.num_frames

@@ -226,8 +226,10 @@ class Job:
         self.choose_batch()
         device = device_of(self.model)
         on_gpu = device.type == 'cuda'
-        # by which PyTorch chooses its kernels
-        cpu = torch.backends.cpu.get_cpu_capability()
+        # PyTorch chooses its kernels by the capability
+        name = (
+            torch.cuda.get_device_name(device)
+            if on_gpu else f'cpu, {torch.backends.cpu.get_cpu_capability()}')
         return dict(
             source=_source_facts(self.info),
             model=_model_facts(self.model),
@@ -235,8 +237,7 @@ class Job:
             encoder=asdict(self._encoder),
             options=self._choices,
             hardware=dict(
-                name=(torch.cuda.get_device_name(device)
-                      if on_gpu else f'cpu, {cpu}'),
+                name=name,
                 threads=None if on_gpu else torch.get_num_threads()),
             software=dict(
                 dksan_mm=dksan_mm.__version__,
@@ -285,8 +286,7 @@ def choose_dtype(model: nn.Module,
 def probe_source(source: str,
                  options: RestoreOptions,
                  decode: bool = False) -> SourceInfo:
-    """Return the description of a source; ``decode`` as for :func:`probe`.
-    """
+    """Return the description of a source; see :func:`probe`."""
     fps = options.fps
     if fps is None:
         return probe(
